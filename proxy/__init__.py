@@ -1,0 +1,51 @@
+"""Gatepost: a filtering SMTP proxy. The life of a message, file by file:
+
+    cli            arguments -> Config -> run; the only print and exit status
+    service        RUN: settings -> store, relay, gateway, listeners; signals
+    config         rules.yaml -> typed settings; errors with file:line:column
+    loader         rules.yaml entry -> filter class -> instance -> Rule (the only user of PluginManager)
+    mail           the nouns: Session, Recipient, Envelope, Message, Transaction
+    mime           READ: message octets -> headers, texts, attachments
+    verdict        the answers: Action, Reply, Verdict, Decision
+    hookspecs      the filter contract
+    server         RECEIVE: SMTP session -> Transaction; Reply -> wire (the only import of aiosmtpd)
+    pipeline       DECIDE: rules in file order -> Decision
+    gateway        ACT: Decision -> relay, quarantine, discard, inbox, refuse -> Reply
+    edits, trace   EDIT: header fields added and removed; the Received field
+    relay          SEND: Transaction -> upstream -> Reply (the only import of aiosmtplib)
+    store          KEEP: journal, quarantine, inbox (the only import of SQLAlchemy)
+    record         what is written down of a transaction
+    events         TELL: bounded, never blocking
+    testing        the test kit for filter authors
+
+What this module exports is the public API for filter authors.
+"""
+
+from proxy.edits import AddHeader, Edit, PrefixSubject, RemoveHeader
+from proxy.hookspecs import hookimpl
+from proxy.mail import Envelope, Message, Recipient, Session, Transaction
+from proxy.mime import Attachment, Header, MimeView, Text
+from proxy.record import Record
+from proxy.verdict import Action, Match, Reply, Verdict
+
+__all__ = [
+    "Action",
+    "AddHeader",
+    "Attachment",
+    "Edit",
+    "Envelope",
+    "Header",
+    "Match",
+    "Message",
+    "MimeView",
+    "PrefixSubject",
+    "Recipient",
+    "Record",
+    "RemoveHeader",
+    "Reply",
+    "Session",
+    "Text",
+    "Transaction",
+    "Verdict",
+    "hookimpl",
+]
