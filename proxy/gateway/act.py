@@ -104,7 +104,9 @@ async def act(
     quarantined = _parcels(transaction, outcomes, Action.QUARANTINE)
     accepted = _parcels(transaction, outcomes, Action.ACCEPT)
     kept = [_copy(transaction, Box.QUARANTINE, parcel, trace) for parcel in quarantined]
-    if accepted and delivery and isinstance(destination, tuple):
+    if accepted and isinstance(destination, tuple):
+        if delivery is None:
+            raise RuntimeError("a route to servers has no delivery")
         return await _relay(transaction, outcomes, accepted, kept, trace, delivery, store, config)
     await _abandon(delivery)
     if destination == "inbox":

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from proxy.config.settings import Limits
 from proxy.gateway.act import Destination, Ended, Owner, act, settle
 from proxy.gateway.policy import Policy
-from proxy.gateway.records import disposition_of, make_record, recipients_of, refused_recipient
+from proxy.gateway.records import disposition_of, log_record, make_record, recipients_of, refused_recipient
 from proxy.mail import Envelope, Message, Recipient, Session, Stage, Transaction, new_id
 from proxy.pipeline import Carried
 from proxy.record import Disposition, RecipientRecord, Record
@@ -127,14 +127,16 @@ class Reception:
         transaction.evaluations += early.evaluations
         if early.refusal:
             return early.refusal.reply or _FAILED, early.refusal
-        if isinstance(route.to, tuple) and not pipeline.is_taken_out(transaction.carried, recipient):
+        reply = _RECIPIENT_OK
+        if isinstance(route.to, tuple):
             if self._relay is None:
                 return _NO_RELAYING, None
-            if transaction.delivery is None:
+            if transaction.delivery is None or transaction.destination is None:
+                # No recipient was accepted yet, so that the route may still be another one.
+                await _abandon(transaction)
                 transaction.delivery = self._relay.begin(route.to, transaction.envelope)
-            reply = await transaction.delivery.rcpt(recipient)
-        else:
-            reply = _RECIPIENT_OK
+            if not pipeline.is_taken_out(transaction.carried, recipient):
+                reply = await transaction.delivery.rcpt(recipient)
         if reply.positive:
             transaction.destination = route.to
         return reply, None
@@ -162,8 +164,8 @@ class Reception:
             record = _record(opened, ended, transaction=transaction, begin=begin)
             await _abandon(opened)
             self._store.journal(record)
-        opened.policy.pipeline.report(record)
-        return ended.reply
+        _tell(opened, record)
+        return ended.reply or _FAILED
 
     async def _decide_and_act(self, opened: _Open, destination: Destination, transaction: Transaction) -> Ended:
         config = opened.policy.config
@@ -199,15 +201,19 @@ class Reception:
         """The server refused the message while reading it: too large, bare newlines, no memory."""
         opened, self._open = self._open, None
         if opened:
-            await _abandon(opened)
-            self._store.journal(_record(opened, _refused(opened, reply), size=size))
+            await self._give_up(opened, _refused(opened, reply), size=size)
 
     async def reset(self) -> None:
         """The client gave the transaction up: RSET, EHLO, QUIT, or it is gone."""
         opened, self._open = self._open, None
         if opened:
-            await _abandon(opened)
-            self._store.journal(_record(opened, _abandoned(opened)))
+            await self._give_up(opened, _abandoned(opened))
+
+    async def _give_up(self, opened: _Open, ended: Ended, *, size: int | None = None) -> None:
+        await _abandon(opened)
+        record = _record(opened, ended, size=size)
+        self._store.journal(record)
+        _tell(opened, record)
 
     async def close(self) -> None:
         """The connection is gone."""
@@ -228,7 +234,13 @@ class Reception:
             reply=reply,
         )
         self._store.journal(record)
+        log_record(record)
         return reply
+
+
+def _tell(opened: _Open, record: Record) -> None:
+    log_record(record)
+    opened.policy.pipeline.report(record)
 
 
 def _unreadable(message: Message, limits: Limits) -> Reply | None:

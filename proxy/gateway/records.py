@@ -1,5 +1,6 @@
 """Write down what became of a transaction."""
 
+import logging
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +11,9 @@ from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivered
 from proxy.verdict import Action, Evaluation, Outcome, Reply
 
-__all__ = ["disposition_of", "make_record", "recipients_of", "refused_recipient"]
+__all__ = ["disposition_of", "log_record", "make_record", "recipients_of", "refused_recipient"]
+
+log = logging.getLogger("gatepost.transaction")
 
 _MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE)
 _SUBJECT = re.compile(rb"^subject[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,200})", re.IGNORECASE | re.MULTILINE)
@@ -91,3 +94,25 @@ def make_record(
 def _first(pattern: re.Pattern[bytes], header: bytes) -> str:
     found = pattern.search(header)
     return found[1].decode("utf-8", "replace").strip() if found else ""
+
+
+def log_record(record: Record) -> None:
+    """The one log line of a transaction; what the client said stands in quotes, escaped."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    ends = {recipient.disposition: recipient.rule for recipient in record.recipients}
+    rules = sorted({rule for rule in ends.values() if rule})
+    log.info(
+        "%s %s client=%s helo=%r from=%r to=%s size=%s%s%s reply=%r %.1fms",
+        record.id,
+        "+".join(sorted(ends)) or "refused",
+        record.client,
+        record.helo,
+        record.mail_from,
+        [recipient.address for recipient in record.recipients[:5]],
+        record.size,
+        f" rules={','.join(rules)}" if rules else "",
+        f" upstream={record.upstream}" if record.upstream else "",
+        record.reply,
+        record.seconds * 1000,
+    )
