@@ -9,8 +9,8 @@ from typing import Literal
 
 __all__ = ["Direction", "Line", "Watch", "Watchers"]
 
-Direction = Literal["C", "S", "*"]
-"""Who speaks: the client, the server, or the gateway about the session."""
+Direction = Literal["C", "D", "S", "*"]
+"""The client's command, its message data, the server's reply, or something about the session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
