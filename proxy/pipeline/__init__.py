@@ -16,8 +16,9 @@ from proxy.edits import Edit
 from proxy.mail import Envelope, Recipient, Session, Stage, Transaction
 from proxy.pipeline.ask import FilterFailedError, FilterTimeoutError, Threads, ask
 from proxy.record import Record
+from proxy.reply_template import fill
 from proxy.rule import Hook, Rule
-from proxy.verdict import Action, Decision, Evaluation, Outcome, Reply, Result, Verdict, fill
+from proxy.verdict import Action, Decision, Evaluation, Outcome, Reply, Result, Verdict
 
 __all__ = ["Carried", "Early", "Pipeline", "Threads"]
 
