@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from pydantic import ValidationError
 
 from proxy.config.document import Document, Location, read_document
@@ -24,6 +25,12 @@ class LoadedConfig:
     """The folder of rules.yaml: relative paths in it start there."""
     document: Document
     """The data as written, lists put in, with the place of every value."""
+
+    @classmethod
+    def in_memory(cls, config: Config, base: Path | None = None) -> "LoadedConfig":
+        """Settings that came from no file; ``base`` is by default the current folder."""
+        folder = base or Path.cwd()
+        return cls(config, folder, Document(folder / "(settings)", yaml.MappingNode("", []), {}))
 
     def problem(self, location: Location, what: str, expected: str = "") -> Problem:
         """A problem at the line and column of a setting."""

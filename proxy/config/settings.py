@@ -393,3 +393,7 @@ class Config(Settings):
     """Where some recipients are refused and others accepted, and one reply cannot say so."""
     bare_newline: Literal["reject", "normalise", "accept"] = "reject"
     """CR or LF alone, or NUL, in a message: 550 5.6.11, made CRLF, or taken as it is."""
+
+    def route(self, session: Session, recipient: Recipient) -> Route | None:
+        """The first route that takes the recipient from this client; None: it is to be refused."""
+        return next((route for route in self.relay if route.matches(session, recipient)), None)

@@ -56,7 +56,7 @@ def problems_of(
         location = (*within, *one["loc"])
         is_key = one["type"] in ("extra_forbidden", "unknown_key") or "[key]" in one["loc"]
         known = one.get("ctx", {}).get("known") or setting_names(model, one["loc"][:-1])
-        what, expected = _said(one, known)
+        what, expected = _said(one, known, location[:-1])
         found = merged.setdefault((document.mark(location, key=is_key), what), [])
         if expected and expected not in found:
             found.append(expected)
@@ -64,7 +64,7 @@ def problems_of(
         yield Problem.at(mark, what, " or ".join(expectations))
 
 
-def _said(one: Any, known: tuple[str, ...]) -> tuple[str, str]:
+def _said(one: Any, known: tuple[str, ...], section: Location) -> tuple[str, str]:
     """What was found, and what was expected."""
     kind, value, context = one["type"], one["input"], one.get("ctx", {})
     name = str(one["loc"][-1]) if one["loc"] else ""
@@ -72,7 +72,8 @@ def _said(one: Any, known: tuple[str, ...]) -> tuple[str, str]:
         choice = f"one of: {', '.join(known)}" if known else "no key of that name"
         return f"unknown key {shown(name)}{did_you_mean(name, known)}", choice
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"the key {shown(name)} is missing", ""
+        within = [part for part in section if isinstance(part, str)]
+        return f"the key {shown(name)} is missing" + (f" under {within[-1]}" if within else ""), ""
     if kind == "value_error":
         return str(context["error"]), ""
     if kind in _EXPECTED:
