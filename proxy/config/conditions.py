@@ -210,7 +210,7 @@ class _Compiler:
 
     def _field(self, name: Any, value: Any, place: _Place) -> Condition:
         if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
-            return self._wrong(name, place, expected("a header field's name"))
+            return self._wrong(name, (*place, "[key]"), expected("a header field's name"))
         wanted = name.lower()
         if isinstance(value, bool):
             return _of_message(lambda message: (message.view.header(wanted) is not None) is value)

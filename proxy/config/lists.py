@@ -17,17 +17,17 @@ Entry = tuple[str, Mark]
 
 
 class Lists:
-    """The lists of a settings file, read when they are first referred to."""
+    """The lists of a settings file, read; `problems` says what is wrong with them and with references."""
 
     def __init__(self, document: Document, base: Path) -> None:
         self._document = document
         self._base = base
         named = document.at(("lists",))
-        self._paths: dict[str, str] = (
-            {name: path for name, path in named.items() if isinstance(path, str)}
-            if isinstance(named, dict)
-            else {}
-        )
+        self._paths: dict[str, str] = {
+            name: path
+            for name, path in (named.items() if isinstance(named, dict) else ())
+            if isinstance(path, str) and re.fullmatch(LIST_NAME, name, re.ASCII)
+        }
         self._read: dict[str, list[Entry]] = {}
         self.problems: list[Problem] = []
         for name in self._paths:

@@ -304,9 +304,23 @@ class Tag(Settings):
 
     @field_validator("add")
     @classmethod
-    def _fields_are_fields(cls, value: dict[str, str]) -> dict[str, str]:
+    def _can_be_added(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
             AddHeader(name, text)
+        return value
+
+    @field_validator("remove")
+    @classmethod
+    def _can_be_removed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            RemoveHeader(name)
+        return value
+
+    @field_validator("subject")
+    @classmethod
+    def _can_be_put_before(cls, value: str | None) -> str | None:
+        if value is not None:
+            PrefixSubject(value)
         return value
 
     @model_validator(mode="after")
@@ -317,7 +331,7 @@ class Tag(Settings):
 
     @property
     def edits(self) -> tuple[Edit, ...]:
-        """The same as changes to a message; raises ValueError where one is none."""
+        """The same as changes to a message."""
         edits: list[Edit] = [RemoveHeader(name) for name in self.remove]
         edits += [AddHeader(name, text) for name, text in self.add.items()]
         if self.subject is not None:
