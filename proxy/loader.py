@@ -188,13 +188,17 @@ def _local_module(file: str, path: Path) -> ModuleType:
     It is compiled from its source each time, so that a reload sees what was edited, and nothing is
     written beside it.
     """
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise _FilterError(f"{file} cannot be loaded: {error.strerror or _words(error)}") from error
     name = f"gatepost_local_{path.stem}_{sha256(str(path).encode()).hexdigest()[:12]}"
     module = ModuleType(name)
     module.__file__ = str(path)
     before = sys.modules.get(name)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))  # noqa: S102 (the operator's own file)
+        exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102 (the operator's own file)
     except _FOREIGN_FAULT as error:
         if before is None:
             del sys.modules[name]
@@ -219,8 +223,6 @@ def _words(error: BaseException) -> str:
     """An exception's class and text, for the operator."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {error.msg}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
     return f"{type(error).__name__}: {_text(error)}"
 
 
@@ -288,6 +290,8 @@ def _instance(loaded: LoadedConfig, number: int, settings: RuleSettings, filter_
     arguments = {names[field]: getattr(given, field) for field in given.model_fields_set}
     try:
         made: object = filter_class(**arguments)
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, loaded.document, model, place)) from error
     except (ValueError, re.error) as error:
         raise ConfigError(
             [loaded.problem(place, f"filter {shown(settings.filter)}: {_text(error)}")]

@@ -8,7 +8,9 @@ TEMPLATE = "550 5.7.1 No: {rule} {reason} {id} {sender} {recipient} {client}"
 
 
 def test_fields_are_filled_and_those_without_a_value_are_empty():
-    assert str(fill("451 4.3.0 {rule}: {reason}", rule="words", reason="saw 'x'")) == "451 4.3.0 words: saw 'x'"
+    assert (
+        str(fill("451 4.3.0 {rule}: {reason}", rule="words", reason="saw 'x'")) == "451 4.3.0 words: saw 'x'"
+    )
     assert str(fill("550 <{sender}> ({rule})", rule="words")) == "550 <> (words)"
 
 
@@ -30,7 +32,9 @@ def test_whatever_the_values_hold_it_is_one_safe_reply(values, utf8):
     assert not set(wire.replace(b"\r\n", b"")) & {0, 10, 13, 127}
 
 
-@pytest.mark.parametrize("template", ["", "550{rule}", "{rule}", "999 x", "550 {Rule}", "550 {}", "550 {rule", "550 {rule.x}"])
+@pytest.mark.parametrize(
+    "template", ["", "550{rule}", "{rule}", "999 x", "550 {Rule}", "550 {}", "550 {rule", "550 {rule.x}"]
+)
 def test_what_is_no_template_is_refused(template):
     with pytest.raises(ValueError):
         check(template)

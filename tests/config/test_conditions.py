@@ -10,7 +10,9 @@ from proxy.mail import Stage
 
 def message(size: int = 100, **headers: str) -> Message:
     made = Message(content=b"x" * size)
-    fields = tuple(Header(name=name.rstrip("_").replace("_", "-"), value=value) for name, value in headers.items())
+    fields = tuple(
+        Header(name=name.rstrip("_").replace("_", "-"), value=value) for name, value in headers.items()
+    )
     made._view.append(MimeView(headers=fields, subject="", texts=(), attachments=(), warnings=()))
     return made
 
@@ -96,7 +98,11 @@ def test_what_a_message_knows(session, when, yes, no):
         ({"authenticated": True}, Stage.MAIL, False),
         ({"recipient": "a@b.c"}, Stage.RCPT, True),
         ({"not": {"recipient": "a@b.c"}}, Stage.RCPT, True),
-        ({"any": [{"client": "::1"}, {"all": [{"recipient": "a@b.c"}, {"size": ">1"}]}]}, Stage.MESSAGE, True),
+        (
+            {"any": [{"client": "::1"}, {"all": [{"recipient": "a@b.c"}, {"size": ">1"}]}]},
+            Stage.MESSAGE,
+            True,
+        ),
     ],
 )
 def test_a_condition_is_known_as_soon_as_all_of_it_is(when, known_at, per_recipient):
@@ -112,7 +118,9 @@ def test_a_recipient_is_looked_at_one_by_one(session):
     assert not made.holds(session(), replace(facts["envelope"], mail_from=""), Recipient(address="a@b.c"))
 
 
-@pytest.mark.parametrize("when", [{"sender": "*"}, {"recipient": "*"}, {"size": ">1"}, {"header": {"A": "b"}}])
+@pytest.mark.parametrize(
+    "when", [{"sender": "*"}, {"recipient": "*"}, {"size": ">1"}, {"header": {"A": "b"}}]
+)
 def test_to_ask_too_early_is_a_mistake_of_the_program_and_never_a_silent_no(session, when):
     with pytest.raises(TypeError):
         condition({"not": when}).holds(session())

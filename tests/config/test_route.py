@@ -27,7 +27,9 @@ OPEN_RELAY_TESTS = [
 ]
 GATEWAY = Config(
     relay=(
-        Route(recipients=(f"*@{OURS}", f"*@*.{OURS}", f"*@{LITERAL}"), to=(UpstreamServer(host="127.0.0.1"),)),
+        Route(
+            recipients=(f"*@{OURS}", f"*@*.{OURS}", f"*@{LITERAL}"), to=(UpstreamServer(host="127.0.0.1"),)
+        ),
         Route(recipients=("*",), to=(UpstreamServer(host="127.0.0.1"),)),
     )
 )
@@ -41,9 +43,13 @@ def test_no_stranger_relays_through_a_gateway(session, forward_path):
     assert GATEWAY.route(session("127.0.0.1"), Recipient(address=forward_path)) is not None
 
 
-@pytest.mark.parametrize("address", [f"a@{THEIRS}@{OURS}", f'"a b"%x@{OURS}', f"{THEIRS}!a@x.{OURS}", f"@{THEIRS}:a@{OURS}"])
+@pytest.mark.parametrize(
+    "address", [f"a@{THEIRS}@{OURS}", f'"a b"%x@{OURS}', f"{THEIRS}!a@x.{OURS}", f"@{THEIRS}:a@{OURS}"]
+)
 def test_the_senders_own_route_is_followed_for_listed_clients_only(session, address):
-    route = Route(recipients=(f"*@{OURS}", f"*@*.{OURS}"), clients=("192.0.2.0/24", "authenticated"), to="inbox")
+    route = Route(
+        recipients=(f"*@{OURS}", f"*@*.{OURS}"), clients=("192.0.2.0/24", "authenticated"), to="inbox"
+    )
     recipient = Recipient(address=address)
     assert route.matches(session("192.0.2.77"), recipient)
     assert route.matches(session("198.51.100.1", authenticated="u"), recipient)
@@ -87,7 +93,12 @@ def test_the_senders_own_route_is_followed_for_listed_clients_only(session, addr
 def test_a_route_takes(session, patterns, address, stranger, trusted):
     route, recipient = Route(recipients=patterns, to="inbox"), Recipient(address=address)
     assert route.matches(session(), recipient) is stranger
-    for client in (session("127.0.0.1"), session("::1"), session("::ffff:127.0.0.1"), session(authenticated="u")):
+    for client in (
+        session("127.0.0.1"),
+        session("::1"),
+        session("::ffff:127.0.0.1"),
+        session(authenticated="u"),
+    ):
         assert route.matches(client, recipient) is trusted
 
 
@@ -161,7 +172,15 @@ def test_a_pattern_of_many_stars_is_no_trap():
 
 @pytest.mark.parametrize(
     ("pattern", "named"),
-    [("a@b", True), ("*@b.c", True), ("*@*.b.c", True), ("*@*.b.", False), ("*@*.b", False), ("*@*", False), ("*@b.*", False)],
+    [
+        ("a@b", True),
+        ("*@b.c", True),
+        ("*@*.b.c", True),
+        ("*@*.b.", False),
+        ("*@*.b", False),
+        ("*@*", False),
+        ("*@b.*", False),
+    ],
 )
 def test_a_pattern_names_a_domain_or_takes_any(pattern, named):
     assert names_a_domain(pattern) is named

@@ -1,4 +1,6 @@
+# ruff: noqa: E501 - a message is compared as it is shown, on one line
 import ipaddress
+import json
 from pathlib import Path
 
 import pytest
@@ -165,7 +167,13 @@ def test_every_mistake_is_named_with_its_place_and_what_was_expected(problems, t
 
 def test_all_problems_are_named_in_the_order_of_the_file(problems):
     found = problems("mixd: x\nlimits: {line: x}\nrules: [{name: a, filtr: b}]\nlists: {p: q}\n")
-    assert [line.split(":")[1:3] for line in found] == [["1", "1"], ["2", "16"], ["3", "9"], ["3", "19"], ["4", "12"]]
+    assert [line.split(":")[1:3] for line in found] == [
+        ["1", "1"],
+        ["2", "16"],
+        ["3", "9"],
+        ["3", "19"],
+        ["4", "12"],
+    ]
 
 
 def test_the_same_mistake_many_times_is_cut_short(problems):
@@ -201,14 +209,37 @@ def test_aliases_of_aliases_cannot_fill_the_memory(problems):
 
 
 def test_plain_aliases_are_followed(loaded):
-    config = loaded("x: &c [10.0.0.0/8]\n".replace("x:", "lists: {}\nrelay:\n  - recipients: '*'\n    to: inbox\n    clients:") + "  - {recipients: '*', to: discard, clients: *c}\n").config
+    config = loaded(
+        "x: &c [10.0.0.0/8]\n".replace(
+            "x:", "lists: {}\nrelay:\n  - recipients: '*'\n    to: inbox\n    clients:"
+        )
+        + "  - {recipients: '*', to: discard, clients: *c}\n"
+    ).config
     assert config.relay[0].clients == config.relay[1].clients == (ipaddress.ip_network("10.0.0.0/8"),)
 
 
 def test_only_true_false_null_and_decimal_numbers_are_not_text(tmp_path):
     path = tmp_path / "a.yaml"
-    words = ["yes", "no", "on", "off", "y", "12:30:45", "0o17", "017", "0x1F", "2024-01-01", "1e3", ".inf", "1_000", "tRue", "="]
-    path.write_text("a: [" + ", ".join(words) + "]\nb: [true, True, FALSE, ~, null, 12, -3, 1.5, '12', \"true\"]\n")
+    words = [
+        "yes",
+        "no",
+        "on",
+        "off",
+        "y",
+        "12:30:45",
+        "0o17",
+        "017",
+        "0x1F",
+        "2024-01-01",
+        "1e3",
+        ".inf",
+        "1_000",
+        "tRue",
+        "=",
+    ]
+    path.write_text(
+        "a: [" + ", ".join(words) + "]\nb: [true, True, FALSE, ~, null, 12, -3, 1.5, '12', \"true\"]\n"
+    )
     data = read_document(path).data
     assert data == {"a": words, "b": [True, True, False, None, None, 12, -3, 1.5, "12", "true"]}
 
@@ -229,7 +260,10 @@ def test_one_value_stands_for_a_list_of_one(loaded):
     assert config.listen[0].address == "[::1]:2525"
     assert config.relay[0].clients == ("authenticated",)
     assert [str(server) for server in config.relay[0].to] == ["[2001:db8::1]:465"]
-    assert [(str(server), server.tls) for server in config.relay[1].to] == [("a:25", "opportunistic"), ("b:2525", "none")]
+    assert [(str(server), server.tls) for server in config.relay[1].to] == [
+        ("a:25", "opportunistic"),
+        ("b:2525", "none"),
+    ]
 
 
 def test_paths_are_relative_to_the_settings_file_not_to_the_current_folder(tmp_path, monkeypatch):
@@ -250,7 +284,9 @@ def test_paths_are_relative_to_the_settings_file_not_to_the_current_folder(tmp_p
     assert (config.store.url, config.lists["p"]) == (f"sqlite:///{folder}/a/b.db", folder / "p.txt")
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:////var/a.db", "postgresql://u@h/n"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "sqlite:////var/a.db", "postgresql://u@h/n"]
+)
 def test_a_store_url_that_is_not_relative_stays(loaded, url):
     assert loaded(f"store: {{url: '{url}'}}\n").config.store.url == url
 
@@ -275,7 +311,10 @@ def test_a_wrong_entry_is_named_with_its_place_in_the_list(problems, tmp_path):
     (tmp_path / "bad.txt").write_bytes(b"a\nb\xff\n")
     route = "relay: [{recipients: ['*@c.example', $p, nonsense], to: inbox}]\n"
     entry, other = problems("lists: {p: p.txt}\n" + route)
-    assert entry == f"{tmp_path}/p.txt:3:1: 'b.example', expected an address or a pattern like *@example.com (did you mean '*@b.example'?)"  # noqa: E501
+    assert (
+        entry
+        == f"{tmp_path}/p.txt:3:1: 'b.example', expected an address or a pattern like *@example.com (did you mean '*@b.example'?)"
+    )
     assert other.startswith("rules.yaml:2:42: 'nonsense', expected")
     assert problems("lists: {p: bad.txt}\n") == [f"{tmp_path}/bad.txt:2:2: not UTF-8 text, expected UTF-8"]
 
@@ -285,12 +324,18 @@ def test_a_tag_is_a_list_of_edits(loaded):
     assert config.rules[0].tag.edits == (RemoveHeader("X-A"), AddHeader("X-A", "b"), PrefixSubject("[x] "))
 
 
-@pytest.mark.parametrize(("written", "octets"), [("1", 1), ("1B", 1), ("2KiB", 2048), ("2 KB", 2000), ("3MiB", 3 << 20), ("1GB", 10**9)])  # noqa: E501
+@pytest.mark.parametrize(
+    ("written", "octets"),
+    [("1", 1), ("1B", 1), ("2KiB", 2048), ("2 KB", 2000), ("3MiB", 3 << 20), ("1GB", 10**9)],
+)
 def test_sizes_are_octets(loaded, written, octets):
     assert loaded(f"limits: {{memory: {written}}}\n").config.limits.memory == octets
 
 
-@pytest.mark.parametrize(("written", "seconds"), [("1", 1), ("0.5", 0.5), ("250ms", 0.25), ("1.5 m", 90), ("2h", 7200), ("1d", 86400)])  # noqa: E501
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("1", 1), ("0.5", 0.5), ("250ms", 0.25), ("1.5 m", 90), ("2h", 7200), ("1d", 86400)],
+)
 def test_times_are_seconds(loaded, written, seconds):
     assert loaded(f"limits: {{idle_time: {written}}}\n").config.limits.idle_time == seconds
 
@@ -299,14 +344,34 @@ _SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.text(max_size=8),
     st.sampled_from(["$p", "$$", "*@a.b", "10.0.0.0/8", "10s", ">1KB", "inbox", "smtp://a", "550 {x}", "tag", "a:1"]),
 )  # fmt: skip
-_WORDS = sorted(Config.model_fields) + "recipients to clients name filter with when action reply tag not any all header size url add".split()  # noqa: E501
+_WORDS = [*Config.model_fields, *"recipients to clients name filter with when action reply tag not any all header size url add".split()]
+    "recipients",
+    "to",
+    "clients",
+    "name",
+    "filter",
+    "with",
+    "when",
+    "action",
+    "reply",
+    "tag",
+    "not",
+    "any",
+    "all",
+    "header",
+    "size",
+    "url",
+    "add",
+]
 _DATA = st.recursive(
     _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_WORDS), inner, max_size=4), max_leaves=20
 )  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
+@given(
+    content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
+)
 def test_arbitrary_octets_raise_nothing_but_config_error(tmp_path, content):
     path = tmp_path / "rules.yaml"
     path.write_bytes(content)
@@ -316,18 +381,15 @@ def test_arbitrary_octets_raise_nothing_but_config_error(tmp_path, content):
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.dictionaries(st.sampled_from(sorted(Config.model_fields)), _DATA, min_size=1))
 def test_arbitrary_settings_raise_nothing_but_config_error(tmp_path, data):
-    import json
-
     path = tmp_path / "rules.yaml"
     path.write_text(json.dumps(data, ensure_ascii=True).replace("\\ud", "ud"), "utf-8")
     _loads_or_says_why(path)
 
 
 def _loads_or_says_why(path):
+    lines = []
     try:
         load(path)
     except ConfigError as error:
-        lines = str(error).splitlines()
-        assert lines
-        assert all(line.isprintable() for line in lines)
-        assert all(problem.line >= 0 for problem in error.problems)
+        lines = str(error).splitlines() or [""]
+    assert all(line.startswith(str(path)) and line.isprintable() for line in lines)
