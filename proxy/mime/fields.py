@@ -30,6 +30,11 @@ _PARAMETER = re.compile(
 )
 _QUOTED_PAIR = re.compile(r'\\(["\\])')  # before others, as in C:\name, the backslash itself is meant
 _PARAMETERS_LIMIT = 1000
+_FIELDS_LIMIT = 10_000
+_JUNK_LIMIT = 100
+"""Lines; a part with more of them has no header fields but only a body."""
+_SECTION_LIMIT = 1 << 20
+"""Octets of the message's own header section that are read; the gateway lets in far less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +59,40 @@ def header_section_end(content: bytes) -> int:
 
 def read_header_section(content: bytes) -> tuple[Header, ...]:
     """The message's header fields in their order; lines that are no field are passed over."""
-    section = content[: header_section_end(content)]
+    section = content[: min(header_section_end(content), _SECTION_LIMIT)]
     return tuple(
         [Header(decode_octets(name).rstrip(), _value(value)) for name, value in _LINE.findall(section)]
     )
 
 
-def read_fields(content: bytes, start: int, wanted: frozenset[bytes]) -> tuple[dict[bytes, str], int]:
-    """The first field of each wanted name (lower case) from ``start``, and where the body begins."""
+def read_fields(content: bytes, start: int, wanted: frozenset[bytes]) -> tuple[dict[bytes, str], int, int]:
+    """The first field of each wanted name (lower case) from ``start``, where junk begins, where the body.
+
+    Junk is a line that is no field; fields after it count too, as for a reader who passes over it. Where
+    there is none, or no empty line after it, it begins where the body does.
+    """
     fields: dict[bytes, str] = {}
-    position = start
-    while found := _FIELD.match(content, position):
-        name = found[1].rstrip().lower()
-        if name in wanted and name not in fields:
-            fields[name] = _value(found[2])
-        position = found.end()
-    for line_end in (b"\r\n", b"\n"):
-        if content.startswith(line_end, position):
-            return fields, position + len(line_end)
-    return fields, position
+    position, junk, junk_lines = start, -1, 0
+    for _ in range(_FIELDS_LIMIT):
+        if found := _FIELD.match(content, position):
+            name = found[1].rstrip().lower()
+            if name in wanted and name not in fields:
+                fields[name] = _value(found[2])
+            position = found.end()
+            continue
+        for line_end in (b"\r\n", b"\n"):
+            if content.startswith(line_end, position):
+                body = position + len(line_end)
+                return fields, body if junk < 0 else junk, body
+        if junk < 0:
+            junk = position
+        junk_lines += 1
+        line_end_at = content.find(b"\n", position)
+        if junk_lines > _JUNK_LIMIT or line_end_at < 0 or content.startswith(b"--", position):
+            break
+        position = line_end_at + 1
+    body = position if junk < 0 else junk
+    return fields, body, body
 
 
 def decode_octets(octets: bytes) -> str:

@@ -16,8 +16,8 @@ __all__ = ["scan_parts"]
 
 _DELIMITER = re.compile(rb"^--([^\r\n]{1,1000})[^\n]*+(?:\n|\Z)", re.MULTILINE)
 _CONTENT_FIELD = re.compile(rb"content-[a-z-]{2,30}:", re.IGNORECASE)
-_LEADING = re.compile(rb"[ \t\r\n]*+(?:>?From [^\n]*+\n)?+")
-"""White space, and the separator of mbox files."""
+_LEADING = re.compile(rb"(?:[ \t\r][^\n]*+\n|\n)*+(?:>?From [^\n]*+\n)?+")
+"""Empty lines, lines that become a fold of what a server puts before them, and the separator of mbox files."""
 _WANTED = frozenset({b"content-type", b"content-disposition", b"content-transfer-encoding"})
 _MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
 _ENCODED = frozenset({"base64", "quoted-printable"})
@@ -64,7 +64,9 @@ class _Scan:
     def run(self) -> None:
         """Finds the parts of the content."""
         leading = _LEADING.match(self.content)
-        segment = self._open(leading.end() if leading else 0)
+        start = leading.end() if leading else 0
+        self._close(_Segment(0), start)
+        segment = self._open(start)
         for delimiter in _DELIMITER.finditer(self.content, segment.start):
             if delimiter.start() < segment.start or (default_type := self._opens(delimiter)) is None:
                 continue
@@ -86,7 +88,8 @@ class _Scan:
     def _open(self, start: int, default_type: str = "text/plain") -> _Segment:
         """The segment whose header fields begin at ``start``; headers of messages in it are passed."""
         while True:
-            fields, body = read_fields(self.content, start, _WANTED)
+            fields, junk, body = read_fields(self.content, start, _WANTED)
+            self._close(_Segment(junk), body)
             segment = _Segment(body, fields, default_type)
             if segment.content_type.startswith("multipart/"):
                 boundary = read_parameter(fields[b"content-type"], "boundary")
