@@ -1,14 +1,14 @@
-"""Words and patterns in subject, text, HTML, attachment names and other header fields.
+r"""Words and patterns in subject, text, HTML, attachment names and other header fields.
 
     - name: legal-words
       filter: keywords
       with:
         words: ["wire transfer", "viagra"]
-        patterns: ['(?i)invoice[ -]?\\d{6}']
+        patterns: ['(?i)invoice[ -]?\d{6}']
         in: [subject, body, html]
 
-``words`` match whole words without regard to case, width (``ｖｉａｇｒａ``), invisible characters
-(soft hyphens, zero-width spaces) and the white space between the words of a phrase. In scripts
+``words`` match whole words without regard to case, full width, invisible
+characters (soft hyphens, zero-width spaces) and the white space between the words of a phrase. In scripts
 that put no space between words (Chinese, Japanese, Thai, ...) they match anywhere. ``patterns`` are
 RE2 expressions on the text as it stands; they match in linear time, whatever a sender writes.
 
@@ -23,7 +23,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import re2
 from ahocorasick_rs import AhoCorasick
@@ -175,7 +175,8 @@ class _Words:
 def _is_whole(text: str, begin: int, end: int) -> bool:
     """True unless a letter or digit on either side makes it a part of a longer word."""
     return not (
-        (begin > 0 and _joined(text[begin - 1], text[begin])) or (end < len(text) and _joined(text[end - 1], text[end]))
+        (begin > 0 and _joined(text[begin - 1], text[begin]))
+        or (end < len(text) and _joined(text[end - 1], text[end]))
     )
 
 
@@ -208,7 +209,7 @@ class _Patterns:
         options = re2.Options()
         options.max_mem = _PATTERN_MEMORY
         options.log_errors = False
-        self._set = re2.Set.SearchSet(options)
+        self._set = re2.Set.SearchSet(options)  # type: ignore[no-untyped-call] # re2 ships no types
         self._compiled = [(pattern, _compiled(pattern, options)) for pattern in patterns]
         for pattern in patterns:
             self._set.Add(pattern)
@@ -219,12 +220,12 @@ class _Patterns:
         """Each pattern that matches the text, with an excerpt of its first match."""
         octets = text.encode("utf-8", "replace")
         for pattern, compiled in self._candidates(octets):
-            found = compiled.search(octets)
+            found = compiled.search(octets)  # type: ignore[no-untyped-call] # as above
             if found:
                 begin, end = (len(octets[:offset].decode("utf-8", "ignore")) for offset in found.span())
                 yield pattern, _excerpt(text, begin, end)
 
-    def _candidates(self, octets: bytes) -> list[tuple[str, "re2._Regexp"]]:
+    def _candidates(self, octets: bytes) -> list[tuple[str, Any]]:
         """Those that match. A set that is out of memory says nothing, not even the canary: then all."""
         numbers = self._set.Match(octets) or []
         if self._canary not in numbers:
@@ -232,9 +233,9 @@ class _Patterns:
         return [self._compiled[number] for number in sorted(numbers) if number != self._canary]
 
 
-def _compiled(pattern: str, options: "re2.Options") -> "re2._Regexp":
+def _compiled(pattern: str, options: "re2.Options") -> Any:
     try:
-        return re2.compile(pattern, options)
+        return re2.compile(pattern, options)  # type: ignore[no-untyped-call] # as above
     except re2.error as error:
         detail = error.args[0]
         detail = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else detail
@@ -254,7 +255,8 @@ _UNSEEN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TAG = re.compile(
-    r"""<(/?[a-z][^\s/>]*+)((?:[^>=]++|=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|=*+))*+)(?:>|\Z)""", re.IGNORECASE
+    r"""<(/?[a-z][^\s/>]*+)((?:[^>=]++|=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|=*+))*+)(?:>|\Z)""",
+    re.IGNORECASE,
 )
 _SHOWN_ATTRIBUTE = re.compile(
     r"""=(?:(?<=href=)|(?<=href\s=)|(?<=alt=)|(?<=alt\s=)|(?<=title=)|(?<=title\s=))"""
@@ -262,9 +264,11 @@ _SHOWN_ATTRIBUTE = re.compile(
     re.IGNORECASE,
 )
 _BLOCKS = frozenset(
-    "address article aside blockquote body br button caption center dd details div dl dt fieldset figcaption figure"
-    " footer form frame h1 h2 h3 h4 h5 h6 head header hr html iframe input legend li link main menu meta nav object ol"
-    " option p pre section select summary table tbody td textarea tfoot th thead title tr ul video".split()
+    """
+    address article aside blockquote body br button caption center dd details div dl dt fieldset figcaption
+    figure footer form frame h1 h2 h3 h4 h5 h6 head header hr html iframe input legend li link main menu meta
+    nav object ol option p pre section select summary table tbody td textarea tfoot th thead title tr ul video
+    """.split()
 )
 """The elements that part words; all others, also unknown ones, may stand within a word."""
 _LEADING_ZEROS = re.compile(r"(&#x?)0++(?=[0-9a-f])", re.IGNORECASE)

@@ -75,7 +75,7 @@ def read_message(content: bytes) -> MimeView:
         parts = parse_parts(content)
     except UnreadableError as error:
         if error.reason:
-            warnings.append(error.reason)
+            warnings.append(f"message could not be parsed: {error.reason}")
         parts = scan_parts(content)
     texts: list[Text] = []
     attachments: list[Attachment] = []

@@ -17,7 +17,7 @@ __all__ = ["scan_parts"]
 _DELIMITER = re.compile(rb"^--([^\r\n]{1,1000})[^\n]*+(?:\n|\Z)", re.MULTILINE)
 _CONTENT_FIELD = re.compile(rb"content-[a-z-]{2,30}:", re.IGNORECASE)
 _LEADING = re.compile(rb"(?:[ \t\r][^\n]*+\n|\n)*+(?:>?From [^\n]*+\n)?+")
-"""Empty lines, lines that become a fold of what a server puts before them, and the separator of mbox files."""
+"""Empty lines, lines that become a fold of the field that a server puts before them, an mbox separator."""
 _WANTED = frozenset({b"content-type", b"content-disposition", b"content-transfer-encoding"})
 _MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
 _ENCODED = frozenset({"base64", "quoted-printable"})

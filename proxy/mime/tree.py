@@ -35,7 +35,7 @@ def parse_parts(content: bytes) -> list[Part]:
     try:
         root = parse_email_tree(content, mode="lazy")
     except ParseError as error:
-        raise UnreadableError(str(error)[:200]) from error
+        raise UnreadableError(_reason(error)) from error
     return [_part(node, content) for node in walk(root) if _is_leaf(node)]
 
 
@@ -108,7 +108,11 @@ def _octets(node: PyLazyMimePart) -> bytes:
     try:
         return node.content or b""
     except ParseError as error:
-        raise UnreadableError(str(error)[:200]) from error
+        raise UnreadableError(_reason(error)) from error
+
+
+def _reason(error: ParseError) -> str:
+    return str(error).removeprefix("Message parsing error: ")[:200]
 
 
 def _octets_or_scan(node: PyLazyMimePart, content: bytes) -> bytes:
