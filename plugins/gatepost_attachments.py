@@ -28,7 +28,6 @@ import io
 import re
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -40,7 +39,7 @@ from proxy import Attachment, Match, Message, Transaction, Verdict, hookimpl
 __all__ = ["Attachments"]
 
 _INLINE_LIMIT = 64 << 10
-"""Octets of a message above which it is looked at in a thread."""
+"""Octets of a message above which it is read in a thread."""
 _MATCHES_LIMIT = 10
 _DEPTH_LIMIT = 5
 """Archives in archives."""
@@ -77,13 +76,14 @@ class Attachments:
         if self.inside_archives and not self.extensions:
             raise ValueError("inside_archives: expected extensions to look for there")
         self._endings = tuple("." + _plain(extension).lstrip(".") for extension in self.extensions)
+        self._reads = bool(self.types or self.mismatch or self.inside_archives or self.encrypted)
         self._types = [content_type.lower() for content_type in self.types]
 
     @hookimpl
     async def filter_message(self, transaction: Transaction) -> Verdict | None:
-        """A hit names the attachment and what was found; a long message is looked at in a thread."""
+        """A hit names the attachment and what was found."""
         message = transaction.message
-        if len(message.content) > _INLINE_LIMIT:
+        if len(message.content) > _INLINE_LIMIT or (self._reads and message.view.attachments):
             return await asyncio.to_thread(self._look, message)
         return self._look(message)
 
@@ -112,7 +112,7 @@ class Attachments:
             yield f"type {_printable(declared)}", _printable(declared)
         if attachment.content_type.startswith("message/"):
             return  # its own parts are attachments too
-        if not (self._types or self.mismatch or self.inside_archives or self.encrypted):
+        if not self._reads:
             return
         content = attachment.read()
         kind = _sniffed(content)
@@ -249,7 +249,7 @@ _FALSE_CLAIMS = {
 
 
 def _false_claim(kind: _Kind, attachment: Attachment) -> str:
-    """What the name, or where that says nothing the type, falsely claims; empty where it claims nothing false."""
+    """What the name, or else the type, falsely claims; empty where it claims nothing false."""
     extension = _plain(attachment.filename).rpartition(".")[2]
     false = _FALSE_CLAIMS.get(kind.name, set())
     if claim := _CLAIMED.get(extension, ""):
@@ -293,15 +293,9 @@ class _Archive:
                         if depth >= _DEPTH_LIMIT:
                             raise _ExceedsBoundsError("too many archives in archives")
                         yield from self.members(inner, depth + 1)
-        except (
-            zipfile.BadZipFile,
-            NotImplementedError,
-            ValueError,
-            OSError,
-            EOFError,
-            OverflowError,
-            LookupError,
-        ):
+        except _ExceedsBoundsError:
+            raise
+        except Exception:  # noqa: BLE001 # on hostile input zipfile raises whatever it stumbles upon
             yield from _local_members(content)
 
     def _check(self, infos: list[zipfile.ZipInfo], size: int) -> None:
@@ -328,15 +322,7 @@ class _Archive:
                     return b""
                 left = _NESTED_LIMIT - self.nested_octets
                 inner = start + member.read(left)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            NotImplementedError,
-            ValueError,
-            OSError,
-            EOFError,
-            RuntimeError,
-        ):
+        except Exception:  # noqa: BLE001 # as in members
             return b""  # damaged: nobody can open it
         self.nested_octets += len(inner)
         if self.nested_octets > _NESTED_LIMIT:

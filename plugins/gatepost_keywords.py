@@ -220,7 +220,7 @@ class _Patterns:
         """Each pattern that matches the text, with an excerpt of its first match."""
         octets = text.encode("utf-8", "replace")
         for pattern, compiled in self._candidates(octets):
-            found = compiled.search(octets)  # type: ignore[no-untyped-call] # as above
+            found = compiled.search(octets)
             if found:
                 begin, end = (len(octets[:offset].decode("utf-8", "ignore")) for offset in found.span())
                 yield pattern, _excerpt(text, begin, end)
@@ -268,7 +268,7 @@ _BLOCKS = frozenset(
     address article aside blockquote body br button caption center dd details div dl dt fieldset figcaption
     figure footer form frame h1 h2 h3 h4 h5 h6 head header hr html iframe input legend li link main menu meta
     nav object ol option p pre section select summary table tbody td textarea tfoot th thead title tr ul video
-    """.split()
+    """.split()  # noqa: SIM905 # as a list it would be sixty lines
 )
 """The elements that part words; all others, also unknown ones, may stand within a word."""
 _LEADING_ZEROS = re.compile(r"(&#x?)0++(?=[0-9a-f])", re.IGNORECASE)
