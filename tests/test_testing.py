@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from proxy import Envelope, Recipient, Record, Session, Transaction, Verdict, hookimpl
-from proxy.testing import ask_filter, make_message, make_record, make_transaction, run_filter
+from proxy.config import ConfigError
+from proxy.testing import ask_filter, make_message, make_record, make_transaction, run_filter, running_gateway
 
 # --- messages and transactions
 
@@ -136,7 +137,7 @@ class Everywhere:
     def report_transaction(self, record: Record) -> None:
         self.reported.append(record.id)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.closed = True
 
 
@@ -260,3 +261,64 @@ def test_settings_beside_an_instance_are_a_mistake() -> None:
 
 async def test_ask_filter_does_the_same_inside_an_event_loop() -> None:
     assert await ask_filter(Everywhere, make_transaction(), answer_at="rcpt") == Verdict(reason="rcpt")
+
+
+# --- a whole gateway
+
+
+def test_a_gateway_takes_mail_into_its_inbox_and_its_journal() -> None:
+    with running_gateway("") as gateway:
+        assert gateway.send().code == 250
+        reply = gateway.send(
+            make_transaction(b"Subject: two\r\n\r\n..\r\n", mail_from="", recipients=["a@b", "c@d"])
+        )
+        assert reply.code == 250
+        assert [[r.address for r in record.recipients] for record in gateway.journal()] == [
+            ["a@b", "c@d"],
+            ["recipient@example.com"],
+        ]
+        assert {r.disposition for record in gateway.journal() for r in record.recipients} == {"inbox"}
+        assert len(gateway.inbox()) == 2
+        assert gateway.quarantine() == []
+
+
+def test_what_the_rules_say_themselves_is_kept() -> None:
+    rules = {"hostname": "other.example.net", "relay": [{"recipients": "*@example.com", "to": "discard"}]}
+    with running_gateway(rules) as gateway:
+        assert gateway.send(make_transaction(recipients="a@example.org")).enhanced == "5.7.1"
+        assert gateway.send(make_transaction(recipients=["a@example.org", "b@example.com"])).code == 250
+        assert gateway.inbox() == []
+
+
+def test_mail_that_is_not_decided_by_a_filter_can_be_kept_in_quarantine() -> None:
+    rules = """
+      rules:
+        - name: broken
+          filter: ./filters/broken.py:Broken
+          on_error: quarantine
+    """
+    code = """
+from proxy import hookimpl
+
+class Broken:
+    @hookimpl
+    def filter_message(self):
+        raise LookupError("secret")
+"""
+    with running_gateway(rules, files={"filters/broken.py": code}) as gateway:
+        reply = gateway.send()
+        assert reply.code == 250
+        assert "secret" not in str(reply)
+        assert len(gateway.quarantine()) == 1
+
+
+def test_rules_that_cannot_be_loaded_are_reported_to_the_test() -> None:
+    with pytest.raises(ConfigError, match="rulez"), running_gateway("rulez: []"):
+        pass
+
+
+def test_a_gateway_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    with running_gateway("") as gateway:
+        gateway.send()
+    assert threading.active_count() == before

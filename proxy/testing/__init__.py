@@ -5,12 +5,15 @@ assert run_filter(MyFilter, transaction, words=["won"])
 """
 
 from proxy.testing.filters import ask_filter, run_filter
+from proxy.testing.gateway import RunningGateway, running_gateway
 from proxy.testing.samples import make_message, make_record, make_transaction
 
 __all__ = [
+    "RunningGateway",
     "ask_filter",
     "make_message",
     "make_record",
     "make_transaction",
     "run_filter",
+    "running_gateway",
 ]

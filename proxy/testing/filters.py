@@ -1,7 +1,6 @@
 """Asking one filter, without a server around it."""
 
 import asyncio
-import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -39,9 +38,7 @@ async def ask_filter(filter_or_class: Any, transaction: Transaction, /, **settin
         return await _first_verdict(instance, transaction)
     finally:
         if close := getattr(instance, "close", None):
-            closed = close()
-            if inspect.isawaitable(closed):
-                await closed
+            close()
 
 
 async def _first_verdict(instance: object, transaction: Transaction) -> Verdict | None:
