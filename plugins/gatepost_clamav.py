@@ -1,8 +1,10 @@
 """The filter ``clamav``: asks a ClamAV daemon (clamd) about the whole message, as received.
 
-clamd takes the message apart by itself: MIME parts, archives, documents. Its ``StreamMaxLength`` must
-be at least the gateway's ``limits.message_size``: what clamd refuses to look at is a failure of the
-rule (``on_error``), and never clean.
+clamd takes the message apart by itself: MIME parts, archives, documents. Two of its settings matter:
+``StreamMaxLength`` must be at least the gateway's ``limits.message_size``, because what clamd refuses
+to look at is a failure of the rule (``on_error``) and never clean; and only with ``AlertExceedsMax yes``
+does it report what lies beyond its other limits (``MaxScanSize``, ``MaxRecursion``, ...), as
+``Heuristics.Limits.Exceeded``.
 """
 
 import asyncio

@@ -55,6 +55,7 @@ class RunningGateway:
         """
         transaction = transaction or make_transaction()
         session, envelope = transaction.session, transaction.envelope
+        text: bytes | str
         try:
             with smtplib.SMTP(
                 self.host, self.port, local_hostname=session.helo, timeout=_PATIENCE_SECONDS
