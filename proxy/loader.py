@@ -384,5 +384,6 @@ def _setting(
         for field in dataclasses.fields(filter_class):
             if field.name == parameter.name and field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-    type_name = inspect.formatannotation(annotation)
+    bare = annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation  # of Annotated
+    type_name = inspect.formatannotation(bare).replace("typing.", "")
     return FilterSetting(name=key, type=type_name, required=required, default=default)

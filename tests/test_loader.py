@@ -370,6 +370,10 @@ def test_installed_filters_are_described(installed, tmp_path):
     assert (words.name, words.summary, words.problem) == ("words", "Says yes to words.", "")
     settings = {setting.name: (setting.required, setting.default) for setting in words.settings}
     assert settings["words"] == (True, None)
+    assert [setting.type for setting in words.settings][1:3] == [
+        "frozenset[Literal['subject', 'body']]",
+        "int",
+    ]
     assert (settings["in"], settings["deep"]) == ((False, frozenset({"subject"})), (False, {}))
 
 
