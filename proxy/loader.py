@@ -8,6 +8,7 @@ import dataclasses
 import importlib.metadata
 import inspect
 import keyword
+import os
 import re
 import sys
 import typing
@@ -170,7 +171,7 @@ def _installed_class(name: str, found: list[importlib.metadata.EntryPoint]) -> t
 
 
 def _local_class(file: str, class_name: str | None, base: Path, modules: dict[Path, ModuleType]) -> type[Any]:
-    path = (base / file).resolve()
+    path = Path(os.path.normpath(base.absolute() / file))
     if path not in modules:
         modules[path] = _local_module(file, path)
     members = vars(modules[path])
@@ -192,6 +193,8 @@ def _local_module(file: str, path: Path) -> ModuleType:
         source = path.read_bytes()
     except OSError as error:
         raise _FilterError(f"{file} cannot be loaded: {error.strerror or _words(error)}") from error
+    except ValueError as error:  # a NUL in the path
+        raise _FilterError(f"{file} cannot be loaded: {error}") from error
     name = f"gatepost_local_{path.stem}_{sha256(str(path).encode()).hexdigest()[:12]}"
     module = ModuleType(name)
     module.__file__ = str(path)
@@ -381,5 +384,6 @@ def _setting(
         for field in dataclasses.fields(filter_class):
             if field.name == parameter.name and field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-    type_name = inspect.formatannotation(annotation)
+    bare = annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation  # of Annotated
+    type_name = inspect.formatannotation(bare).replace("typing.", "")
     return FilterSetting(name=key, type=type_name, required=required, default=default)

@@ -271,6 +271,7 @@ def test_a_class_may_serve_several_rules_and_needs_no_dataclass(rules):
         ("filter: ./f.py:Unknowable", ["24: the constructor of './f.py:Unknowable': NameError: name 'Nowhere' is not defined"]),
         ("filter: ./f.py:function", ["24: filter './f.py:function' is a function, expected a class"]),
         ("filter: ./f.py:instance", ["24: filter './f.py:instance' is an instance of Bare, expected a class"]),
+        ('filter: "./\\0.py:A"', ["24: ./?.py cannot be loaded: embedded null byte"]),
         ("filter: ./none.py:A", ["24: ./none.py cannot be loaded: No such file or directory"]),
     ],
 )  # fmt: skip
@@ -351,10 +352,10 @@ def test_settings_without_a_file_can_be_loaded_too(installed, tmp_path):
     (tmp_path / "installed_filters_b.py").write_text(FILTERS)
     installed(bare="installed_filters_b:Bare")
     config = Config.model_validate({"rules": [{"name": "a", "filter": "bare"}]})
-    assert [rule.name for rule in load_rules(LoadedConfig.in_memory(config))] == ["a"]
+    assert [rule.name for rule in load_rules(LoadedConfig(config=config))] == ["a"]
     config = Config.model_validate({"rules": [{"name": "a", "filter": "bear"}]})
     with pytest.raises(ConfigError, match="unknown filter 'bear'"):
-        load_rules(LoadedConfig.in_memory(config, tmp_path))
+        load_rules(LoadedConfig(config=config, base=tmp_path))
 
 
 def test_installed_filters_are_described(installed, tmp_path):
@@ -369,6 +370,10 @@ def test_installed_filters_are_described(installed, tmp_path):
     assert (words.name, words.summary, words.problem) == ("words", "Says yes to words.", "")
     settings = {setting.name: (setting.required, setting.default) for setting in words.settings}
     assert settings["words"] == (True, None)
+    assert [setting.type for setting in words.settings][1:3] == [
+        "frozenset[Literal['subject', 'body']]",
+        "int",
+    ]
     assert (settings["in"], settings["deep"]) == ((False, frozenset({"subject"})), (False, {}))
 
 

@@ -39,7 +39,7 @@ class _CoreLoader(_Loader):  # type: ignore[misc]  # the C loader has no types
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML reads this class attribute)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A settings file, read."""
 
@@ -172,7 +172,7 @@ class _Construction:
         data = self._value(root, ())
         if self._problems:
             raise ConfigError(self._problems)
-        return Document(self._path, root, data, self._values, self._keys)
+        return Document(path=self._path, root=root, data=data, values=self._values, keys=self._keys)
 
     def _mark(self, node: yaml.Node) -> Mark:
         return _mark(self._path, node)
@@ -181,7 +181,9 @@ class _Construction:
         self._values[location] = mark = self._mark(node)
         self._left -= 1
         if self._left < 0 or len(location) > _DEEPEST:
-            raise ConfigError([*self._problems, Problem.at(mark, "too many values: aliases within aliases")])
+            raise ConfigError(
+                [*self._problems, Problem.at(mark, f"more than {_MOST_VALUES:,} values, aliases followed")]
+            )
         if node.tag not in _TAGS:
             self._problems.append(Problem.at(mark, f"the tag {shown(node.tag)}", "a value without a tag"))
             return None
@@ -229,6 +231,8 @@ class _Construction:
         return data
 
     def _expanded(self, value: str, location: Location) -> str | list[str]:
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            self._problems.append(Problem.at(self._values[location], "half a surrogate pair", "text"))
         if self._expand is None:
             return value
         meant = self._expand(location, value)

@@ -1,5 +1,6 @@
 """Types of settings that several sections share: hosts, files, networks, names."""
 
+import os
 import re
 import socket
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -72,9 +73,16 @@ def at_base(value: Path, info: ValidationInfo) -> Path:
 
 def _existing(value: Path, info: ValidationInfo) -> Path:
     path = at_base(value, info)
-    if info.context and not path.is_file():
-        raise expected("a file that exists")
+    if info.context and not _is_readable(path):
+        raise expected("a file that exists and can be read")
     return path
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return path.is_file() and os.access(path, os.R_OK)
+    except (OSError, ValueError):
+        return False
 
 
 def store_url(value: str, info: ValidationInfo) -> str:

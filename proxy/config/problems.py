@@ -71,8 +71,9 @@ def shown(value: Any) -> str:
             return "nothing"
         case bool():
             return "true" if value else "false"
-        case str():
-            return repr(value if len(value) <= 60 else value[:57] + "...")
+        case str() | Path():
+            text = str(value)
+            return repr(text if len(text) <= 60 else text[:57] + "...")
         case int() | float():
             return str(value)
         case dict():

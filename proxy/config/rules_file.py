@@ -16,21 +16,18 @@ from proxy.config.validation import problems_of
 __all__ = ["LoadedConfig", "load"]
 
 
-@dataclass(frozen=True, slots=True)
+_NO_FILE = Document(path=Path("(settings)"), root=yaml.MappingNode("", []), data={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedConfig:
     """Settings, and where they came from."""
 
     config: Config
-    base: Path
+    base: Path = Path()
     """The folder of rules.yaml: relative paths in it start there."""
-    document: Document
+    document: Document = _NO_FILE
     """The data as written, lists put in, with the place of every value."""
-
-    @classmethod
-    def in_memory(cls, config: Config, base: Path | None = None) -> "LoadedConfig":
-        """Settings that came from no file; ``base`` is by default the current folder."""
-        folder = base or Path.cwd()
-        return cls(config, folder, Document(folder / "(settings)", yaml.MappingNode("", []), {}))
 
     def problem(self, location: Location, what: str, expected: str = "") -> Problem:
         """A problem at the line and column of a setting."""
@@ -54,7 +51,7 @@ def load(path: Path) -> LoadedConfig:
     problems += _contradictions(config, document)
     if problems:
         raise ConfigError(problems)
-    return LoadedConfig(config, base, document)
+    return LoadedConfig(config=config, base=base, document=document)
 
 
 def _repeated(document: Document) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -43,8 +44,9 @@ ROUTE = "relay:\n  - to: inbox\n"
         ("hostname: a\nmixed: \x07\n", ["2:8: not YAML: a control character, expected text"]),
         ("a: " + "[" * 40 + "]" * 40, ["1:35: nested more than 32 deep"]),
         ("a: " + "[" * 100_000, ["1:35: nested more than 32 deep"]),
+        ("listen: {address: 'a:1', auth: {users: " + "x" * 300 + ", without_tls: true}}\n", ["1:40: '" + "x" * 57 + "...', expected a file that exists and can be read or 'any'"]),
         ("- " * 40_000, ["1:65: nested more than 32 deep"]),
-        ("a: &a [*a]\n", ["1:4: too many values: aliases within aliases"]),
+        ("a: &a [*a]\n", ["1:4: more than 200,000 values, aliases followed"]),
         # listeners
         ("listen: 127.0.0.1\n", ["1:9: '127.0.0.1', expected host:port like 127.0.0.1:2525 or [::1]:2525"]),
         ("listen: [127.0.0.1:65536]\n", ["1:10: '127.0.0.1:65536', expected host:port like 127.0.0.1:2525 or [::1]:2525"]),
@@ -52,11 +54,11 @@ ROUTE = "relay:\n  - to: inbox\n"
         ("listen: []\n", ["1:9: an empty list, expected at least one entry"]),
         ("listen: {address: 'a:1', proxy_protocol_from: 10.1.0.0/8}\n", [f"1:47: '10.1.0.0/8', expected {NETWORK} (did you mean '10.0.0.0/8'?)"]),
         ("listen: {address: 'a:1', tls: {certificate: c.pem, key: k.pem, required: yes}}\n", [
-            "1:45: 'c.pem', expected a file that exists",
-            "1:57: 'k.pem', expected a file that exists",
+            "1:45: 'c.pem', expected a file that exists and can be read",
+            "1:57: 'k.pem', expected a file that exists and can be read",
             "1:74: 'yes', expected true or false",
         ]),
-        ("listen: {address: 'a:1', auth: {users: users.yaml, without_tls: true}}\n", ["1:40: 'users.yaml', expected a file that exists or 'any'"]),
+        ("listen: {address: 'a:1', auth: {users: users.yaml, without_tls: true}}\n", ["1:40: 'users.yaml', expected a file that exists and can be read or 'any'"]),
         ("listen: {address: 'a:1', auth: {users: any}}\n", ["1:32: AUTH is offered over TLS only, and this listener has none, expected a section tls, or without_tls: true"]),
         ("listen: {address: 'a:1', auth: {users: any, without_tls: true}}\nrelay: [{recipients: '*', to: smtp://a}]\n", [
             "1:40: users: any lets everybody relay, expected a file of users, or no route to a server"
@@ -80,7 +82,7 @@ ROUTE = "relay:\n  - to: inbox\n"
             "1:47: 70000, expected at most 65535",
             "1:59: 'always', expected 'none', 'opportunistic', 'required' or 'implicit'",
         ]),
-        ("relay: [{recipients: '*', to: {host: a, auth: {username: u, password_file: p}}}]\n", ["1:76: 'p', expected a file that exists"]),
+        ("relay: [{recipients: '*', to: {host: a, auth: {username: u, password_file: p}}}]\n", ["1:76: 'p', expected a file that exists and can be read"]),
         # limits and store
         ("limits: {message_size: 32Mib, line: -1, memory: 0, recipients: 0, connections: '5'}\n", [
             "1:24: '32Mib', expected a size like 32MiB or 500KB",
@@ -205,7 +207,14 @@ def test_aliases_of_aliases_cannot_fill_the_memory(problems):
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
     )
     (line,) = problems(bomb)
-    assert line.endswith("too many values: aliases within aliases")
+    assert line.endswith("more than 200,000 values, aliases followed")
+
+
+def test_half_a_surrogate_pair_is_no_text(problems, monkeypatch):
+    monkeypatch.setattr("proxy.config.document._CoreLoader", yaml.SafeLoader)  # libyaml refuses it by itself
+    assert problems('rules: [{name: a, filter: "\\ud800"}]\n') == [
+        "rules.yaml:1:27: half a surrogate pair, expected text"
+    ]
 
 
 def test_plain_aliases_are_followed(loaded):
