@@ -32,7 +32,9 @@ def test_each_added_field_stands_before_the_ones_added_earlier():
     assert edited(MAIL, AddHeader("X-A", "1"), AddHeader("X-B", "2")) == b"X-B: 2\r\nX-A: 1\r\n" + MAIL
 
 
-@pytest.mark.parametrize("character", ["\r", "\n", "\r\nBcc: x@example.com", "\0", "\x0b", "\x85", "\u2028", "\ud800", "\x7f"])
+@pytest.mark.parametrize(
+    "character", ["\r", "\n", "\r\nBcc: x@example.com", "\0", "\x0b", "\x85", "\u2028", "\ud800", "\x7f"]
+)
 def test_a_value_that_would_start_another_field_cannot_be_built(character):
     """RELIABILITY 74."""
     with pytest.raises(ValueError, match="control characters"):
@@ -50,7 +52,9 @@ def test_a_name_that_is_none_cannot_be_built(name):
         RemoveHeader(name)
 
 
-@given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))) | st.text("ab ,;=?", max_size=3000))
+@given(
+    st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))) | st.text("ab ,;=?", max_size=3000)
+)
 def test_any_value_comes_back_from_the_wire_on_lines_that_fit(value):
     field = edited(b"", AddHeader("X-Any", value))
     lines = field.removesuffix(b"\r\n").split(b"\r\n")
@@ -94,7 +98,12 @@ def test_remove_from_a_strange_header_section(before, after):
         (b"\r\n hello", "[SPAM] ", b"Subject: [SPAM] \r\n hello\r\n", "[SPAM]  hello"),
         (b" =?utf-8?q?h=C3=A9?=", "[SPAM]", b"Subject: [SPAM] =?utf-8?q?h=C3=A9?=\r\n", "[SPAM] hé"),
         (b" hello", "[ÄH] ", b"Subject: =?utf-8?b?W8OESF0=?= hello\r\n", "[ÄH] hello"),
-        (b" =?utf-8?q?h=C3=A9?=", "[ÄH] ", b"Subject: =?utf-8?b?W8OESF0g?= =?utf-8?q?h=C3=A9?=\r\n", "[ÄH] hé"),
+        (
+            b" =?utf-8?q?h=C3=A9?=",
+            "[ÄH] ",
+            b"Subject: =?utf-8?b?W8OESF0g?= =?utf-8?q?h=C3=A9?=\r\n",
+            "[ÄH] hé",
+        ),
     ],
 )
 def test_a_subject_keeps_its_own_octets_behind_the_prefix(value, prefix, line, shown):
@@ -104,14 +113,18 @@ def test_a_subject_keeps_its_own_octets_behind_the_prefix(value, prefix, line, s
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"A: 1\r\n\r\nSubject: body", b"\r\nSubject: body", b"A: 1\r\njunk\r\nSubject: body\r\n\r\n"]
+    "content",
+    [b"", b"A: 1\r\n\r\nSubject: body", b"\r\nSubject: body", b"A: 1\r\njunk\r\nSubject: body\r\n\r\n"],
 )
 def test_a_message_without_subject_gets_one(content):
     assert edited(content, PrefixSubject("[SPAM] ")) == b"Subject: [SPAM]\r\n" + content
 
 
 def test_every_subject_gets_the_prefix():
-    assert edited(b"Subject: a\r\nsubject: b\r\n\r\n", PrefixSubject("x ")) == b"Subject: x a\r\nsubject: x b\r\n\r\n"
+    assert (
+        edited(b"Subject: a\r\nsubject: b\r\n\r\n", PrefixSubject("x "))
+        == b"Subject: x a\r\nsubject: x b\r\n\r\n"
+    )
 
 
 @given(st.binary(), st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=2000))
