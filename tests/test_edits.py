@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from proxy.edits import AddHeader, Edit, PrefixSubject, RemoveHeader, apply
 
-MAIL = b"From: a@example.com\r\nSubject: hello\r\n world\r\nX-Spam: 1\r\nx-spam : 2\r\n folded\r\n\r\nSubject: body\r\n"
+MAIL = (
+    b"From: a@example.com\r\nSubject: hello\r\n world\r\nX-Spam: 1\r\nx-spam : 2\r\n folded\r\n"
+    b"\r\nSubject: body\r\n"
+)
 
 
 def edited(content: bytes, *edits: Edit) -> bytes:
