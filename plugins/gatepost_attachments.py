@@ -280,6 +280,8 @@ class _Archive:
 
     def members(self, content: bytes, depth: int = 1) -> Iterator[tuple[str, bool]]:
         """Each member's name, and whether it is encrypted; raises _ExceedsBoundsError."""
+        if depth > _DEPTH_LIMIT:
+            raise _ExceedsBoundsError("too many archives in archives")
         if content.count(b"PK\x01\x02") > _MEMBERS_LIMIT:
             raise _ExceedsBoundsError("too many members")
         try:
@@ -290,8 +292,6 @@ class _Archive:
                     is_encrypted = bool(info.flag_bits & 1)
                     yield info.orig_filename, is_encrypted
                     if not is_encrypted and (inner := self._nested(archive, info)):
-                        if depth >= _DEPTH_LIMIT:
-                            raise _ExceedsBoundsError("too many archives in archives")
                         yield from self.members(inner, depth + 1)
         except _ExceedsBoundsError:
             raise

@@ -7,14 +7,15 @@ r"""Words and patterns in subject, text, HTML, attachment names and other header
         patterns: ['(?i)invoice[ -]?\d{6}']
         in: [subject, body, html]
 
-``words`` match whole words without regard to case, full width, invisible
-characters (soft hyphens, zero-width spaces) and the white space between the words of a phrase. In scripts
-that put no space between words (Chinese, Japanese, Thai, ...) they match anywhere. ``patterns`` are
-RE2 expressions on the text as it stands; they match in linear time, whatever a sender writes.
+``words`` match whole words without regard to case, full width, invisible characters (soft hyphens,
+zero-width spaces) and the white space between the words of a phrase. In scripts that put no space
+between words (Chinese, Japanese, Thai, ...) they match anywhere. ``patterns`` are RE2 expressions on
+the text as it stands; they match in linear time, whatever a sender writes.
 
-``body`` is plain text, ``html`` HTML as its reader sees it, with the addresses of links and the ``alt`` and
-``title`` texts; scripts, styles and comments are left out. Both include forwarded messages and
-attached text and HTML files.
+``in`` chooses the places, by default all but ``headers``. ``headers`` are all header fields, also the
+subject. ``body`` is plain text; ``html`` is HTML as its reader sees it, with the addresses of links and
+the ``alt`` and ``title`` texts, without scripts, styles and comments. Both include forwarded messages
+and attached text and HTML files.
 """
 
 import asyncio

@@ -155,6 +155,8 @@ def read_parameter(value: str, name: str) -> str:
 
     Continued and percent-encoded ones (RFC 2231) are joined, encoded-words in them decoded.
     """
+    if ";" not in value:
+        return ""
     pieces: dict[int, str] = {}
     extended = ""
     for number, found in enumerate(_PARAMETER.finditer(value)):

@@ -5,7 +5,7 @@ import re
 from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree, walk  # noqa: TID251 # here is the place
 
 from proxy.mime.decoding import decode_transfer, transfer_encoding
-from proxy.mime.fields import decode_words, read_parameter
+from proxy.mime.fields import read_parameter
 from proxy.mime.part import Part
 from proxy.mime.scan import scan_parts
 
@@ -67,22 +67,24 @@ def _is_leaf(node: PyLazyMimePart) -> bool:
 
 def _part(node: PyLazyMimePart, content: bytes) -> Part:
     content_type = node.content_type if "/" in node.content_type else "text/plain"
-    encoding = _left_encoding(node)
+    declared, disposition = _field(node, "Content-Type"), _field(node, "Content-Disposition")
+    # The parser's own file name ends at a semicolon, even a quoted one.
+    filename = read_parameter(disposition, "filename") or read_parameter(declared, "name")
     attached = (node.disposition or "").lower() == "attachment"
-    filename = node.filename
-    if "=?" in filename:  # the parser leaves a name that is one quoted encoded-word as it stands
-        filename = decode_words(filename)
+    encoding = _left_encoding(node)
     if content_type.startswith("text/"):
-        charset = read_parameter(_field(node, "Content-Type"), "charset")
         octets = decode_transfer(_octets(node), encoding)
-        return Part(content_type, charset, filename, attached, lambda: octets)
-    return Part(
-        content_type,
-        "",
-        filename,
-        attached,
-        lambda: decode_transfer(_octets_or_scan(node, content), encoding),
-    )
+        return Part(content_type, read_parameter(declared, "charset"), filename, attached, lambda: octets)
+
+    def read() -> bytes:
+        try:
+            return decode_transfer(node.content or b"", encoding)
+        except ParseError:  # the scan decodes what the parser gives up on
+            named = (content_type, filename)
+            same = (part for part in scan_parts(content) if (part.content_type, part.filename) == named)
+            return next((part.read() for part in same), b"")
+
+    return Part(content_type, "", filename, attached, read)
 
 
 def _field(node: PyLazyMimePart, name: str) -> str:
@@ -113,12 +115,3 @@ def _octets(node: PyLazyMimePart) -> bytes:
 
 def _reason(error: ParseError) -> str:
     return str(error).removeprefix("Message parsing error: ")[:200]
-
-
-def _octets_or_scan(node: PyLazyMimePart, content: bytes) -> bytes:
-    try:
-        return node.content or b""
-    except ParseError:  # the scan decodes what the parser gives up on
-        named = (node.content_type, node.filename)
-        same = (part for part in scan_parts(content) if (part.content_type, part.filename) == named)
-        return next((part.read() for part in same), b"")
