@@ -3,13 +3,17 @@
 import asyncio
 import logging
 import signal
+import socket
+import tempfile
+import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import uvloop
 
-from proxy.config import ConfigError, LoadedConfig, load
+from proxy.config import Config, ConfigError, LoadedConfig, load
+from proxy.config.settings import Limits, ListenerAuth, ListenerSettings, Route, StoreSettings
+from proxy.events import Watch, Watchers
 from proxy.gateway import Gateway, Policy
 from proxy.loader import load_rules
 from proxy.pipeline import Pipeline, Threads
@@ -18,7 +22,7 @@ from proxy.rule import Rule
 from proxy.server import Server, Tap
 from proxy.store import Store
 
-__all__ = ["Service", "serve"]
+__all__ = ["Service", "complain", "serve"]
 
 log = logging.getLogger("gatepost")
 
@@ -72,8 +76,8 @@ class Service:
     def reload(self, loaded: LoadedConfig) -> None:
         """Take new rules, lists, routes and limits; raises ConfigError, and the old ones stay.
 
-        Transactions that have begun end under the old ones. Listeners, host name and store are
-        those of the start.
+        Transactions that have begun end under the old ones. Listeners, host name,
+        store and what the server itself limits are those of the start.
         """
         rules = load_rules(loaded)
         old = self._gateway.policy
@@ -109,19 +113,63 @@ def _close_rules(rules: tuple[Rule, ...]) -> None:
 
 def serve(path: Path, *, ready: Callable[[Service], None]) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP reads the rules again. Raises ConfigError, StoreError, OSError."""
-    loaded = load(path)
-    uvloop.run(_run(Service(loaded), ready, partial(load, path)))
+    service = Service(load(path))
+    uvloop.run(_run(service, ready, reload_from=path))
 
 
-async def _run(
-    service: Service, ready: Callable[[Service], None], load_again: Callable[[], LoadedConfig] | None
+def complain(
+    address: str,
+    store: Path | None,
+    *,
+    follow: Callable[[Watch, Callable[[], bool]], None] | None,
+    ready: Callable[[Service], None],
 ) -> None:
+    """Run the complaints department: every message is taken, none is delivered.
+
+    Args:
+        address: where to listen, ``host:port``.
+        store: an SQLite file for what comes; None: nothing is kept.
+        follow: shows the conversation; runs in a thread of its own until the callable says stop.
+        ready: called when it listens.
+    """
+    watchers = Watchers()
+    stopped = threading.Event()
+    thread = None
+    with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
+        config = _complaints(address, store or Path(folder, "complaints.db"), keeps=store is not None)
+        service = Service(LoadedConfig.in_memory(config), relays=False, tap=watchers.tap if follow else None)
+        if follow:
+            thread = threading.Thread(target=follow, args=(watchers.watch(), stopped.is_set))
+            thread.start()
+        try:
+            uvloop.run(_run(service, ready, reload_from=None))
+        finally:
+            stopped.set()
+            if thread:
+                thread.join()
+
+
+def _complaints(address: str, store: Path, *, keeps: bool) -> Config:
+    """A server that takes what a lenient one would: any user, any line end, no relaying."""
+    return Config(
+        hostname=socket.gethostname(),
+        listen=(ListenerSettings(address=address, auth=ListenerAuth(users="any", without_tls=True)),),
+        relay=(
+            Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox" if keeps else "discard"),
+        ),
+        limits=Limits(message_size=128 << 20, line=128 << 20, header_size=8 << 20, recipients=10_000),
+        store=StoreSettings(url=f"sqlite:///{store.absolute()}"),
+        bare_newline="accept",
+    )
+
+
+async def _run(service: Service, ready: Callable[[Service], None], *, reload_from: Path | None) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_signal_handler(signal.SIGINT, stopping.set)
-    if load_again:
-        loop.add_signal_handler(signal.SIGHUP, _reload, service, load_again)
+    if reload_from:
+        loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from)
     await service.start()
     try:
         ready(service)
@@ -134,9 +182,9 @@ async def _run(
         await service.stop()
 
 
-def _reload(service: Service, load_again: Callable[[], LoadedConfig]) -> None:
+def _reload(service: Service, path: Path) -> None:
     try:
-        service.reload(load_again())
+        service.reload(load(path))
     except ConfigError as error:
         log.error("not reloaded, the old rules stay:\n%s", error)  # noqa: TRY400 - its text says it all
     else:

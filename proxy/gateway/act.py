@@ -7,7 +7,7 @@ together with the journal's record, before the reply.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
@@ -26,6 +26,8 @@ __all__ = ["Destination", "Ended", "Owner", "act", "settle"]
 log = logging.getLogger(__name__)
 
 Destination = Literal["inbox", "discard"] | tuple[UpstreamServer, ...]
+
+KeepFirst = Callable[[Sequence[Kept]], Awaitable[None]]
 
 _DIFFERENT_ANSWERS = Reply(code=451, enhanced="4.5.3", text="Recipients need different answers, send one by one")
 _STATES = {
@@ -94,9 +96,13 @@ async def act(
     config: Config,
     destination: Destination,
     delivery: Delivery | None,
+    keep_first: KeepFirst,
     store: Store,
 ) -> Ended:
-    """Do what the settled outcomes say; raises StoreError, and then nothing was done."""
+    """Do what the settled outcomes say; raises StoreError, and then nothing was done.
+
+    ``keep_first`` commits messages that are kept beside what goes upstream, before that goes.
+    """
     if outcomes[0].action.refuses:
         await _abandon(delivery)
         return _refuse(outcomes)
@@ -107,7 +113,7 @@ async def act(
     if accepted and isinstance(destination, tuple):
         if delivery is None:
             raise RuntimeError("a route to servers has no delivery")
-        return await _relay(transaction, outcomes, accepted, kept, trace, delivery, store, config)
+        return await _relay(transaction, outcomes, accepted, kept, trace, delivery, keep_first, store, config)
     await _abandon(delivery)
     if destination == "inbox":
         kept += [_copy(transaction, Box.INBOX, parcel, trace) for parcel in accepted]
@@ -135,6 +141,7 @@ async def _relay(
     kept: list[Kept],
     trace: bytes,
     delivery: Delivery,
+    keep_first: KeepFirst,
     store: Store,
     config: Config,
 ) -> Ended:
@@ -146,7 +153,7 @@ async def _relay(
     first, *others = parcels
     spare = [_copy(transaction, Box.QUARANTINE, parcel, trace) for parcel in others]
     if kept or spare:
-        await store.keep((*kept, *spare))
+        await keep_first((*kept, *spare))
 
     async def send(parcel: _Parcel) -> Delivered:
         pieces = (trace, *apply(transaction.message.content, parcel.edits))

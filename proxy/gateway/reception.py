@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from proxy.mail import Envelope, Message, Recipient, Session, Stage, Transaction
 from proxy.pipeline import Carried
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivery, Relay
-from proxy.store import Store, StoreError, StoreFull
+from proxy.store import Kept, Store, StoreError, StoreFull
 from proxy.trace import count_received
 from proxy.verdict import Action, Evaluation, Outcome, Reply
 
@@ -80,7 +80,7 @@ class Reception:
 
     async def mail(self, session: Session, envelope: Envelope) -> Reply:
         """Begin a transaction."""
-        if self._store.is_behind:
+        if self._store.backlog >= Store.BACKLOG_LIMIT:
             return _STORE_FULL
         if self._policy is not self._policy_now():  # reloaded: the session is judged by the new rules
             refusal = await self.connect(session) or await self.helo(session)
@@ -145,7 +145,7 @@ class Reception:
         """Decide and act; gives the answer to the final dot."""
         begin = time.perf_counter()
         opened, self._open = self._open, None
-        if opened is None or opened.destination is None:
+        if opened is None:
             return _NOT_STARTED
         transaction = Transaction(
             id=opened.id,
@@ -155,7 +155,7 @@ class Reception:
             received_at=received_at,
         )
         try:
-            ended = await self._decide_and_act(opened, opened.destination, transaction)
+            ended = await self._decide_and_act(opened, transaction)
             record = _record(opened, ended, transaction=transaction, begin=begin)
             await self._write_down(record, ended)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client keeps its message
@@ -167,19 +167,28 @@ class Reception:
         _tell(opened, record)
         return ended.reply or _FAILED
 
-    async def _decide_and_act(self, opened: _Open, destination: Destination, transaction: Transaction) -> Ended:
+    async def _decide_and_act(self, opened: _Open, transaction: Transaction) -> Ended:
+        if opened.destination is None:
+            raise RuntimeError("a message without an accepted recipient")
         config = opened.policy.config
         if reply := _unreadable(transaction.message, config.limits):
             await _abandon(opened)
             return _refused(opened, reply)
         decision = await opened.policy.pipeline.decide(transaction, opened.carried)
         opened.evaluations += decision.evaluations
+        outcomes = settle(decision.outcomes, config.mixed)
+
+        async def keep_first(kept: Sequence[Kept]) -> None:
+            # Until upstream has answered the journal says what a crash would leave: doubt.
+            await self._store.commit(_record(opened, _in_doubt(outcomes), transaction=transaction), kept)
+
         return await act(
             transaction,
-            settle(decision.outcomes, config.mixed),
+            outcomes,
             config=config,
-            destination=destination,
+            destination=opened.destination,
             delivery=opened.delivery,
+            keep_first=keep_first,
             store=self._store,
         )
 
@@ -268,6 +277,11 @@ def _refused(opened: _Open, reply: Reply) -> Ended:
         outcomes=(Outcome(action=action, reply=reply),) * count,
         dispositions=(disposition_of(reply),) * count,
     )
+
+
+def _in_doubt(outcomes: tuple[Outcome, ...]) -> Ended:
+    """What is known between the dot and its reply."""
+    return Ended(reply=None, outcomes=outcomes, dispositions=(Disposition.IN_DOUBT,) * len(outcomes))
 
 
 def _abandoned(opened: _Open) -> Ended:

@@ -319,7 +319,7 @@ class Connection(SMTP):
             if not self._lost and self.transport.get_write_buffer_size():
                 self._loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
-    def tap(self, direction: Literal["C", "S", "*"], data: bytes) -> None:
+    def tap(self, direction: Literal["C", "D", "S", "*"], data: bytes) -> None:
         """Shows it to whoever listens in."""
         if self.endpoint.tap:
             self.endpoint.tap(self.session_id, direction, data)

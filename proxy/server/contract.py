@@ -57,8 +57,8 @@ class Gateway(Protocol):
 class Tap(Protocol):
     """Sees the conversation live; must neither block nor raise."""
 
-    def __call__(self, session_id: str, direction: Literal["C", "S", "*"], data: bytes, /) -> None:
-        """``C``: octets of the client, ``S``: of the server, ``*``: connected, tls or closed.
+    def __call__(self, session_id: str, direction: Literal["C", "D", "S", "*"], data: bytes, /) -> None:
+        """``C``: a command, ``D``: message data, ``S``: of the server, ``*``: connected, tls or closed.
 
         What AUTH keeps secret is ``********``.
         """
