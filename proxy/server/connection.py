@@ -101,6 +101,8 @@ class Connection(SMTP):
         super(SMTP, self).connection_lost(error)
         self._lost = self._eof = True
         self._writing_paused = False
+        if self._alarm:
+            self._alarm.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
         self._wake()
@@ -313,11 +315,9 @@ class Connection(SMTP):
         self.write_output()
         if self._alarm:
             self._alarm.cancel()
-            self._alarm = None
-        if self.transport and not self.transport.is_closing():
+        if self.transport and not self._lost:
             self.transport.close()
-            if not self._lost and self.transport.get_write_buffer_size():
-                self._loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+            self._alarm = self._loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
     def tap(self, direction: Literal["C", "D", "S", "*"], data: bytes) -> None:
         """Shows it to whoever listens in."""

@@ -100,6 +100,7 @@ class Server:
         """
         for server in self._servers:
             server.close()
+        await asyncio.sleep(0)  # connections that were accepted just now become sessions
         sessions = tuple(self._sessions)
         for session in sessions:
             session.stop()

@@ -59,6 +59,7 @@ class MailTransactions(Connection):
             self.smtputf8 = envelope.smtputf8
         self.in_transaction = True
         reply = await self.reception.mail(session, envelope)
+        self.in_transaction = reply.positive
         self.answer(reply)
         if not reply.positive:
             self._clear()
@@ -103,16 +104,17 @@ class MailTransactions(Connection):
         if not found:
             raise SessionEnd(replies.BAD_CHUNK_SIZE)  # where the next command begins, nobody knows
         refusal = self._message_refusal() if "CHUNKING" in self.offered else replies.NOT_OFFERED
-        content = None if refusal else self._content or self._begin_content()
+        content = self._content or self._begin_content()
         unread = int(found[1])
         while unread:
             chunk = await self.read_some(unread, self._chunk_deadline())
             unread -= len(chunk)
             self.tap("C", chunk)
-            if content:
+            if refusal is None:
                 content.add(chunk)
-        if refusal or content is None:
-            raise Refusal(refusal or replies.MAIL_FIRST)
+        if refusal:
+            self._content = None
+            raise Refusal(refusal)
         if found[2] or content.refusal:
             await self._end_content(content)
         else:
@@ -170,8 +172,11 @@ class MailTransactions(Connection):
             reply = await asyncio.shield(self._message)
             if reply.positive:
                 self.errors = 0
-        self.answer(reply)
-        self._clear()
+        self.in_transaction = False
+        try:
+            self.answer(reply)
+        finally:
+            self._clear()
 
     def _clear(self) -> None:
         self.in_transaction = False
