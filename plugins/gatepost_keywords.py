@@ -272,12 +272,26 @@ _BLOCKS = frozenset(
     """.split()  # noqa: SIM905 # as a list it would be sixty lines
 )
 """The elements that part words; all others, also unknown ones, may stand within a word."""
+_HTML_CHUNK = 1 << 20
+"""Characters that are taken apart at a time: bounds the memory, as there may be a million tags in them."""
 _LEADING_ZEROS = re.compile(r"(&#x?)0++(?=[0-9a-f])", re.IGNORECASE)
 _NO_CHARACTER = re.compile(r"&#x?[0-9a-f]{8,}+;?", re.IGNORECASE)
 
 
 def _visible_text(html: str) -> str:
     """What a reader sees of HTML, and behind it the addresses of links, ``alt`` and ``title`` texts."""
+    if len(html) <= _HTML_CHUNK:
+        return _visible_chunk(html)
+    chunks, start = [], 0
+    while start < len(html):
+        tag = html.find("<", start + _HTML_CHUNK)
+        end = tag if tag >= 0 else len(html)
+        chunks.append(_visible_chunk(html[start:end]))
+        start = end
+    return "".join(chunks)
+
+
+def _visible_chunk(html: str) -> str:
     pieces = _TAG.split(_UNSEEN.sub("", html))
     pieces[1::3] = [" " if name.lower().lstrip("/") in _BLOCKS else "" for name in pieces[1::3]]
     attributes = _SHOWN_ATTRIBUTE.findall(" ".join(pieces[2::3]))

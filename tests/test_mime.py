@@ -290,7 +290,7 @@ PIECES = [
     b"\r\n", b"\n", b" ", b"--b", b"--", b"Content-Type: ", b"multipart/mixed; boundary=b", b"message/rfc822",
     b"text/html", b"Content-Transfer-Encoding: base64", b"quoted-printable", b"=?utf-8?b?", b"?=", b"=C3",
     b"YWJj", b"Subject: ", b"; name*0*=", b"multipart/digest; boundary=b", b"charset=utf-16", b"\0", b"\xff",
-    b"\"", b"From ", b":",
+    b'"', b"From ", b":",
 ]  # fmt: skip
 
 

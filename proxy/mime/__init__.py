@@ -19,6 +19,9 @@ from proxy.mime.tree import UnreadableError, parse_parts
 
 __all__ = ["Attachment", "Header", "MimeView", "Text", "read_message"]
 
+_WARNINGS_LIMIT = 20
+"""More of them tell the operator nothing new."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
@@ -96,10 +99,6 @@ def read_message(content: bytes) -> MimeView:
         attachments=tuple(attachments),
         warnings=tuple(warnings),
     )
-
-
-_WARNINGS_LIMIT = 20
-"""More of them tell the operator nothing new."""
 
 
 def _is_attachment(part: Part) -> bool:

@@ -37,7 +37,7 @@ _SECTION_LIMIT = 1 << 20
 """Octets of the message's own header section that are read; the gateway lets in far less."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """One header field (RFC 5322 section 2.2)."""
 
@@ -61,7 +61,10 @@ def read_header_section(content: bytes) -> tuple[Header, ...]:
     """The message's header fields in their order; lines that are no field are passed over."""
     section = content[: min(header_section_end(content), _SECTION_LIMIT)]
     return tuple(
-        [Header(decode_octets(name).rstrip(), _value(value)) for name, value in _LINE.findall(section)]
+        [
+            Header(name=decode_octets(name).rstrip(), value=_value(value))
+            for name, value in _LINE.findall(section)
+        ]
     )
 
 

@@ -237,6 +237,12 @@ async def test_a_phrase_across_the_chunks_of_a_large_text_is_found():
         assert await verdict(keywords, PLAIN + b"x" * (length - 1) + b" wire transfer " + b"x" * MIB)
 
 
+async def test_large_html_is_read_as_small_is():
+    html = b"<p title=x>some <b>te</b>xt &amp; <!-- more -->" * (3 * MIB // 48) + b"via<i></i>gra"
+    assert await verdict(Keywords(words=["viagra"]), HTML + html)
+    assert await verdict(Keywords(words=["more", "title", "b"]), HTML + html) is None
+
+
 async def test_thousands_of_words_are_searched_at_once():
     keywords = Keywords(words=[f"word{number}" for number in range(20_000)])
     hit = await verdict(keywords, PLAIN + b"some word19999 here")
