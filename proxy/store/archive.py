@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, or_, select, tuple_, update
 
 from proxy.config.settings import StoreSettings
 from proxy.record import Disposition, Record
@@ -30,8 +30,8 @@ _MESSAGE = [column for column in kept.columns if column.name != "number"]
 class JournalQuery:
     """Which records; what is None does not matter.
 
-    ``*`` in an address, a client or a Message-ID stands for any characters. The case of ASCII letters does not
-    matter, but in a client and a Message-ID without ``*``.
+    ``*`` in an address, a client or a Message-ID stands for any characters. The case of ASCII letters
+    does not matter, but in a client and a Message-ID without ``*``.
     """
 
     client: str | None = None
@@ -103,7 +103,7 @@ class Archive:
         return found[0] if found else None
 
     def kept(self, query: KeptQuery, *, limit: int, before: str | None = None) -> list[KeptSummary]:
-        """The newest kept messages that match, newest first; ``before`` is the last one of the page before."""
+        """The newest that match, newest first; ``before`` is the last one of the page before."""
         statement = (
             select(*_SUMMARY).where(*_kept_conditions(query)).order_by(kept.c.number.desc()).limit(limit)
         )
@@ -221,7 +221,7 @@ def _records(connection: Connection, statement: Select[Any]) -> list[Record]:
     found = connection.execute(statement).mappings().all()
     ids = [row["id"] for row in found]
     ends = select(recipients).where(recipients.c.transaction_id.in_(ids)).order_by(recipients.c.position)
-    ends_of: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    ends_of: defaultdict[str, list[RowMapping]] = defaultdict(list)
     for end in connection.execute(ends).mappings():
         ends_of[end["transaction_id"]].append(end)
     return [rows.record(row, ends_of[row["id"]]) for row in found]

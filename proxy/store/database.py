@@ -52,11 +52,7 @@ class Database:
         database = cls(path)
         try:
             with database.read() as connection:
-                found = _version(connection, path)
-            if found is None or found < VERSION:
-                raise StoreError(
-                    f"the store {path} is of an older version; `gatepost serve` brings it up to date"
-                )
+                _require_current(connection, path)
         except BaseException:
             database.close()
             raise
@@ -115,11 +111,6 @@ class Database:
         self._keeping = True
         self._engine.dispose()
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the database and empty it; waits for others. Raises StoreError."""
-        with self._connected("PRAGMA wal_checkpoint(TRUNCATE)"):
-            pass
-
     def close(self) -> None:
         """Close all connections that are not in use."""
         self._engine.dispose()
@@ -136,6 +127,12 @@ def _version(connection: Connection, path: Path) -> str | None:
     if found > VERSION:
         raise StoreError(f"the store {path} is of version {found}, newer than this Gatepost's ({VERSION})")
     return str(found)
+
+
+def _require_current(connection: Connection, path: Path) -> None:
+    found = _version(connection, path)
+    if found is None or found < VERSION:
+        raise StoreError(f"the store {path} is of an older version; `gatepost serve` brings it up to date")
 
 
 def _prepare(connection: Connection, path: Path) -> None:

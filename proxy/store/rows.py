@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from proxy.mail import Stage
 from proxy.record import Disposition, RecipientRecord, Record
@@ -27,6 +27,14 @@ __all__ = [
 
 Row = tuple[Any, ...]
 """One row for a driver, in the order of the table's columns."""
+
+
+class Fields(Protocol):
+    """One row of a result, by the columns' names."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+    def keys(self) -> Iterable[str]: ...
+
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -126,7 +134,7 @@ def hit_pattern(rule: str) -> str:
     return _encode({"rule": rule, "result": Result.HIT})[1:-1]
 
 
-def record(row: Mapping[str, Any], recipients: Iterable[Mapping[str, Any]]) -> Record:
+def record(row: Fields, recipients: Iterable[Fields]) -> Record:
     """From a row of ``transactions`` and its rows of ``recipients``."""
     return Record(
         **{
@@ -138,7 +146,7 @@ def record(row: Mapping[str, Any], recipients: Iterable[Mapping[str, Any]]) -> R
     )
 
 
-def _recipient(row: Mapping[str, Any]) -> RecipientRecord:
+def _recipient(row: Fields) -> RecipientRecord:
     return RecipientRecord(
         address=row["address"],
         disposition=Disposition(row["disposition"]),
@@ -205,7 +213,7 @@ def _header_fields(content: bytes) -> dict[bytes, str]:
     return fields
 
 
-def _kept_fields(row: Mapping[str, Any], recipients: Iterable[str]) -> dict[str, Any]:
+def _kept_fields(row: Fields, recipients: Iterable[str]) -> dict[str, Any]:
     changed_at = row["changed_at"]
     return {
         **row,
@@ -217,11 +225,11 @@ def _kept_fields(row: Mapping[str, Any], recipients: Iterable[str]) -> dict[str,
     }
 
 
-def kept_summary(row: Mapping[str, Any], recipients: Iterable[str]) -> KeptSummary:
+def kept_summary(row: Fields, recipients: Iterable[str]) -> KeptSummary:
     """From a row of ``kept`` without ``number`` and octets."""
     return KeptSummary(**_kept_fields(row, recipients))
 
 
-def kept_message(row: Mapping[str, Any], recipients: Iterable[str]) -> KeptMessage:
+def kept_message(row: Fields, recipients: Iterable[str]) -> KeptMessage:
     """From a row of ``kept`` without ``number``."""
     return KeptMessage(**_kept_fields(row, recipients))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from proxy.config.settings import StoreSettings
+from proxy.config.settings import Keep, StoreSettings
 from proxy.record import Record
 from proxy.store.archive import Archive
 from proxy.store.database import Database
@@ -29,11 +29,11 @@ class Store:
     JOURNAL_LIMIT = 20_000
     """Past this `backlog` records are lost, and the log says so."""
 
-    def __init__(self, database: Database, settings: StoreSettings, base: Path) -> None:
+    def __init__(self, database: Database, archive: Archive, keep: Keep) -> None:
         self._database = database
         self._keeper = Keeper(database.path)
-        self._writer = Writer(database, self._keeper, Retention(settings.keep))
-        self.archive = Archive.open(settings, base)
+        self._writer = Writer(database, self._keeper, Retention(keep))
+        self.archive = archive
         """To look up, from worker threads: its methods block."""
         self._closed = False
         self._lost = 0
@@ -44,7 +44,8 @@ class Store:
 
         Raises StoreError with a text for the operator. A relative path is relative to ``base``.
         """
-        return cls(Database.create(settings, base), settings, base)
+        database = Database.create(settings, base)
+        return cls(database, Archive.open(settings, base), settings.keep)
 
     @property
     def backlog(self) -> int:
@@ -91,7 +92,7 @@ class Store:
         await done
 
     async def close(self) -> None:
-        """Write what is queued, empty the write-ahead log, end the thread."""
+        """Write what is queued, end the thread, close the files; SQLite empties its log with the last one."""
         if not self._closed:
             self._closed = True
             await asyncio.to_thread(self._close)

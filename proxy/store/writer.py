@@ -76,7 +76,8 @@ class Writer:
         self._journal_due = math.inf
         self._sweep_due = 0.0
         self._step_due = math.inf
-        self._in_hand = 0
+        self._put = 0
+        self._settled = 0
         self._closing = False
         self._is_keeper = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -90,10 +91,11 @@ class Writer:
     @property
     def backlog(self) -> int:
         """Changes that are not committed yet."""
-        return self._waited_for.qsize() + len(self._journal) + self._in_hand
+        return self._put - self._settled
 
     def put(self, change: Change) -> None:
         """Queue a change; never blocks. For one thread."""
+        self._put += 1
         if change.done:
             self._waited_for.put(change)
             return
@@ -114,7 +116,7 @@ class Writer:
                 self._write(self._next_group(self._wait()))
                 self._keep_house()
             self._drain()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the last word of a thread that must not end in silence
             _log.critical("the store's writer has failed; restart gatepost", exc_info=True)
         finally:
             self._refuse_rest()
@@ -151,21 +153,20 @@ class Writer:
         """Write a group and tell who waits; False if some of it failed."""
         if not group:
             return True
-        self._in_hand = len(group)
         try:
             outcomes = self._outcomes(group)
         except BaseException:
             _tell([(change, StoreUnavailable("the store's writer has failed")) for change in group])
             raise
         failed = [(change, error) for change, error in outcomes if error]
-        if failed:
-            self._take_back(failed)
-        self._in_hand = 0
+        self._settled += len(group) - self._take_back(failed)
         _tell(outcomes)
         return not failed
 
-    def _take_back(self, failed: Sequence[tuple[Change, StoreError]]) -> None:
-        """The journal is tried again later, but for what no try will store."""
+    def _take_back(self, failed: Sequence[tuple[Change, StoreError]]) -> int:
+        """The journal is tried again later, but for what no try will store; gives how much of it."""
+        if not failed:
+            return 0
         passing = (StoreFull, StoreUnavailable)
         again = [change for change, error in failed if change.done is None and isinstance(error, passing)]
         self._journal.extendleft(reversed(again))
@@ -178,9 +179,10 @@ class Writer:
         for change, error in failed:
             if not isinstance(error, passing):
                 _log.error("not stored: transaction %s", change.record and change.record.id, exc_info=error)
+        return len(again)
 
     def _outcomes(self, group: list[Change]) -> list[Outcome]:
-        """All in one transaction; where that fails in ever smaller ones, so that none fails with its neighbour."""
+        """All in one transaction; where that fails in smaller ones, so that none fails with its neighbour."""
         outcomes: list[Outcome] = []
         parts = deque([group])
         error: StoreError | None = None
@@ -205,10 +207,12 @@ class Writer:
                 _apply(connection, group)
         except StoreError as error:
             return error
-        except Exception as cause:
-            error = StoreError(f"the store {self._database.path} could not write: {type(cause).__name__}")
-            error.__cause__ = cause
-            return error
+        except Exception as cause:  # noqa: BLE001 - a change that nobody foresaw must not end the thread
+            unforeseen = StoreError(
+                f"the store {self._database.path} could not write: {type(cause).__name__}"
+            )
+            unforeseen.__cause__ = cause
+            return unforeseen
         return None
 
     def _drain(self) -> None:
@@ -216,6 +220,7 @@ class Writer:
         while self.backlog:
             if not self._write(self._next_group(None)) and self._journal:
                 _log.error("the store is closed; records lost: %d", len(self._journal))
+                self._settled += len(self._journal)
                 self._journal.clear()
 
     def _keep_house(self) -> None:
