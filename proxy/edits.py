@@ -10,8 +10,12 @@ from email.header import Header
 __all__ = ["AddHeader", "Edit", "PrefixSubject", "RemoveHeader", "apply"]
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_FIELD = re.compile(rb"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LINE = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)")
+"""One line of a header section with its folds. A bare LF ends it too, for those who read it so."""
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_WORD_LIMIT = 900
+"""Characters that stand together on one line, which may hold 998 octets (RFC 5322 section 2.1.1)."""
 
 
 def _check_name(name: str) -> None:
@@ -21,7 +25,9 @@ def _check_name(name: str) -> None:
 
 def _check_value(value: str) -> None:
     if _CONTROL.search(value):
-        raise ValueError("a header field value cannot hold control characters or line ends")
+        raise ValueError(
+            f"{value!r} cannot stand in a header field: it holds control characters or line ends"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class AddHeader:
 
     name: str
     value: str
-    """Other than ASCII becomes encoded-words (RFC 2047); long values are folded."""
+    """Other than ASCII becomes encoded-words (RFC 2047); long values are folded at white space."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -49,7 +55,10 @@ class RemoveHeader:
 
 @dataclass(frozen=True, slots=True)
 class PrefixSubject:
-    """Put text before the subject; a message without Subject gets one."""
+    """Put text before the subject; a message without Subject gets one.
+
+    A space between text and subject is the text's own: ``[SPAM] ``.
+    """
 
     text: str
 
@@ -79,42 +88,67 @@ def apply(content: bytes, edits: tuple[Edit, ...]) -> tuple[bytes, ...]:
     return (*added, content)
 
 
+def _encoded(name: str, value: str, *, charset: str) -> bytes:
+    """The value as it stands after ``name: ``, folded at 76 characters, without a last line end."""
+    return Header(value, charset=charset, header_name=name).encode(linesep="\r\n").encode("ascii")
+
+
 def _field(name: str, value: str) -> bytes:
-    charset = "ascii" if value.isascii() else "utf-8"
-    folded = Header(value, charset=charset, header_name=name).encode(linesep="\r\n")
-    return f"{name}: {folded}\r\n".encode("ascii")
+    words = value.split()
+    plain = value.isascii() and all(len(word) <= _WORD_LIMIT for word in words)
+    folded = _encoded(name, " ".join(words), charset="ascii" if plain else "utf-8")
+    return name.encode("ascii") + b": " + folded + b"\r\n"
 
 
-def _fields(content: bytes) -> tuple[list[bytes], int]:
-    """The header section's fields with their folds and line ends, and where the section ends."""
-    fields: list[bytes] = []
+def _lines(content: bytes) -> tuple[list[bytes], int]:
+    """The header section's lines with their folds and line ends, and where the section ends."""
+    lines: list[bytes] = []
     position = 0
-    while not content.startswith(b"\r\n", position):
-        found = _FIELD.match(content, position)
-        if not found or found.end() == position:
+    while position < len(content) and not content.startswith((b"\r\n", b"\n"), position):
+        found = _LINE.match(content, position)
+        if not found:
             break
-        fields.append(found.group())
+        lines.append(found.group())
         position = found.end()
-    return fields, position
+    return lines, position
 
 
-def _named(field: bytes, name: str) -> bool:
-    return field.partition(b":")[0].rstrip(b" \t").lower() == name.lower().encode("ascii")
+def _is_named(line: bytes, name: str) -> bool:
+    found = _FIELD.match(line)
+    return found is not None and found[1].lower() == name.lower().encode("ascii")
 
 
 def _without(content: bytes, name: str) -> bytes:
-    fields, end = _fields(content)
-    kept = [field for field in fields if not _named(field, name)]
-    return content if len(kept) == len(fields) else b"".join(kept) + content[end:]
+    lines, end = _lines(content)
+    kept: list[bytes] = []
+    for line in lines:
+        if not _is_named(line, name):
+            kept.append(line)
+        elif kept and not kept[-1].endswith(b"\r\n"):
+            kept[-1] = kept[-1].removesuffix(b"\n") + b"\r\n"  # else the next field would hang on to it
+    return content if len(kept) == len(lines) else b"".join(kept) + content[end:]
 
 
 def _with_subject(content: bytes, text: str) -> bytes:
-    prefix = text if text.isascii() else Header(text, charset="utf-8", header_name="Subject").encode(linesep="\r\n")
-    fields, end = _fields(content)
-    for number, field in enumerate(fields):
-        if _named(field, "Subject"):
-            name, _, value = field.partition(b":")
-            lead = prefix.encode("ascii") if text.isascii() else prefix.encode("ascii") + b" "
-            fields[number] = name + b": " + lead + value.lstrip(b" \t")
-            return b"".join(fields) + content[end:]
-    return _field("Subject", text.rstrip()) + content
+    lines, end = _lines(content)
+    there = False
+    for number, line in enumerate(lines):
+        if _is_named(line, "Subject"):
+            name, _, value = line.partition(b":")
+            lines[number] = name + b":" + _prefixed(text, value.lstrip(b" \t"))
+            there = True
+        elif not there and number and not _FIELD.match(line):
+            break  # for many readers the header section ends here, and has no Subject
+    return b"".join(lines) + content[end:] if there else _field("Subject", text) + content
+
+
+def _prefixed(text: str, value: bytes) -> bytes:
+    """The text and the old value with its line end; an encoded-word stands between white space."""
+    before_word = value.lstrip(b" \t\r\n").startswith(b"=?")
+    if text.isascii() and all(len(word) <= _WORD_LIMIT for word in text.split()):
+        space = b" " if before_word and not text.endswith(" ") else b""
+        line = text.rstrip(" ")
+        folded = _encoded("Subject", line, charset="ascii") if len(line) > 60 else line.encode("ascii")
+        return b" " + folded + b" " * (len(text) - len(line)) + space + value
+    shown = text if before_word else text.rstrip(" ")
+    return b" " + _encoded("Subject", shown, charset="utf-8") + b" " + value

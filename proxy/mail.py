@@ -141,10 +141,14 @@ class Message:
     @property
     def header_section(self) -> bytes:
         """The octets before the first empty line, with their last line end."""
-        if self.content.startswith(b"\r\n"):
+        content = self.content
+        if content.startswith((b"\r\n", b"\n")):
             return b""
-        end = self.content.find(b"\r\n\r\n")
-        return self.content if end < 0 else self.content[: end + 2]
+        end = content.find(b"\n\r\n")
+        bare = content.find(b"\n\n", 0, end if end >= 0 else len(content))
+        if bare >= 0:
+            end = bare
+        return content if end < 0 else content[: end + 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,8 +47,8 @@ class Record:
     id: str
     """The transaction's; the Received field and the log show the same."""
     session_id: str
-    received_at: datetime
-    """When the transaction ended; aware, UTC."""
+    at: datetime
+    """When the last octet of the message was read, or else when the transaction ended; aware, UTC."""
     client: str
     helo: str
     tls: str | None

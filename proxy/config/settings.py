@@ -1,14 +1,54 @@
 """What rules.yaml may say: every key, its type, its default and its unit."""
 
-import re
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Strict,
+    field_validator,
+    model_validator,
+)
+from pydantic import Tag as Branch
 
+from proxy import reply_template
 from proxy.config.conditions import Condition
+from proxy.config.fields import (
+    Bool,
+    Client,
+    Count,
+    File,
+    Source,
+    at_base,
+    check_host_port,
+    check_hostname,
+    check_list_name,
+    check_reply,
+    check_rule_name,
+    check_upstream_host,
+    file_or_any,
+    machine_name,
+    one_or_many,
+    store_url,
+)
+from proxy.config.patterns import (
+    AddressPatterns,
+    Networks,
+    check_address_pattern,
+    client_address,
+    expected,
+    names_a_domain,
+)
+from proxy.config.units import Octets, Seconds
+from proxy.edits import AddHeader, Edit, PrefixSubject, RemoveHeader
+from proxy.mail import Recipient, Session
 from proxy.verdict import Action
 
 __all__ = [
@@ -26,33 +66,6 @@ __all__ = [
     "UpstreamServer",
 ]
 
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?", re.ASCII)
-_SIZE_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
-_DURATION_UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _octets(value: Any) -> Any:
-    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
-        return int(found[1]) * _SIZE_UNITS[found[2]]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError("expected a size like 32MiB or 500KB")
-
-
-def _seconds(value: Any) -> Any:
-    if isinstance(value, str) and (found := _DURATION.fullmatch(value)):
-        return float(found[1]) * _DURATION_UNITS[found[2]]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    raise ValueError("expected a time like 10s, 5m or 250ms")
-
-
-Octets = Annotated[int, BeforeValidator(_octets), Field(gt=0)]
-"""A number of octets; written as a number or with B, KiB, MiB, GiB, KB, MB, GB."""
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-"""A time in seconds; written as a number or with ms, s, m, h, d."""
-
 
 class Settings(BaseModel):
     """Base of all sections: immutable, and a key that is not listed is an error."""
@@ -63,55 +76,63 @@ class Settings(BaseModel):
 class ListenerTls(Settings):
     """TLS of a listener."""
 
-    certificate: Path
+    certificate: File
     """PEM file: the certificate and its chain."""
-    key: Path
+    key: File
     """PEM file: the private key."""
     mode: Literal["starttls", "implicit"] = "starttls"
-    required: bool = False
+    required: Bool = False
     """With starttls: MAIL is refused (530 5.7.0) on a plain connection."""
 
 
 class ListenerAuth(Settings):
     """SMTP AUTH of a listener."""
 
-    users: Path | Literal["any"]
+    users: Annotated[File | Literal["any"], BeforeValidator(file_or_any)]
     """A YAML file of user names and argon2 hashes; ``any`` takes every name (complaints mode only)."""
-    required: bool = False
+    required: Bool = False
     """MAIL is refused (530 5.7.0) without AUTH."""
-    without_tls: bool = False
+    without_tls: Bool = False
     """Offer AUTH on plain connections too."""
 
 
 class ListenerSettings(Settings):
     """One address to listen on."""
 
-    address: str
+    address: Annotated[str, BeforeValidator(check_host_port)]
     """``host:port``; IPv6 as ``[::1]:25``; port 0 takes a free one."""
     tls: ListenerTls | None = None
-    proxy_protocol_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    proxy_protocol_from: Annotated[tuple[Source, ...], BeforeValidator(one_or_many)] = ()
     """Sources that must send a PROXY header (v1 or v2); all others must not."""
     auth: ListenerAuth | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_address(cls, value: Any) -> Any:
+        return {"address": value} if isinstance(value, str) else value
 
 
 class UpstreamAuth(Settings):
     """Credentials for an upstream server."""
 
     username: str
-    password_file: Path
+    password_file: File
     """A file whose first line is the password."""
+
+
+_SERVER = "a server like smtp://mail.example.com:25 (or inbox or discard alone)"
 
 
 class UpstreamServer(Settings):
     """One server to relay to; a plain ``smtp://host:port`` or ``smtps://host:port`` will do."""
 
-    host: str
-    port: int = Field(25, ge=1, le=65535)
+    host: Annotated[str, AfterValidator(check_upstream_host)]
+    port: Annotated[int, Strict(), Field(ge=1, le=65535)] = 25
     tls: Literal["none", "opportunistic", "required", "implicit"] = "opportunistic"
     """opportunistic: STARTTLS if offered, any certificate; required and implicit verify it."""
-    verify: bool = True
+    verify: Bool = True
     """False: take any certificate with required and implicit too."""
-    ca: Path | None = None
+    ca: File | None = None
     """PEM file of the authorities to trust instead of the system's."""
     auth: UpstreamAuth | None = None
 
@@ -120,13 +141,20 @@ class UpstreamServer(Settings):
     def _from_url(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        url = urlsplit(value)
-        if url.scheme not in ("smtp", "smtps") or not url.hostname or url.path or url.query or url.username:
-            raise ValueError("expected a server like smtp://mail.example.com:25")
         try:
+            url = urlsplit(value)
             port = url.port
         except ValueError as error:
-            raise ValueError("expected a port from 1 to 65535") from error
+            raise expected(_SERVER) from error
+        if (
+            url.scheme not in ("smtp", "smtps")
+            or not url.hostname
+            or url.path
+            or url.query
+            or url.username
+            or port == 0
+        ):
+            raise expected(_SERVER)
         if url.scheme == "smtps":
             return {"host": url.hostname, "port": port or 465, "tls": "implicit"}
         return {"host": url.hostname, "port": port or 25}
@@ -136,35 +164,85 @@ class UpstreamServer(Settings):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _destination(value: Any) -> str:
+    return "store" if value in ("inbox", "discard") else "servers"
+
+
 class Route(Settings):
     """Where recipients go; the first route that matches wins."""
 
-    recipients: tuple[str, ...]
+    recipients: Annotated[
+        tuple[Annotated[str, BeforeValidator(check_address_pattern)], ...], BeforeValidator(one_or_many)
+    ]
     """Patterns over the whole address, without regard to case: ``*@example.com``, ``*``."""
-    clients: tuple[IPv4Network | IPv6Network | Literal["authenticated"], ...] | None = None
-    """Who may use it; default: anybody, but for ``*`` alone loopback and authenticated clients."""
-    to: Literal["inbox", "discard"] | tuple[UpstreamServer, ...]
+    clients: Annotated[tuple[Client, ...], BeforeValidator(one_or_many)] | None = None
+    """Who may use it; default: anybody, but for patterns of any domain loopback and authenticated clients."""
+    to: Annotated[
+        Annotated[Literal["inbox", "discard"], Branch("store")]
+        | Annotated[tuple[UpstreamServer, ...], BeforeValidator(one_or_many), Branch("servers")],
+        Discriminator(_destination),
+    ]
     """The embedded store's inbox, nothing, or servers to be tried in order."""
 
-    # config/ owner: accept a single string for recipients/clients, one server or a list for `to`,
-    # refuse empty lists; `matches(session, recipient)` lives here.
+    _named: AddressPatterns = PrivateAttr()
+    _anywhere: AddressPatterns = PrivateAttr()
+    _networks: Networks | None = PrivateAttr()
+    _takes_postmaster: bool = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Compile the patterns."""
+        named = [pattern for pattern in self.recipients if names_a_domain(pattern)]
+        self._named = AddressPatterns(named)
+        self._anywhere = AddressPatterns(pattern for pattern in self.recipients if pattern not in named)
+        self._networks = None
+        if self.clients is not None:
+            self._networks = Networks(client for client in self.clients if client != "authenticated")
+        self._takes_postmaster = bool(named)
+
+    def matches(self, session: Session, recipient: Recipient) -> bool:
+        """True if this client's mail to this recipient goes here.
+
+        Where the local part holds a route of the sender's making (``%``, ``!`` or ``@``: RFC 5321
+        section 4.1.1.3 and appendix F.2), as where a pattern names no domain, the client must be
+        listed in `clients`, or without `clients` be on loopback or authenticated. So nobody relays
+        through the server behind.
+        """
+        if self.clients is not None and not self._trusts(session):
+            return False
+        address = recipient.address
+        if address.lower() == "postmaster" and self._takes_postmaster:  # RFC 5321 section 4.5.1
+            return True
+        if self._named.matches(address):
+            return not _is_sender_routed(recipient.local_part) or self._trusts(session)
+        return self._anywhere.matches(address) and self._trusts(session)
+
+    def _trusts(self, session: Session) -> bool:
+        if self._networks is None:
+            return session.authenticated is not None or client_address(session.client).is_loopback
+        if session.authenticated is not None and "authenticated" in (self.clients or ()):
+            return True
+        return session.client in self._networks
+
+
+def _is_sender_routed(local_part: str) -> bool:
+    return "%" in local_part or "!" in local_part or "@" in local_part
 
 
 class Keep(Settings):
     """How long the store keeps what it has; whatever comes first."""
 
-    messages: int = Field(10_000, ge=1)
+    messages: Count = 10_000
     """Messages in the inbox and in quarantine, each."""
-    days: int = Field(30, ge=1)
+    days: Count = 30
     """Days for messages and for the journal."""
-    journal: int = Field(1_000_000, ge=1)
+    journal: Count = 1_000_000
     """Records in the journal."""
 
 
 class StoreSettings(Settings):
     """The embedded store."""
 
-    url: str = "sqlite:///gatepost.db"
+    url: Annotated[str, AfterValidator(store_url), Field(validate_default=True)] = "sqlite:///gatepost.db"
     """An SQLAlchemy URL; a relative SQLite path is relative to rules.yaml."""
     keep: Keep = Keep()
 
@@ -177,22 +255,22 @@ class Limits(Settings):
     header_size: Octets = 128 << 10
     """The header section; past it 552 5.3.4."""
     line: Octets = 1 << 20
-    """One line of a message; past it 500 5.6.0... (552 5.6.0)."""
-    command_line: int = Field(2048, ge=512)
+    """One line of a message; past it 552 5.6.0."""
+    command_line: Annotated[int, Strict(), Field(ge=512)] = 2048
     """One command with its CRLF; past it 500 5.5.2. (An AUTH response may have 12,288.)"""
-    recipients: int = Field(100, ge=1)
+    recipients: Count = 100
     """Of one transaction; past it 452 4.5.3. RFC 5321 section 4.5.3.1.8 wants at least 100."""
-    connections: int = Field(1000, ge=1)
+    connections: Count = 1000
     """Of all listeners; past it 421 4.7.0."""
-    connections_per_client: int = Field(100, ge=1)
+    connections_per_client: Count = 100
     """From one client address; past it 421 4.7.0."""
     memory: Octets = 512 << 20
     """All messages in flight; past it 452 4.3.1."""
-    bogus_commands: int = Field(20, ge=1)
+    bogus_commands: Count = 20
     """Unknown or malformed commands in a session; past it 421 4.7.0."""
-    auth_tries: int = Field(3, ge=1)
+    auth_tries: Count = 3
     """Failed AUTH in a session; past it 421 4.7.0."""
-    received_fields: int = Field(50, ge=1)
+    received_fields: Count = 50
     """Received fields in a message; past it 554 5.4.6, a mail loop."""
     command_time: Seconds = 300.0
     """To wait for a command (RFC 5321 section 4.5.3.2.7)."""
@@ -217,54 +295,119 @@ class Limits(Settings):
 class Tag(Settings):
     """What ``action: tag`` does to the message."""
 
-    add: dict[str, str] = {}
+    add: dict[str, Annotated[str, Strict()]] = {}
     """Header fields to put before the message."""
-    remove: tuple[str, ...] = ()
+    remove: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = ()
     """Header fields to take out."""
     subject: str | None = None
     """Text to put before the subject."""
+
+    @field_validator("add")
+    @classmethod
+    def _can_be_added(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            AddHeader(name, text)
+        return value
+
+    @field_validator("remove")
+    @classmethod
+    def _can_be_removed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            RemoveHeader(name)
+        return value
+
+    @field_validator("subject")
+    @classmethod
+    def _can_be_put_before(cls, value: str | None) -> str | None:
+        if value is not None:
+            PrefixSubject(value)
+        return value
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not self.edits:
+            raise ValueError("an empty tag, expected add, remove or subject")
+        return self
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The same as changes to a message."""
+        edits: list[Edit] = [RemoveHeader(name) for name in self.remove]
+        edits += [AddHeader(name, text) for name, text in self.add.items()]
+        if self.subject is not None:
+            edits.append(PrefixSubject(self.subject))
+        return tuple(edits)
 
 
 class RuleSettings(Settings):
     """One entry of ``rules``: one instance of a filter."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: Annotated[str, AfterValidator(check_rule_name)]
+    """Unique; the journal, the log and ``{rule}`` show it."""
     filter: str
     """A filter's name, or ``./file.py:Class`` relative to rules.yaml."""
     with_: dict[str, Any] = Field({}, alias="with")
+    """The filter's own settings."""
     when: Condition | None = None
+    """Whom the rule is for; default: everybody."""
     action: Action | None = None
     """Default: what the filter suggests, else reject."""
-    reply: str | None = None
+    reply: Annotated[str, AfterValidator(check_reply)] | None = None
     """Template of the reply to a refusal: ``{rule} {reason} {id} {sender} {recipient} {client}``."""
     tag: Tag | None = None
+    """What ``action: tag`` does to the message."""
     mode: Literal["enforce", "observe"] = "enforce"
+    """observe: evaluated and written down, but nothing is done."""
     on_error: Literal["defer", "skip", "quarantine"] = "defer"
+    """Where the filter fails or is too slow."""
     timeout: Seconds = 10.0
+    """For one question to the filter."""
 
     @model_validator(mode="after")
-    def _tag_has_its_action(self) -> Self:
+    def _agrees_with_its_action(self) -> Self:
         if self.action is Action.TAG and self.tag is None:
-            raise ValueError("action: tag needs a section tag: with add, remove or subject")
+            raise ValueError("action: tag without a section tag, expected add, remove or subject in it")
+        if self.tag is not None and self.action is not Action.TAG:
+            raise ValueError("a section tag without action: tag")
+        if self.reply is not None:
+            code = reply_template.check(self.reply).code
+            if self.action is not None and not self.action.refuses:
+                raise ValueError(f"a reply with action: {self.action}, expected it only with reject or defer")
+            wanted = {Action.DEFER: (4,), Action.REJECT: (5,)}.get(self.action or Action.ACCEPT, (4, 5))
+            if code // 100 not in wanted:
+                what = " or ".join(f"{number}xx" for number in wanted)
+                raise ValueError(
+                    f"the reply code {code}, expected {what} with action: {self.action or 'left out'}"
+                )
         return self
 
 
 class Config(Settings):
     """The whole of rules.yaml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    hostname: str
+    hostname: Annotated[str, BeforeValidator(check_hostname)] = Field(default_factory=machine_name)
     """The name in the greeting, in EHLO and in Received. Default: the machine's."""
-    listen: tuple[ListenerSettings, ...] = (ListenerSettings(address="127.0.0.1:2525"),)
+    listen: Annotated[tuple[ListenerSettings, ...], BeforeValidator(one_or_many)] = (
+        ListenerSettings(address="127.0.0.1:2525"),
+    )
+    """Where to listen."""
     relay: tuple[Route, ...] = ()
+    """Where recipients go, the first match wins; a recipient that no route takes is refused, 550 5.7.1."""
     limits: Limits = Limits()
+    """Bounds in size, number and time."""
     store: StoreSettings = StoreSettings()
-    lists: dict[str, Path] = {}
+    """Where journal, quarantine and inbox are kept."""
+    lists: dict[
+        Annotated[str, AfterValidator(check_list_name)], Annotated[Path, AfterValidator(at_base)]
+    ] = {}
+    """Text files with one entry a line, for ``$name``."""
     rules: tuple[RuleSettings, ...] = ()
+    """The filters, in order."""
     mixed: Literal["quarantine", "defer", "reject"] = "quarantine"
     """Where some recipients are refused and others accepted, and one reply cannot say so."""
     bare_newline: Literal["reject", "normalise", "accept"] = "reject"
     """CR or LF alone, or NUL, in a message: 550 5.6.11, made CRLF, or taken as it is."""
+
+    def route(self, session: Session, recipient: Recipient) -> Route | None:
+        """The first route that takes the recipient from this client; None: it is to be refused."""
+        return next((route for route in self.relay if route.matches(session, recipient)), None)

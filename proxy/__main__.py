@@ -1,0 +1,5 @@
+"""``python -m proxy`` is ``gatepost``."""
+
+from proxy.cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""The command ``gatepost``: arguments -> settings -> run; the only print and exit status.
+
+Exit status: 0 fine, 1 the operation failed, 2 wrong usage or settings. Each command imports what it
+needs when it runs, so that ``--help`` and ``check`` start fast.
+"""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from proxy.cli import check, complaints, explain, journal, plugin, quarantine, serve
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="gatepost",
+    help="A filtering SMTP proxy: it refuses, drops, quarantines or relays mail while the sender is still connected.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gatepost {version('gatepost')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("serve")(serve.serve)
+app.command("complaints")(complaints.complaints)
+app.command("check")(check.check)
+app.command("explain")(explain.explain)
+app.command("journal")(journal.journal)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(plugin.app, name="plugin")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

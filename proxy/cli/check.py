@@ -1,0 +1,63 @@
+"""``gatepost check``: is the settings file fit to be used?"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from proxy.config import Config, Problem
+
+__all__ = ["check"]
+
+
+def check(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="FILE")] = Path(
+        "rules.yaml"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Check a settings file: every mistake with its line and column, exit status 2; 0 where it is fine."""
+    from proxy.config import ConfigError, load  # noqa: PLC0415 - pydantic is slow to import
+    from proxy.loader import load_rules  # noqa: PLC0415 - likewise
+
+    try:
+        loaded = load(config)
+        rules = load_rules(loaded)
+    except ConfigError as error:
+        if as_json:
+            print(json.dumps({"ok": False, "problems": [_plain(problem) for problem in error.problems]}))
+        else:
+            print(error, file=sys.stderr)
+        raise typer.Exit(2) from error
+    if as_json:
+        print(json.dumps({"ok": True, "problems": [], "rules": [rule.name for rule in rules]}))
+    else:
+        print(f"{config}: fine: {_summary(loaded.config)}")
+
+
+def _plain(problem: "Problem") -> dict[str, str | int]:
+    return {
+        "path": str(problem.path),
+        "line": problem.line,
+        "column": problem.column,
+        "what": problem.what,
+        "expected": problem.expected,
+    }
+
+
+def _summary(config: "Config") -> str:
+    routes = _count(len(config.relay), "route") + ("" if config.relay else " (every recipient is refused)")
+    parts = (
+        _count(len(config.listen), "listener"),
+        routes,
+        _count(len(config.rules), "rule"),
+        _count(len(config.lists), "list"),
+    )
+    return ", ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

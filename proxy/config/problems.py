@@ -1,0 +1,90 @@
+"""What is wrong with a settings file: where, what was found and what was expected."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["ConfigError", "Mark", "Problem", "did_you_mean", "shown"]
+
+_UNPRINTABLE = re.compile(r"[^ -~\u00a1-\U0010ffff]|[\u2028\u2029\ud800-\udfff]")
+_MOST_SHOWN = 50
+"""Problems in one error; whoever has more, has one mistake many times."""
+
+
+class Mark(NamedTuple):
+    """A place in a file; line and column count from 1, line 0 is the file as a whole."""
+
+    path: Path
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake in the settings."""
+
+    path: Path
+    line: int = 0
+    """From 1; 0: the file as a whole."""
+    column: int = 0
+    """From 1."""
+    what: str
+    """What was found."""
+    expected: str = ""
+    """What should stand there; empty where ``what`` says it all."""
+
+    @classmethod
+    def at(cls, mark: Mark, what: str, expected: str = "") -> "Problem":
+        """A problem at a mark."""
+        return cls(path=mark.path, line=mark.line, column=mark.column, what=what, expected=expected)
+
+    def __str__(self) -> str:
+        """On one line: ``rules.yaml:12:5: unknown key 'filtr', expected ...``."""
+        place = f"{self.path}:{self.line}:{self.column}" if self.line else f"{self.path}"
+        expected = f", expected {self.expected}" if self.expected else ""
+        return _UNPRINTABLE.sub("?", " ".join(f"{place}: {self.what}{expected}".split()))
+
+
+class ConfigError(Exception):
+    """The settings cannot be used: `problems` holds all that is wrong with them, in the file's order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        found = sorted(set(problems), key=lambda p: (str(p.path), p.line, p.column, p.what))
+        self.problems: tuple[Problem, ...] = tuple(found[:_MOST_SHOWN])
+        if len(found) > _MOST_SHOWN:
+            rest = Problem(path=found[-1].path, what=f"{len(found) - _MOST_SHOWN} more problems")
+            self.problems += (rest,)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        """One line a problem."""
+        return "\n".join(map(str, self.problems))
+
+
+def shown(value: Any) -> str:
+    """A value from the file in the words of its reader, short: ``'abc'``, ``a list``, ``nothing``."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case str() | Path():
+            text = str(value)
+            return repr(text if len(text) <= 60 else text[:57] + "...")
+        case int() | float():
+            return str(value)
+        case dict():
+            return "a mapping" if value else "an empty mapping"
+        case list() | tuple():
+            return "a list" if value else "an empty list"
+        case _:
+            return repr(str(value)[:60])
+
+
+def did_you_mean(found: str, known: Sequence[str]) -> str:
+    """`` (did you mean 'filter'?)`` where one of the known names is close to it, else nothing."""
+    close = difflib.get_close_matches(found[:100], known, n=1, cutoff=0.7)
+    return f" (did you mean {close[0]!r}?)" if close else ""

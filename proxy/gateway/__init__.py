@@ -1,0 +1,35 @@
+"""ACT: Decision -> relay, quarantine, inbox, discard, refuse -> Reply.
+
+`Gateway` lives as long as the process, `Reception` as long as a session; `act` is what is done with
+one message.
+"""
+
+from proxy.gateway.policy import Policy
+from proxy.gateway.reception import Reception
+from proxy.relay import Relay
+from proxy.store import Store
+
+__all__ = ["Gateway", "Policy"]
+
+
+class Gateway:
+    """What the server asks about every session."""
+
+    def __init__(self, policy: Policy, *, store: Store, relay: Relay | None) -> None:
+        """Without a relay nothing can leave: only routes to the inbox or to nothing are possible."""
+        if relay is None and policy.servers:
+            raise ValueError("routes to servers need a relay")
+        self.policy = policy
+        """Replaced as a whole by a reload; each transaction keeps the one that it began with."""
+        self._store = store
+        self._relay = relay
+
+    def reception(self) -> Reception:
+        """The gateway's side of a new session."""
+        return Reception(lambda: self.policy, store=self._store, relay=self._relay)
+
+    def extensions(self) -> frozenset[str]:
+        """The SMTP extensions that are kept end to end whatever route a message takes."""
+        if self._relay is None or self.policy.has_local_routes:
+            return frozenset()
+        return self._relay.extensions(self.policy.servers)

@@ -1,0 +1,240 @@
+"""What is done with one message: the reply is positive only when somebody durable owns it.
+
+Order is everything here. What goes into the store is committed before anything goes upstream, and
+withdrawn if upstream does not take its part. Where nothing goes upstream, what is kept is committed
+together with the journal's record, before the reply.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Literal
+
+from proxy.config.settings import Config, UpstreamServer
+from proxy.edits import Edit, apply
+from proxy.mail import Recipient, Transaction
+from proxy.record import Disposition
+from proxy.relay import Delivered, Delivery, DeliveryState
+from proxy.store import Box, Kept, Store, StoreError
+from proxy.trace import received_field
+from proxy.verdict import Action, Outcome, Reply
+
+__all__ = ["Destination", "Ended", "Owner", "act", "settle"]
+
+log = logging.getLogger(__name__)
+
+Destination = Literal["inbox", "discard"] | tuple[UpstreamServer, ...]
+
+KeepFirst = Callable[[Sequence[Kept]], Awaitable[None]]
+
+_DIFFERENT_ANSWERS = Reply(code=451, enhanced="4.5.3", text="Recipients need different answers, send one by one")
+_STATES = {
+    DeliveryState.ACCEPTED: Disposition.RELAYED,
+    DeliveryState.IN_DOUBT: Disposition.IN_DOUBT,
+    DeliveryState.UNSENT: Disposition.DEFERRED,
+}
+
+
+class Owner(Enum):
+    """Who has the message when its reply is given."""
+
+    CLIENT = "client"
+    """It was refused."""
+    UPSTREAM = "upstream"
+    STORE = "store"
+    """So record and copies are committed before the reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What became of a message: its reply, and for each recipient an outcome and its end."""
+
+    reply: Reply | None
+    """None: the client left before there was one."""
+    outcomes: tuple[Outcome, ...]
+    dispositions: tuple[Disposition, ...]
+    upstream: Delivered | None = None
+    kept: tuple[Kept, ...] = ()
+    """To be committed with the record."""
+    owner: Owner = Owner.CLIENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parcel:
+    """Recipients who get the same octets."""
+
+    recipients: tuple[Recipient, ...]
+    edits: tuple[Edit, ...]
+    rule: str | None
+    reason: str
+
+
+def settle(outcomes: Sequence[Outcome], mixed: Literal["quarantine", "defer", "reject"]) -> tuple[Outcome, ...]:
+    """Outcomes that one reply can tell: either every one refuses, or none does."""
+    refusing = [outcome for outcome in outcomes if outcome.action.refuses]
+    if not refusing or len(refusing) == len(outcomes):
+        return tuple(outcomes)
+    match mixed:
+        case "quarantine":
+            return tuple(
+                replace(o, action=Action.QUARANTINE, reply=None, edits=()) if o.action.refuses else o
+                for o in outcomes
+            )
+        case "defer":
+            deferred = replace(refusing[0], action=Action.DEFER, reply=_DIFFERENT_ANSWERS)
+            return tuple(deferred for _ in outcomes)
+        case "reject":
+            return tuple(refusing[0] for _ in outcomes)
+
+
+async def act(
+    transaction: Transaction,
+    outcomes: tuple[Outcome, ...],
+    *,
+    config: Config,
+    destination: Destination,
+    delivery: Delivery | None,
+    keep_first: KeepFirst,
+    store: Store,
+) -> Ended:
+    """Do what the settled outcomes say; raises StoreError, and then nothing was done.
+
+    ``keep_first`` commits messages that are kept beside what goes upstream, before that goes.
+    """
+    if outcomes[0].action.refuses:
+        await _abandon(delivery)
+        return _refuse(outcomes)
+    trace = received_field(transaction, config.hostname)
+    quarantined = _parcels(transaction, outcomes, Action.QUARANTINE)
+    accepted = _parcels(transaction, outcomes, Action.ACCEPT)
+    kept = [_copy(transaction, Box.QUARANTINE, parcel, trace) for parcel in quarantined]
+    if accepted and isinstance(destination, tuple):
+        if delivery is None:
+            raise RuntimeError("a route to servers has no delivery")
+        return await _relay(transaction, outcomes, accepted, kept, trace, delivery, keep_first, store, config)
+    await _abandon(delivery)
+    if destination == "inbox":
+        kept += [_copy(transaction, Box.INBOX, parcel, trace) for parcel in accepted]
+    return Ended(
+        reply=Reply(code=250, enhanced="2.0.0", text=f"Ok: {transaction.id}"),
+        outcomes=outcomes,
+        dispositions=tuple(_local(outcome.action, destination) for outcome in outcomes),
+        kept=tuple(kept),
+        owner=Owner.STORE,
+    )
+
+
+def _refuse(outcomes: tuple[Outcome, ...]) -> Ended:
+    """All are refused: for now if one is only deferred, so that none is lost for good by haste."""
+    chosen = next((o for o in outcomes if o.action is Action.DEFER), outcomes[0])
+    reply = chosen.reply or Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
+    end = Disposition.REFUSED if reply.permanent else Disposition.DEFERRED
+    return Ended(reply=reply, outcomes=outcomes, dispositions=(end,) * len(outcomes))
+
+
+async def _relay(
+    transaction: Transaction,
+    outcomes: tuple[Outcome, ...],
+    parcels: list[_Parcel],
+    kept: list[Kept],
+    trace: bytes,
+    delivery: Delivery,
+    keep_first: KeepFirst,
+    store: Store,
+    config: Config,
+) -> Ended:
+    """Send the parcels; the first one's reply is the client's.
+
+    What cannot follow it any more stays in quarantine: after the first parcel was taken, the client
+    can no longer be told no. Its copy is there before, so that no crash comes between.
+    """
+    first, *others = parcels
+    spare = [_copy(transaction, Box.QUARANTINE, parcel, trace) for parcel in others]
+    if kept or spare:
+        await keep_first((*kept, *spare))
+
+    async def send(parcel: _Parcel) -> Delivered:
+        pieces = (trace, *apply(transaction.message.content, parcel.edits))
+        deadline = asyncio.get_running_loop().time() + config.limits.upstream_time
+        return await delivery.send(parcel.recipients, pieces, deadline=deadline)
+
+    delivered = await send(first)
+    if delivered.state is not DeliveryState.ACCEPTED:
+        await _withdraw(store, (*kept, *spare))
+        refused = Disposition.REFUSED if delivered.reply.permanent else Disposition.DEFERRED
+        end = _STATES.get(delivered.state, refused)
+        return Ended(
+            reply=delivered.reply,
+            outcomes=outcomes,
+            dispositions=tuple(end for _ in outcomes),
+            upstream=delivered,
+        )
+    stayed: set[Recipient] = set()
+    for parcel, copy in zip(others, spare, strict=True):
+        if (await send(parcel)).state is DeliveryState.ACCEPTED:
+            await _withdraw(store, (copy,))
+        else:
+            stayed.update(parcel.recipients)
+    return Ended(
+        reply=delivered.reply,
+        outcomes=outcomes,
+        dispositions=tuple(
+            Disposition.QUARANTINED if recipient in stayed else _local(outcome.action, "relay")
+            for recipient, outcome in zip(transaction.envelope.recipients, outcomes, strict=True)
+        ),
+        upstream=delivered,
+        owner=Owner.UPSTREAM,
+    )
+
+
+def _local(action: Action, destination: Destination | Literal["relay"]) -> Disposition:
+    if action is Action.QUARANTINE:
+        return Disposition.QUARANTINED
+    if action is Action.DISCARD or destination == "discard":
+        return Disposition.DISCARDED
+    return Disposition.INBOX if destination == "inbox" else Disposition.RELAYED
+
+
+def _parcels(transaction: Transaction, outcomes: tuple[Outcome, ...], action: Action) -> list[_Parcel]:
+    """The recipients of that action, those together who get the same octets for the same reason."""
+    groups: dict[tuple[tuple[Edit, ...], str | None, str], list[Recipient]] = {}
+    for recipient, outcome in zip(transaction.envelope.recipients, outcomes, strict=True):
+        if outcome.action is action:
+            quarantined = action is Action.QUARANTINE
+            why = (outcome.rule, outcome.reason) if quarantined else (None, "")
+            groups.setdefault((outcome.edits, *why), []).append(recipient)
+    return [
+        _Parcel(recipients=tuple(recipients), edits=edits, rule=rule, reason=reason)
+        for (edits, rule, reason), recipients in groups.items()
+    ]
+
+
+def _copy(transaction: Transaction, box: Box, parcel: _Parcel, trace: bytes) -> Kept:
+    content = transaction.message.content
+    *added, body = apply(content, parcel.edits)
+    return Kept(
+        box=box,
+        mail_from=transaction.envelope.mail_from,
+        recipients=tuple(recipient.address for recipient in parcel.recipients),
+        prepended=b"".join((trace, *added)),
+        content=body,
+        rule=parcel.rule,
+        reason=parcel.reason,
+    )
+
+
+async def _abandon(delivery: Delivery | None) -> None:
+    if delivery:
+        await delivery.abandon()
+
+
+async def _withdraw(store: Store, kept: Sequence[Kept]) -> None:
+    if not kept:
+        return
+    try:
+        await store.withdraw(tuple(copy.id for copy in kept))
+    except StoreError:
+        # A copy too many in quarantine is not lost mail.
+        log.exception("could not withdraw %s from quarantine", [copy.id for copy in kept])

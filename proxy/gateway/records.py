@@ -1,0 +1,118 @@
+"""Write down what became of a transaction."""
+
+import logging
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from proxy.gateway.act import Ended
+from proxy.mail import Envelope, Message, Recipient, Session
+from proxy.record import Disposition, RecipientRecord, Record
+from proxy.relay import Delivered
+from proxy.verdict import Action, Evaluation, Outcome, Reply
+
+__all__ = ["disposition_of", "log_record", "make_record", "recipients_of", "refused_recipient"]
+
+log = logging.getLogger("gatepost.transaction")
+
+_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE)
+_SUBJECT = re.compile(rb"^subject[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,200})", re.IGNORECASE | re.MULTILINE)
+
+
+def disposition_of(reply: Reply) -> Disposition:
+    """The end of a recipient whom that negative reply refused."""
+    return Disposition.REFUSED if reply.permanent else Disposition.DEFERRED
+
+
+def refused_recipient(recipient: Recipient, reply: Reply, outcome: Outcome | None) -> RecipientRecord:
+    """A recipient who was refused at RCPT: by a rule, by the routes or by upstream."""
+    return RecipientRecord(
+        address=recipient.address,
+        disposition=disposition_of(reply),
+        action=outcome.action if outcome else Action.REJECT if reply.permanent else Action.DEFER,
+        rule=outcome.rule if outcome else None,
+        reason=outcome.reason if outcome else "",
+        reply=str(reply),
+    )
+
+
+def recipients_of(envelope: Envelope, ended: Ended) -> tuple[RecipientRecord, ...]:
+    """The recipients of a message with their ends."""
+    reply = str(ended.reply or "")
+    return tuple(
+        RecipientRecord(
+            address=recipient.address,
+            disposition=disposition,
+            action=outcome.action,
+            rule=outcome.rule,
+            reason=outcome.reason,
+            reply=reply,
+        )
+        for recipient, outcome, disposition in zip(
+            envelope.recipients, ended.outcomes, ended.dispositions, strict=True
+        )
+    )
+
+
+def make_record(
+    *,
+    transaction_id: str,
+    session: Session,
+    at: datetime,
+    envelope: Envelope | None,
+    recipients: tuple[RecipientRecord, ...],
+    evaluations: Sequence[Evaluation],
+    reply: Reply | None,
+    message: Message | None = None,
+    size: int | None = None,
+    upstream: Delivered | None = None,
+    seconds: float = 0.0,
+) -> Record:
+    """The journal's record; a reply of None: the client left before it got one."""
+    header = message.header_section if message else b""
+    return Record(
+        id=transaction_id,
+        session_id=session.id,
+        at=at,
+        client=str(session.client),
+        helo=session.helo,
+        tls=session.tls,
+        authenticated=session.authenticated,
+        mail_from=envelope.mail_from if envelope else None,
+        recipients=recipients,
+        size=len(message.content) if message else size,
+        message_id=_first(_MESSAGE_ID, header),
+        subject=_first(_SUBJECT, header),
+        evaluations=tuple(evaluations),
+        reply=str(reply) if reply else "",
+        upstream=upstream.server if upstream else None,
+        upstream_reply=upstream.upstream_reply if upstream else None,
+        seconds=seconds,
+    )
+
+
+def _first(pattern: re.Pattern[bytes], header: bytes) -> str:
+    found = pattern.search(header)
+    return found[1].decode("utf-8", "replace").strip() if found else ""
+
+
+def log_record(record: Record) -> None:
+    """The one log line of a transaction; what the client said stands in quotes, escaped."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    ends = {recipient.disposition: recipient.rule for recipient in record.recipients}
+    rules = sorted({rule for rule in ends.values() if rule})
+    log.info(
+        "%s %s client=%s helo=%r from=%r to=%s size=%s%s%s reply=%r %.1fms",
+        record.id,
+        "+".join(sorted(ends)) or "refused",
+        record.client,
+        record.helo,
+        record.mail_from,
+        [recipient.address for recipient in record.recipients[:5]],
+        record.size,
+        f" rules={','.join(rules)}" if rules else "",
+        f" upstream={record.upstream}" if record.upstream else "",
+        record.reply,
+        record.seconds * 1000,
+    )

@@ -1,0 +1,325 @@
+"""Octets in, octets out: one connection with its bounds in size and time, and its TLS."""
+
+import asyncio
+from functools import lru_cache
+from math import inf
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+from aiosmtpd.smtp import SMTP, sanitize
+
+from proxy.server import replies
+from proxy.server.endpoint import Endpoint
+from proxy.server.replies import Refusal
+from proxy.verdict import Reply
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Connection", "SessionEnd"]
+
+_MAX_UNREAD: Final = 1 << 16
+"""Octets that a client may send ahead of what the session has come to."""
+_MAX_UNSENT: Final = 1 << 14
+"""Octets of replies that are collected before they are sent in the midst of a pipelined batch."""
+_TLS_HANDSHAKE_SECONDS: Final = 30.0
+_CLOSE_SECONDS: Final = 5.0
+"""What was sent last may take so long to leave."""
+
+
+class SessionEnd(Exception):  # noqa: N818 - not always an error
+    """The session ends here, with a last reply where there is one."""
+
+    def __init__(self, reply: Reply | None = None) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+@lru_cache(maxsize=256)
+def encode(reply: Reply, utf8: bool) -> bytes:  # noqa: FBT001 - positional for the cache
+    """The octets of a reply; an enhanced code is added where it has none."""
+    if reply.enhanced is None and reply.code // 100 in (2, 4, 5):
+        reply = Reply(code=reply.code, text=reply.text, enhanced=f"{reply.code // 100}.0.0")
+    return reply.to_bytes(utf8=utf8)
+
+
+class Connection(SMTP):
+    """The transport side of a session.
+
+    aiosmtpd's stream reader is replaced by one buffer that knows lines and chunks: whoever reads
+    gives a deadline, one timer serves them all, and replies to a pipelined batch leave in one write.
+    """
+
+    transport: asyncio.Transport | None
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        # SMTP.__init__ introspects its handler for 0.25 ms; nothing that it prepares is used here
+        super(SMTP, self).__init__(None)  # type: ignore[arg-type]  # asyncio takes None, typeshed does not
+        self.endpoint = endpoint
+        self.session_id = ""
+        self.transport = None
+        self.smtputf8 = False
+        self.session_ends_at = inf
+        self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self._input = b""
+        self._at = 0  # what is before it was read
+        self._skipping = False  # the rest of a command line that was too long
+        self._output: list[bytes] = []
+        self._output_octets = 0
+        self._eof = False
+        self._lost = False
+        self._wants_input = False
+        self._reading_paused = False
+        self._writing_paused = False
+        self._event: asyncio.Future[None] | None = None
+        self._deadline = inf
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = inf
+
+    # What the event loop calls
+
+    def data_received(self, data: bytes) -> None:
+        """Keeps the octets for the session; stops reading while it does not keep up."""
+        if self._at < len(self._input):
+            self._input = self._input[self._at :] + data
+        else:
+            self._input = data
+        self._at = 0
+        if len(self._input) > _MAX_UNREAD and not self._wants_input and self.transport:
+            self._reading_paused = True
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """A half-close: the client still reads, so its replies are still sent, but TLS cannot."""
+        self._eof = True
+        self._wake()
+        return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Lets the session find out when it reads or writes next; nothing is cancelled."""
+        super(SMTP, self).connection_lost(error)
+        self._lost = self._eof = True
+        self._writing_paused = False
+        if self._alarm:
+            self._alarm.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """The client has read its replies."""
+        self._writing_paused = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._event is not None and not self._event.done():
+            self._event.set_result(None)
+
+    # Waiting
+
+    async def _something(self, deadline: float) -> None:
+        """Waits for octets, end of file or room to write; raises SessionEnd at the deadline."""
+        deadline = min(deadline, self.session_ends_at)
+        if deadline <= self._loop.time():
+            raise SessionEnd(replies.TIMED_OUT)
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
+        self._deadline = deadline
+        self._event = self._loop.create_future()
+        try:
+            await self._event
+        finally:
+            self._event = None
+
+    def _set_alarm(self, when: float) -> None:
+        # deadlines mostly move on, so the timer is left alone and looks again when it fires
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self._loop.call_at(when, self._alarm_fired)
+
+    def _alarm_fired(self) -> None:
+        self._alarm = None
+        self._alarm_at = inf
+        if self._event is None or self._event.done():
+            return  # the next wait sets it anew
+        if self._deadline > self._loop.time():
+            self._set_alarm(self._deadline)
+        else:
+            self._event.set_exception(SessionEnd(replies.TIMED_OUT))
+
+    def seconds_from_now(self, seconds: float) -> float:
+        """A deadline."""
+        return self._loop.time() + seconds
+
+    # Reading
+
+    def has_input(self) -> bool:
+        """True if there are octets that were not read yet."""
+        return self._at < len(self._input)
+
+    def drop_input(self) -> None:
+        """Forgets what was not read yet."""
+        self._input, self._at = b"", 0
+
+    async def more_input(self, deadline: float) -> None:
+        """Sends what there is to send and waits for octets; raises SessionEnd where none will come."""
+        await self.flush(deadline)
+        if self._reading_paused and self.transport:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        before = len(self._input) - self._at
+        self._wants_input = True
+        try:
+            while len(self._input) - self._at == before:
+                if self._eof:
+                    raise SessionEnd
+                await self._something(deadline)
+        finally:
+            self._wants_input = False
+
+    def interrupt(self, reply: Reply) -> None:
+        """Ends the session with this reply if it waits for input now."""
+        if self._wants_input and self._event is not None and not self._event.done():
+            self._event.set_exception(SessionEnd(reply))
+
+    def next_line(self, limit: int, *, secret: bool = False) -> bytes | None:
+        """The next line without its CRLF, None while there is none; raises `Refusal`."""
+        line_feed = self._input.find(b"\n", self._at)
+        if line_feed < 0:
+            if self._skipping or len(self._input) - self._at >= limit:
+                self._skipping = True
+                self.drop_input()
+            return None
+        line = self._input[self._at : line_feed + 1]
+        self._at = line_feed + 1
+        if self._skipping or len(line) > limit:
+            self._skipping = False
+            raise Refusal(replies.COMMAND_TOO_LONG)
+        if self.endpoint.tap:
+            self.tap("C", b"********\r\n" if secret else sanitize(line))
+        if line.find(b"\r") != len(line) - 2:
+            raise Refusal(replies.BAD_COMMAND_LINE)
+        return line[:-2]
+
+    async def read_line(self, limit: int, deadline: float, *, secret: bool = False) -> bytes:
+        """Waits for a line; ``limit`` are octets with CRLF. Raises `Refusal` and SessionEnd."""
+        while (line := self.next_line(limit, secret=secret)) is None:
+            await self.more_input(deadline)
+        return line
+
+    async def read_some(self, limit: float, deadline: float) -> bytes:
+        """Waits for octets and gives those that are there, at most ``limit``."""
+        if not self.has_input():
+            await self.more_input(deadline)
+        unread = len(self._input) - self._at
+        if self._at == 0 and unread <= limit:
+            octets, self._input = self._input, b""
+        else:
+            end = self._at + int(min(limit, unread))
+            octets = self._input[self._at : end]
+            self._at = end
+        return octets
+
+    async def read_exactly(self, count: int, deadline: float) -> bytes:
+        """Waits for that many octets."""
+        octets = b""
+        while len(octets) < count:
+            octets += await self.read_some(count - len(octets), deadline)
+        return octets
+
+    def put_back(self, octets: bytes) -> None:
+        """Octets of `read_some` that were not for the reader."""
+        self._input = octets + self._input[self._at :]
+        self._at = 0
+
+    # Writing
+
+    def reply(self, reply: Reply) -> None:
+        """Adds a reply to those that leave with the next `flush`."""
+        self.send(encode(reply, self.smtputf8))
+
+    def send(self, octets: bytes) -> None:
+        """Adds a whole reply as octets."""
+        if self.endpoint.tap:
+            self.tap("S", octets)
+        self._output.append(octets)
+        self._output_octets += len(octets)
+
+    def output_is_due(self) -> bool:
+        """True if so many replies are waiting that a `flush` should not wait for more."""
+        return self._output_octets > _MAX_UNSENT
+
+    def write_output(self) -> None:
+        """Gives all waiting replies to the transport in one write."""
+        if self._output:
+            if self.transport and not self._lost:
+                self.transport.write(b"".join(self._output) if len(self._output) > 1 else self._output[0])
+            self._output.clear()
+            self._output_octets = 0
+
+    async def flush(self, deadline: float) -> None:
+        """Writes the waiting replies; where the client does not read, waits until it does."""
+        self.write_output()
+        while self._writing_paused:
+            try:
+                await self._something(deadline)
+            except SessionEnd:
+                self.abort()
+                raise
+
+    # TLS and the end
+
+    async def start_tls(self) -> str:
+        """Negotiates TLS as the server and gives its version; raises SessionEnd where that fails."""
+        assert self.transport  # noqa: S101 - the session only runs on a connection
+        seconds = min(_TLS_HANDSHAKE_SECONDS, self.endpoint.limits.command_time)
+        self.write_output()
+        # what came in before the handshake was not protected by it (RFC 3207 section 5)
+        self.drop_input()
+        self._reading_paused = False
+        try:
+            transport = await self._loop.start_tls(
+                self.transport,
+                self,
+                cast("ssl.SSLContext", self.endpoint.tls),
+                server_side=True,
+                ssl_handshake_timeout=seconds,
+            )
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.abort()
+            raise SessionEnd from error
+        if transport is None:
+            raise SessionEnd
+        self.transport = transport
+        if self._lost:
+            raise SessionEnd
+        version = str(transport.get_extra_info("ssl_object").version())
+        if self.endpoint.tap:
+            self.tap("*", f"tls {version}".encode())
+        return version
+
+    def abort(self) -> None:
+        """Closes now; what was not sent is lost."""
+        self._lost = self._eof = True
+        if self.transport:
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Closes when all that was sent has left, or soon after where the client does not read."""
+        self.write_output()
+        if self._alarm:
+            self._alarm.cancel()
+        if self.transport and not self._lost:
+            self.transport.close()
+            self._alarm = self._loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+
+    def tap(self, direction: Literal["C", "D", "S", "*"], data: bytes) -> None:
+        """Shows it to whoever listens in."""
+        if self.endpoint.tap:
+            self.endpoint.tap(self.session_id, direction, data)

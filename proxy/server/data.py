@@ -1,0 +1,196 @@
+"""The octets of a message: found in the stream, checked, bounded and put together.
+
+Nothing here knows of sockets. `DotReader` finds the end of DATA (RFC 5321 section 4.1.1.4) and takes
+the transparency dots out; `Content` is what DATA and BDAT (RFC 3030) collect into.
+"""
+
+import re
+from io import BytesIO
+from typing import Final, Literal
+
+from proxy.config.settings import Limits
+from proxy.server import replies
+from proxy.verdict import Reply
+
+__all__ = ["BareNewline", "Content", "DotReader", "MemoryBudget"]
+
+BareNewline = Literal["reject", "normalise", "accept"]
+"""What is done with CR or LF alone, and with NUL, in a message."""
+
+_END: Final = b"\r\n.\r\n"
+_ALL_BUT_CR_LF_NUL: Final = bytes(octet for octet in range(256) if octet not in b"\r\n\0")
+_NEWLINE: Final = re.compile(rb"\r\n?|\n")
+
+
+class MemoryBudget:
+    """The octets that all messages in flight may take together."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+
+    def has(self, octets: int) -> bool:
+        """True if so many octets are free now; nothing is taken."""
+        return octets <= self._free
+
+    def take(self, octets: int) -> bool:
+        """Takes them, or says that there are not so many."""
+        if octets > self._free:
+            return False
+        self._free -= octets
+        return True
+
+    def give_back(self, octets: int) -> None:
+        """What was taken before."""
+        self._free += octets
+
+
+class Content:
+    """One message while it comes in.
+
+    Past a limit nothing more is kept, but all is still counted: the client is told only when its
+    last octet was read. `release` gives the memory back to the budget.
+    """
+
+    __slots__ = (
+        "_bare_newline",
+        "_budget",
+        "_cr",
+        "_kept",
+        "_limits",
+        "_taken",
+        "_unended",
+        "refusal",
+        "size",
+    )
+
+    refusal: Reply | None
+    """Why the message cannot be taken; None while it can."""
+    size: int
+    """Octets received, without transparency dots."""
+
+    def __init__(self, limits: Limits, budget: MemoryBudget, bare_newline: BareNewline) -> None:
+        self._limits = limits
+        self._budget = budget
+        self._bare_newline = bare_newline
+        # getvalue() of a BytesIO does not copy: the peak is the message's size, not twice that
+        self._kept: BytesIO | None = BytesIO()
+        self._taken = 0
+        self._cr = b""  # a CR at the end of a chunk, until it is known what follows
+        self._unended = 0  # octets of the line that has no end yet
+        self.refusal = None
+        self.size = 0
+
+    def add(self, octets: bytes) -> None:
+        """The next octets of the message."""
+        self.size += len(octets)
+        if self.refusal:
+            return
+        if self._cr:
+            octets = self._cr + octets
+        self._cr = b"\r" if octets[-1:] == b"\r" else b""
+        self._keep(octets[:-1] if self._cr else octets)
+
+    def finish(self) -> bytes:
+        """The message, after its last octet; to be asked once, and useless where it was refused."""
+        if self._cr:
+            self._keep(self._cr)
+        if self._kept is None:
+            return b""
+        content = self._kept.getvalue()
+        self._kept = None
+        limit = self._limits.header_size
+        header_ends = content.startswith(b"\r\n") or content.find(b"\r\n\r\n", 0, limit + 2) >= 0
+        if len(content) > limit and not header_ends:
+            self.refuse(replies.HEADER_TOO_BIG)
+        return content
+
+    def refuse(self, reply: Reply) -> None:
+        """Keeps nothing from now on; the first reason stands."""
+        self.refusal = self.refusal or reply
+        self._kept = None
+        self._cr = b""
+        self.release()
+
+    def release(self) -> None:
+        """Gives its memory back to the budget."""
+        self._budget.give_back(self._taken)
+        self._taken = 0
+
+    def _keep(self, octets: bytes) -> None:
+        if self._bare_newline != "accept" and _has_bare_newline(octets):
+            if self._bare_newline == "reject":
+                self.refuse(replies.BARE_NEWLINE)
+                return
+            octets = _NEWLINE.sub(b"\r\n", octets.replace(b"\0", b""))
+        if self._taken + len(octets) > self._limits.message_size:
+            self.refuse(replies.TOO_BIG)
+            return
+        if self._unended + len(octets) > self._limits.line and not self._lines_fit(octets):
+            self.refuse(replies.LINE_TOO_LONG)
+            return
+        last_line = octets.rfind(b"\r\n")
+        self._unended = self._unended + len(octets) if last_line < 0 else len(octets) - last_line - 2
+        if not self._budget.take(len(octets)):
+            self.refuse(replies.OUT_OF_MEMORY)
+        elif self._kept is not None:
+            self._taken += len(octets)
+            self._kept.write(octets)
+
+    def _lines_fit(self, octets: bytes) -> bool:
+        """Goes from line end to line end in steps as wide as a line may be."""
+        limit = self._limits.line
+        line = -self._unended
+        while len(octets) - line > limit:
+            end = octets.rfind(b"\r\n", max(line, 0), line + limit + 2)
+            if end < 0:
+                return False
+            line = end + 2
+        return True
+
+
+def _has_bare_newline(octets: bytes) -> bool:
+    """True if there is a NUL, or a CR or LF that is not half of a CRLF."""
+    return len(octets.translate(None, _ALL_BUT_CR_LF_NUL)) != 2 * octets.count(b"\r\n")
+
+
+class DotReader:
+    """Takes the octets after 354 as they come and finds the one true end, CRLF "." CRLF."""
+
+    __slots__ = ("_content", "_held", "_skip")
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        # the CRLF of the DATA command may be the first one of the end (section 4.1.1.4)
+        self._held = b"\r\n"
+        self._skip = 2
+
+    def feed(self, chunk: bytes) -> int | None:
+        """How many octets of the chunk belong to the message, None if all and it goes on."""
+        held = len(self._held)
+        octets = self._held + chunk
+        dot = octets.find(b"\r\n.")
+        end = octets.find(_END, dot) if dot >= 0 else -1
+        if end >= 0:
+            self._held = b""
+            self._emit(octets[: end + 2], stuffed=dot < end)
+            return end + len(_END) - held
+        self._held = _beginning_of_end(octets)
+        self._emit(octets[: len(octets) - len(self._held)] if self._held else octets, stuffed=dot >= 0)
+        return None
+
+    def _emit(self, octets: bytes, *, stuffed: bool) -> None:
+        if stuffed:
+            octets = octets.replace(b"\r\n.", b"\r\n")
+        if self._skip and octets:
+            octets = octets[self._skip :]
+            self._skip = 0
+        if octets:
+            self._content.add(octets)
+
+
+def _beginning_of_end(octets: bytes) -> bytes:
+    """The longest tail of the octets that more octets could make the end of the message."""
+    for length in (4, 3, 2, 1):
+        if octets.endswith(_END[:length]):
+            return _END[:length]
+    return b""

@@ -1,0 +1,126 @@
+"""The listening sockets, and the whole server: started, addressed, stopped."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from proxy.config.settings import Limits, ListenerSettings
+from proxy.server.contract import Gateway, Tap
+from proxy.server.data import BareNewline, MemoryBudget
+from proxy.server.endpoint import ConnectionLimits, Endpoint
+from proxy.server.session import SmtpSession
+
+__all__ = ["Server"]
+
+log = logging.getLogger(__name__)
+
+_BACKLOG: Final = 1024
+_CLOSE_SECONDS: Final = 1.0
+"""The last replies may take so long to leave when the server stops."""
+_ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:\[\]\s]+)):([0-9]{1,5})")
+
+
+class Server:
+    """RECEIVE: SMTP on all listeners, with one budget of connections and of memory.
+
+    ``bare_newline`` says what is done with CR or LF alone in a message. ``tap`` sees all sessions
+    live. With ``reuse_port`` several processes may listen on the same port.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        hostname: str,
+        limits: Limits,
+        listeners: Sequence[ListenerSettings],
+        bare_newline: BareNewline,
+        tap: Tap | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        self.addresses: tuple[tuple[str, int], ...] = ()
+        """Host and port of each listener as bound; empty before `start`."""
+        self._gateway = gateway
+        self._hostname = hostname
+        self._limits = limits
+        self._listeners = tuple(listeners)
+        self._bare_newline = bare_newline
+        self._tap = tap
+        self._reuse_port = reuse_port
+        self._endpoints: list[Endpoint] = []
+        self._servers: list[asyncio.Server] = []
+        self._sessions: set[SmtpSession] = set()
+
+    async def start(self) -> None:
+        """Binds all listeners; raises OSError or ValueError, and then none is bound."""
+        connections, memory = ConnectionLimits(self._limits), MemoryBudget(self._limits.memory)
+        try:
+            for settings in self._listeners:
+                host, port = _host_and_port(settings.address)
+                endpoint = Endpoint.from_settings(
+                    settings,
+                    hostname=self._hostname,
+                    gateway=self._gateway,
+                    limits=self._limits,
+                    bare_newline=self._bare_newline,
+                    connections=connections,
+                    memory=memory,
+                    sessions=self._sessions,
+                    tap=self._tap,
+                )
+                self._endpoints.append(endpoint)
+                self._servers.append(await self._bind(endpoint, host, port))
+        except BaseException:
+            await self.stop(0)
+            raise
+        self.addresses = tuple(server.sockets[0].getsockname()[:2] for server in self._servers)
+
+    async def _bind(self, endpoint: Endpoint, host: str, port: int) -> asyncio.Server:
+        try:
+            return await asyncio.get_running_loop().create_server(
+                lambda: SmtpSession(endpoint),
+                host,
+                port,
+                backlog=_BACKLOG,
+                reuse_port=self._reuse_port or None,
+            )
+        except OSError as error:
+            raise OSError(
+                error.errno, f"cannot listen on {endpoint.name}: {error.strerror or error}"
+            ) from error
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accepts nobody any more and ends all sessions; returns when the last one has ended.
+
+        Idle sessions end at once with ``421 4.3.2``; a transaction may go on to its reply. After
+        the grace period what is left is told 421 too, and messages still with the gateway are
+        cancelled.
+        """
+        for server in self._servers:
+            server.close()
+        await asyncio.sleep(0)  # connections that were accepted just now become sessions
+        sessions = tuple(self._sessions)
+        for session in sessions:
+            session.stop()
+        tasks = [session.task for session in sessions if session.task]
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=grace_seconds)
+            for task in pending:
+                task.cancel()
+            if pending:
+                log.warning("%d sessions were cut off after %g seconds", len(pending), grace_seconds)
+                await asyncio.wait(pending)
+            await asyncio.wait([session.closed for session in sessions], timeout=_CLOSE_SECONDS)
+        for endpoint in self._endpoints:
+            endpoint.close()
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    found = _ADDRESS.fullmatch(address)
+    if not found or int(found[3]) > 65535:
+        raise ValueError(
+            f"cannot listen on {address!r}: expected host:port, for example 127.0.0.1:2525 or [::1]:25"
+        )
+    return found[1] or found[2], int(found[3])

@@ -1,0 +1,141 @@
+"""The arguments of MAIL and RCPT (RFC 5321 section 4.1.2), read strictly and kept byte for byte.
+
+An address is what stands between ``<`` and ``>``; it is checked here and never rewritten.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final, NoReturn
+
+from proxy.server import replies
+from proxy.server.replies import Refusal
+from proxy.verdict import Reply
+
+__all__ = ["parse_mail", "parse_rcpt"]
+
+MAX_LOCAL_PART: Final = 64
+"""Octets (RFC 5321 section 4.5.3.1.1)."""
+MAX_DOMAIN: Final = 255
+"""Octets (section 4.5.3.1.2)."""
+MAX_PATH: Final = 256
+"""Octets with the angle brackets (section 4.5.3.1.3)."""
+MAX_PARAMETERS: Final = 20
+
+_UTF8 = "\u00a0-\U0010ffff"  # UTF8-non-ascii (RFC 6531 section 3.3) without the C1 control characters
+_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}-]+"
+_LOCAL_PART = rf'{_ATEXT}(?:\.{_ATEXT})*|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'
+_LABEL = rf"(?!-)[A-Za-z0-9_{_UTF8}-]{{1,63}}(?<!-)"
+_MAILBOX = re.compile(rf"({_LOCAL_PART})@((?:{_LABEL})(?:\.{_LABEL})*|\[[0-9A-Za-z:.]+\])")
+_PATH = re.compile(r' ?<((?:[^<>"\\]|"(?:[^"\\]|\\.)*")*)>(?: (.+))?', re.DOTALL)
+_SOURCE_ROUTE = re.compile(r"@[^:]+:.+", re.DOTALL)
+
+_PARAMETER = re.compile(rf"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~{_UTF8}]+))?")
+_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"  # RFC 3461 section 4
+_NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
+
+_MAIL_VALUES: Final = {
+    "SIZE": re.compile(r"[0-9]{1,20}"),  # RFC 1870
+    "BODY": re.compile(r"7BIT|8BITMIME", re.IGNORECASE),  # RFC 6152
+    "SMTPUTF8": None,  # RFC 6531
+    "AUTH": re.compile(rf"<>|{_XTEXT}+"),  # RFC 4954 section 5
+    "RET": re.compile(r"FULL|HDRS", re.IGNORECASE),  # RFC 3461 section 4.3
+    "ENVID": re.compile(rf"{_XTEXT}{{1,100}}"),  # RFC 3461 section 4.4
+}
+_RCPT_VALUES: Final = {
+    "NOTIFY": _NOTIFY,  # RFC 3461 section 4.1
+    "ORCPT": re.compile(rf"(?=.{{1,500}}\Z)[A-Za-z0-9-]+;{_XTEXT}+"),  # RFC 3461 section 4.2
+}
+_EXTENSION: Final = {"BODY": "8BITMIME", "RET": "DSN", "ENVID": "DSN", "NOTIFY": "DSN", "ORCPT": "DSN"}
+"""The extension that a parameter belongs to, where the two have different names."""
+
+
+def parse_mail(argument: str, offered: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """The reverse-path without its brackets (empty for ``<>``) and the parameters, as received.
+
+    ``offered`` are the extensions of the EHLO reply: only their parameters are known. Raises
+    `Refusal`.
+    """
+    address, rest = _split(argument, "FROM:", replies.BAD_MAIL, replies.BAD_MAIL_FROM)
+    parameters, keywords = _parameters(rest, _MAIL_VALUES, offered)
+    if address:
+        _check_mailbox(address, replies.BAD_MAIL_FROM, smtputf8="SMTPUTF8" in keywords)
+    return address, parameters
+
+
+def parse_rcpt(argument: str, offered: Collection[str], *, smtputf8: bool) -> tuple[str, tuple[str, ...]]:
+    """The forward-path without its brackets and the parameters, as received; raises `Refusal`.
+
+    ``smtputf8`` tells whether MAIL had that parameter.
+    """
+    address, rest = _split(argument, "TO:", replies.BAD_RCPT, replies.BAD_RECIPIENT)
+    parameters, _ = _parameters(rest, _RCPT_VALUES, offered)
+    if _SOURCE_ROUTE.fullmatch(address):
+        raise Refusal(replies.SOURCE_ROUTE)
+    if address.lower() != "postmaster":
+        _check_mailbox(address, replies.BAD_RECIPIENT, smtputf8=smtputf8)
+    return address, parameters
+
+
+def _split(argument: str, keyword: str, bad_command: Reply, bad_path: Reply) -> tuple[str, str | None]:
+    if argument[: len(keyword)].upper() != keyword:
+        raise Refusal(bad_command)
+    found = _PATH.fullmatch(argument, len(keyword))
+    if not found:
+        raise Refusal(bad_path)
+    return found[1], found[2]
+
+
+def _check_mailbox(address: str, bad_path: Reply, *, smtputf8: bool) -> None:
+    found = _MAILBOX.fullmatch(address)
+    if not found:
+        raise Refusal(bad_path)
+    local_part, domain = found.groups()
+    if not address.isascii():
+        if not smtputf8:
+            raise Refusal(replies.NEEDS_SMTPUTF8)
+        local_octets, domain_octets = len(local_part.encode()), len(domain.encode())
+    else:
+        local_octets, domain_octets = len(local_part), len(domain)
+    path_octets = local_octets + domain_octets + len("<@>")
+    if local_octets > MAX_LOCAL_PART or domain_octets > MAX_DOMAIN or path_octets > MAX_PATH:
+        raise Refusal(bad_path)
+    if domain[0] == "[":
+        _check_literal(domain[1:-1], bad_path)
+
+
+def _check_literal(literal: str, bad_path: Reply) -> None:
+    version: Callable[[str], object] = IPv4Address
+    if literal[:5].upper() == "IPV6:":
+        version, literal = IPv6Address, literal[5:]
+    try:
+        version(literal)
+    except ValueError:
+        raise Refusal(bad_path) from None
+
+
+def _parameters(
+    text: str | None, values: Mapping[str, re.Pattern[str] | None], offered: Collection[str]
+) -> tuple[tuple[str, ...], Collection[str]]:
+    """The parameters as received, and their keywords in upper case."""
+    if text is None:
+        return (), ()
+    parameters = text.split(" ")
+    if len(parameters) > MAX_PARAMETERS:
+        raise Refusal(replies.BAD_PARAMETER)
+    keywords = set()
+    for parameter in parameters:
+        found = _PARAMETER.fullmatch(parameter) or _syntax_error()
+        keyword, value = found[1].upper(), found[2]
+        if keyword not in values or _EXTENSION.get(keyword, keyword) not in offered:
+            raise Refusal(replies.UNKNOWN_PARAMETER)
+        syntax = values[keyword]
+        well_formed = value is None if syntax is None else value is not None and syntax.fullmatch(value)
+        if keyword in keywords or not well_formed:
+            raise Refusal(replies.BAD_PARAMETER)
+        keywords.add(keyword)
+    return tuple(parameters), keywords
+
+
+def _syntax_error() -> NoReturn:
+    raise Refusal(replies.BAD_PARAMETER)

@@ -1,0 +1,329 @@
+"""One SMTP session: the greeting, the commands one after the other, the end (RFC 5321 section 3)."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import IPv6Address, ip_address
+from typing import Final, cast
+
+from proxy.mail import Session, new_id
+from proxy.server import replies
+from proxy.server.auth import MAX_RESPONSE, MECHANISMS, authenticate
+from proxy.server.connection import SessionEnd, encode
+from proxy.server.endpoint import Endpoint, IPAddress
+from proxy.server.proxy_header import read_proxy_header
+from proxy.server.replies import Refusal
+from proxy.server.transaction import MailTransactions
+
+__all__ = ["SmtpSession"]
+
+log = logging.getLogger(__name__)
+
+_PROXY_HEADER_SECONDS: Final = 10.0
+_HELO_ARGUMENT: Final = re.compile(r"""[^\s"(),;<>@\\]{1,255}""")  # a little wider than section 4.1.3
+_ANOTHER_PROTOCOL: Final = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT"))
+_BOGUS: Final = frozenset((500, 501, 504, 555))
+"""Replies to what is no command; so many of them end a session."""
+
+
+class SmtpSession(MailTransactions):
+    """The protocol object of one connection, from the accepted socket to its end."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self.task: asyncio.Task[None] | None = None
+        self._client: IPAddress | None = None
+        self._connected = False
+        self._failed_auth = 0
+        self._stopping = False
+        self._command_deadline = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected: begins the session, or says that there are too many."""
+        self.transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        if peer and self.endpoint.connections.enter():
+            self.task = self._loop.create_task(self._handle_client(*peer[:2]))
+            self.endpoint.sessions.add(self)
+            return
+        if not self.endpoint.implicit_tls:
+            self.transport.write(encode(replies.TOO_MANY_CONNECTIONS, False))  # noqa: FBT003 - positional for the cache
+        self.transport.close()
+
+    def stop(self) -> None:
+        """Ends the session as soon as it is not in a transaction."""
+        self._stopping = True
+        if not self.in_transaction:
+            self.interrupt(replies.SHUTTING_DOWN)
+
+    async def _handle_client(self, source: str, port: int) -> None:  # type: ignore[override]  # the peer is known here
+        try:
+            await self._connect(source, port)
+            await self._greet()
+            await self._converse()
+        except SessionEnd as end:
+            if end.reply:
+                self.reply(end.reply)
+        except asyncio.CancelledError:
+            self.reply(replies.SHUTTING_DOWN)  # the grace period of stop() is over
+        except Exception:
+            log.exception("session %s failed", self.session_id)
+            self.reply(replies.SESSION_FAILED)
+        await self._finish()
+
+    async def _connect(self, source: str, port: int) -> None:
+        """Learns who the client is, and negotiates TLS where that comes first."""
+        limits = self.endpoint.limits
+        self.session_ends_at = self.seconds_from_now(limits.session_time)
+        client = _address(source)
+        if self.endpoint.is_proxy(client):
+            client, port = await self._read_proxy_header() or (client, port)
+        if not self.endpoint.connections.enter_client(client):
+            raise SessionEnd(None if self.endpoint.implicit_tls else replies.TOO_MANY_CONNECTIONS)
+        self._client = client
+        self.session_id = new_id()
+        self.tap("*", f"connected {client} {port}".encode())
+        self.smtp_session = Session(
+            id=self.session_id,
+            client=client,
+            client_port=port,
+            listener=self.endpoint.name,
+            connected_at=datetime.now(UTC),
+            tls=await self.start_tls() if self.endpoint.implicit_tls else None,
+        )
+
+    async def _read_proxy_header(self) -> tuple[IPAddress, int] | None:
+        deadline = self.seconds_from_now(min(_PROXY_HEADER_SECONDS, self.endpoint.limits.command_time))
+        try:
+            header = await read_proxy_header(lambda count: self.read_exactly(count, deadline))
+        except (ValueError, SessionEnd) as error:
+            log.warning("no valid PROXY header from a source that must send one: %r", str(error))
+            raise SessionEnd from error
+        return (_address(str(header[0])), header[1]) if header else None
+
+    async def _greet(self) -> None:
+        self.reception = self.endpoint.gateway.reception()
+        self._connected = True
+        if refusal := await self.reception.connect(self.smtp_session):
+            raise SessionEnd(refusal)
+        if self.has_input():
+            raise SessionEnd(replies.EARLY_TALKER)  # section 4.3.1: the client waits for the greeting
+        self.send(f"220 {self.endpoint.hostname} ESMTP Gatepost\r\n".encode())
+
+    async def _converse(self) -> None:
+        self._restart_timer()
+        while True:
+            try:
+                await self._command(await self._next_command())
+                self._restart_timer()
+            except Refusal as refusal:
+                self.reply(refusal.reply)
+                if refusal.reply.code in _BOGUS:
+                    self._count_error()
+                else:
+                    self._restart_timer()
+            except SessionEnd:
+                raise
+            except Exception:
+                log.exception("session %s: a command failed", self.session_id)
+                await self._give_up_whatever_happens()
+                self.reply(replies.TEMPORARY_FAILURE)
+
+    async def _next_command(self) -> bytes:
+        if self.output_is_due():
+            await self.flush(self._command_deadline)
+            await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
+        while (line := self.next_line(self.endpoint.limits.command_line)) is None:
+            if self._stopping and not self.in_transaction:
+                raise SessionEnd(replies.SHUTTING_DOWN)
+            await self.more_input(self._command_deadline)
+        return line
+
+    async def _command(self, line: bytes) -> None:
+        verb, _, rest = line.rstrip(b" \t").partition(b" ")
+        verb = verb.upper()
+        command = _COMMANDS.get(verb)
+        if command is None:
+            if verb in _ANOTHER_PROTOCOL:
+                raise SessionEnd(replies.NOT_SMTP)
+            raise Refusal(replies.UNKNOWN_COMMAND)
+        try:
+            argument = rest.decode()
+        except UnicodeDecodeError:
+            raise Refusal(replies.BAD_COMMAND_LINE) from None
+        if not (argument.isascii() and argument.isprintable()) and verb not in (b"MAIL", b"RCPT"):
+            raise Refusal(replies.BAD_COMMAND_LINE)
+        await command(self, argument)
+
+    def _restart_timer(self) -> None:
+        self._command_deadline = self.seconds_from_now(self.endpoint.limits.command_time)
+
+    def _count_error(self) -> None:
+        self.errors += 1
+        if self.errors >= self.endpoint.limits.bogus_commands:
+            raise SessionEnd(replies.TOO_MANY_ERRORS)
+
+    async def ehlo(self, argument: str) -> None:
+        """EHLO (section 4.1.1.1)."""
+        if await self._hello(argument, extended=True):
+            extensions = self._extensions()
+            self.offered = frozenset(extension.partition(" ")[0] for extension in extensions)
+            lines = [self.endpoint.hostname, *extensions]
+            last = lines.pop()
+            self.send("".join((*(f"250-{line}\r\n" for line in lines), f"250 {last}\r\n")).encode())
+
+    async def helo(self, argument: str) -> None:
+        """HELO (section 4.1.1.1)."""
+        if await self._hello(argument, extended=False):
+            self.send(f"250 {self.endpoint.hostname}\r\n".encode())
+
+    async def _hello(self, argument: str, *, extended: bool) -> bool:
+        if not _HELO_ARGUMENT.fullmatch(argument):
+            raise Refusal(replies.HELO_NEEDS_NAME)
+        await self.give_up()
+        self.offered = frozenset()
+        session = replace(self.smtp_session, helo=argument, extended=extended)
+        self.smtp_session = replace(session, helo="", extended=False)
+        if refusal := await self.reception.helo(session):
+            self.answer(refusal)
+            return False
+        self.smtp_session = session
+        return True
+
+    def _extensions(self) -> list[str]:
+        endpoint, session = self.endpoint, self.smtp_session
+        extensions = [
+            f"SIZE {endpoint.limits.message_size}",
+            "PIPELINING",
+            "CHUNKING",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+        ]
+        if "DSN" in endpoint.gateway.extensions():
+            extensions.append("DSN")
+        if endpoint.tls and session.tls is None:
+            extensions.append("STARTTLS")
+        if endpoint.users and (session.tls or endpoint.auth_without_tls) and session.authenticated is None:
+            extensions.append(f"AUTH {MECHANISMS}")
+        return extensions
+
+    async def starttls(self, argument: str) -> None:
+        """STARTTLS (RFC 3207): the session starts anew, protected."""
+        if argument:
+            raise Refusal(replies.NO_ARGUMENT_ALLOWED)
+        if "STARTTLS" not in self.offered or self.smtp_session.tls:
+            raise Refusal(replies.NOT_OFFERED)
+        await self.give_up()
+        self.reply(replies.READY_FOR_TLS)
+        await self.flush(self._command_deadline)
+        version = await self.start_tls()
+        self.offered = frozenset()
+        self.smtp_session = replace(
+            self.smtp_session, helo="", extended=False, tls=version, authenticated=None
+        )
+
+    async def auth(self, argument: str) -> None:
+        """AUTH (RFC 4954)."""
+        endpoint, session = self.endpoint, self.smtp_session
+        if endpoint.users is None:
+            raise Refusal(replies.NOT_IMPLEMENTED)
+        if not session.extended:
+            raise Refusal(replies.HELO_FIRST)
+        if session.tls is None and not endpoint.auth_without_tls:
+            raise Refusal(replies.AUTH_NEEDS_TLS)
+        if session.authenticated is not None:
+            raise Refusal(replies.ALREADY_AUTHENTICATED)
+        if self.in_transaction:
+            raise Refusal(replies.NOT_IN_TRANSACTION)
+        if self._failed_auth >= endpoint.limits.auth_tries:
+            raise SessionEnd(replies.TOO_MANY_TRIES)
+        mechanism, _, initial = argument.partition(" ")
+        user = await authenticate(endpoint.users, mechanism, initial, self._ask_secret)
+        if user is None:
+            self._failed_auth += 1
+            log.info("session %s: AUTH failed for client %s", session.id, session.client)
+            raise Refusal(replies.BAD_CREDENTIALS)
+        self.smtp_session = replace(session, authenticated=user)
+        self.reply(replies.AUTHENTICATED)
+
+    async def _ask_secret(self, challenge: bytes) -> bytes:
+        self.send(challenge)
+        return await self.read_line(MAX_RESPONSE, self._command_deadline, secret=True)
+
+    async def noop(self, _argument: str) -> None:
+        """NOOP (section 4.1.1.9); it may have an argument."""
+        self.reply(replies.NOOP_OK)
+
+    async def vrfy(self, argument: str) -> None:
+        """VRFY (section 3.5.3): tells nothing about addresses."""
+        if not argument:
+            raise Refusal(replies.BAD_ARGUMENT)
+        self.reply(replies.VERIFY_LATER)
+
+    async def expn(self, _argument: str) -> None:
+        """EXPN (section 3.5.2)."""
+        self.reply(replies.NOT_IMPLEMENTED)
+
+    async def help(self, _argument: str) -> None:
+        """HELP (section 4.1.1.8)."""
+        self.reply(replies.HELP)
+
+    async def quit(self, argument: str) -> None:
+        """QUIT (section 4.1.1.10)."""
+        if argument:
+            raise Refusal(replies.NO_ARGUMENT_ALLOWED)
+        raise SessionEnd(replies.BYE)
+
+    async def untrusted(self, _argument: str) -> None:
+        """XCLIENT and XFORWARD of Postfix, by which a client would claim to be another."""
+        self.reply(replies.NOT_TRUSTED)
+
+    async def _give_up_whatever_happens(self) -> None:
+        try:
+            await self.give_up()
+        except Exception:
+            log.exception("session %s: reset failed", self.session_id)
+
+    async def _finish(self) -> None:
+        self.close()
+        await self.cancel_message()
+        if self._connected:
+            await self._give_up_whatever_happens()
+            try:
+                await self.reception.close()
+            except Exception:
+                log.exception("session %s: close failed", self.session_id)
+        if self._client:
+            self.endpoint.connections.leave_client(self._client)
+            self.tap("*", b"closed")
+        self.endpoint.connections.leave()
+        self.endpoint.sessions.discard(self)
+
+
+def _address(text: str) -> IPAddress:
+    address = ip_address(text)
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+_COMMANDS: Final[dict[bytes, Callable[[SmtpSession, str], Awaitable[None]]]] = {
+    b"EHLO": SmtpSession.ehlo,
+    b"HELO": SmtpSession.helo,
+    b"MAIL": SmtpSession.mail,
+    b"RCPT": SmtpSession.rcpt,
+    b"DATA": SmtpSession.data,
+    b"BDAT": SmtpSession.bdat,
+    b"RSET": SmtpSession.rset,
+    b"NOOP": SmtpSession.noop,
+    b"VRFY": SmtpSession.vrfy,
+    b"EXPN": SmtpSession.expn,
+    b"HELP": SmtpSession.help,
+    b"QUIT": SmtpSession.quit,
+    b"STARTTLS": SmtpSession.starttls,
+    b"AUTH": SmtpSession.auth,
+    b"XCLIENT": SmtpSession.untrusted,
+    b"XFORWARD": SmtpSession.untrusted,
+}

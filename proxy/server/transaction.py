@@ -1,0 +1,188 @@
+"""MAIL, RCPT, DATA, BDAT and RSET: one mail transaction after the other (RFC 5321 section 3.3)."""
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from math import inf
+from typing import Final
+
+from proxy.mail import Envelope, Recipient, Session
+from proxy.server import replies
+from proxy.server.connection import Connection, SessionEnd
+from proxy.server.contract import Reception
+from proxy.server.data import Content, DotReader
+from proxy.server.endpoint import Endpoint
+from proxy.server.paths import parse_mail, parse_rcpt
+from proxy.server.replies import Refusal
+from proxy.verdict import Reply
+
+__all__ = ["MailTransactions"]
+
+_BDAT: Final = re.compile(r"([0-9]{1,20})( LAST)?", re.IGNORECASE)
+
+
+class MailTransactions(Connection):
+    """The commands of a mail transaction and what they keep from one to the next."""
+
+    smtp_session: Session
+    reception: Reception
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self.offered: frozenset[str] = frozenset()
+        self.errors = 0
+        self.in_transaction = False
+        self._recipients = 0
+        self._content: Content | None = None
+        self._content_ends_at = inf
+        self._message: asyncio.Task[Reply] | None = None
+
+    async def mail(self, argument: str) -> None:
+        """MAIL FROM (RFC 5321 section 4.1.1.2)."""
+        session = self.smtp_session
+        if not session.helo:
+            raise Refusal(replies.HELO_FIRST)
+        if self.endpoint.tls_required and session.tls is None:
+            raise Refusal(replies.TLS_REQUIRED)
+        if self.endpoint.auth_required and session.authenticated is None:
+            raise Refusal(replies.AUTH_REQUIRED)
+        if self.in_transaction:
+            raise Refusal(replies.NESTED_MAIL)
+        mail_from, parameters = parse_mail(argument, self.offered)
+        envelope = Envelope(mail_from=mail_from, parameters=parameters)
+        if parameters:
+            size = envelope.declared_size or 0
+            if size > self.endpoint.limits.message_size:
+                raise Refusal(replies.TOO_BIG)
+            if not self.endpoint.memory.has(size):
+                raise Refusal(replies.OUT_OF_MEMORY)
+            self.smtputf8 = envelope.smtputf8
+        self.in_transaction = True
+        reply = await self.reception.mail(session, envelope)
+        self.in_transaction = reply.positive
+        self.answer(reply)
+        if not reply.positive:
+            self._clear()
+
+    async def rcpt(self, argument: str) -> None:
+        """RCPT TO (section 4.1.1.3)."""
+        if not self.in_transaction:
+            raise Refusal(replies.MAIL_FIRST)
+        if self._content:
+            raise Refusal(replies.NOT_WITH_BDAT)
+        address, parameters = parse_rcpt(argument, self.offered, smtputf8=self.smtputf8)
+        if self._recipients >= self.endpoint.limits.recipients:
+            raise Refusal(replies.TOO_MANY_RECIPIENTS)
+        reply = await self.reception.rcpt(Recipient(address=address, parameters=parameters))
+        self._recipients += reply.positive
+        self.answer(reply)
+
+    async def data(self, argument: str) -> None:
+        """DATA (section 4.1.1.4): what follows is the message, even where the client did not wait for 354."""
+        if argument:
+            raise Refusal(replies.NO_ARGUMENT_ALLOWED)
+        if self._content:
+            raise Refusal(replies.NOT_WITH_BDAT)
+        if refusal := self._message_refusal():
+            raise Refusal(refusal)
+        self.reply(replies.START_DATA)
+        content = self._begin_content()
+        reader = DotReader(content)
+        used = None
+        while used is None:
+            chunk = await self.read_some(inf, self._chunk_deadline())
+            used = reader.feed(chunk)
+            self.tap("C", chunk if used is None else chunk[:used])
+        if used < len(chunk):
+            self.put_back(chunk[used:])
+        del chunk
+        await self._end_content(content)
+
+    async def bdat(self, argument: str) -> None:
+        """BDAT (RFC 3030); the octets that it announces are read whatever the answer is."""
+        found = _BDAT.fullmatch(argument)
+        if not found:
+            raise SessionEnd(replies.BAD_CHUNK_SIZE)  # where the next command begins, nobody knows
+        refusal = self._message_refusal() if "CHUNKING" in self.offered else replies.NOT_OFFERED
+        content = self._content or self._begin_content()
+        unread = int(found[1])
+        while unread:
+            chunk = await self.read_some(unread, self._chunk_deadline())
+            unread -= len(chunk)
+            self.tap("C", chunk)
+            if refusal is None:
+                content.add(chunk)
+        if refusal:
+            self._content = None
+            raise Refusal(refusal)
+        if found[2] or content.refusal:
+            await self._end_content(content)
+        else:
+            self.reply(replies.CHUNK_OK)
+
+    async def rset(self, argument: str) -> None:
+        """RSET (section 4.1.1.5)."""
+        if argument:
+            raise Refusal(replies.NO_ARGUMENT_ALLOWED)
+        await self.give_up()
+        self.reply(replies.OK)
+
+    async def give_up(self) -> None:
+        """Ends the transaction, where there is one, without a message."""
+        if self.in_transaction:
+            self._clear()
+            await self.reception.reset()
+
+    async def cancel_message(self) -> None:
+        """Cancels the task that has the message, where there is one, and waits for its end."""
+        if self._message and not self._message.done():
+            self._message.cancel()
+            await asyncio.wait([self._message])
+
+    def answer(self, reply: Reply) -> None:
+        """Sends the gateway's reply; after 421 the connection is closed (section 3.8)."""
+        if reply.code == 421:
+            raise SessionEnd(reply)
+        self.reply(reply)
+
+    def _message_refusal(self) -> Reply | None:
+        if not self.in_transaction:
+            return replies.MAIL_FIRST
+        return None if self._recipients else replies.NO_VALID_RECIPIENTS
+
+    def _begin_content(self) -> Content:
+        limits = self.endpoint.limits
+        self._content = Content(limits, self.endpoint.memory, self.endpoint.bare_newline)
+        self._content_ends_at = self.seconds_from_now(limits.message_time)
+        return self._content
+
+    def _chunk_deadline(self) -> float:
+        return min(self._content_ends_at, self.seconds_from_now(self.endpoint.limits.data_time))
+
+    async def _end_content(self, content: Content) -> None:
+        octets = content.finish()
+        if content.refusal:
+            await self.reception.refused(content.refusal, content.size)
+            reply = content.refusal
+        else:
+            # what happens to the connection from here on changes nothing for the message
+            message = self.reception.message(self.smtp_session, octets, datetime.now(UTC))
+            self._message = asyncio.ensure_future(message)
+            self.write_output()
+            reply = await asyncio.shield(self._message)
+            if reply.positive:
+                self.errors = 0
+        self.in_transaction = False
+        try:
+            self.answer(reply)
+        finally:
+            self._clear()
+
+    def _clear(self) -> None:
+        self.in_transaction = False
+        self.smtputf8 = False
+        self._recipients = 0
+        self._message = None
+        if self._content:
+            self._content.release()
+            self._content = None

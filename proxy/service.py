@@ -1,0 +1,191 @@
+"""RUN: settings -> store, relay, gateway, listeners; signals; the end in good order."""
+
+import asyncio
+import logging
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from proxy.config import Config, ConfigError, LoadedConfig, load
+from proxy.config.settings import Limits, ListenerAuth, ListenerSettings, Route, StoreSettings
+from proxy.events import Watch, Watchers
+from proxy.gateway import Gateway, Policy
+from proxy.loader import load_rules
+from proxy.pipeline import Pipeline, Threads
+from proxy.relay import Relay
+from proxy.rule import Rule
+from proxy.server import Server, Tap
+from proxy.store import Store
+
+__all__ = ["Service", "complain", "serve"]
+
+log = logging.getLogger("gatepost")
+
+
+class Service:
+    """One running gateway."""
+
+    def __init__(self, loaded: LoadedConfig, *, relays: bool = True, tap: Tap | None = None) -> None:
+        """Load the filters and open the store; raises ConfigError or StoreError.
+
+        Args:
+            loaded: the settings.
+            relays: False makes no relay object at all, so that no message can leave.
+            tap: is told what happens on the wire.
+        """
+        config = loaded.config
+        self._loaded = loaded
+        self._threads = Threads()
+        rules = load_rules(loaded)
+        self.store = Store.open(config.store, loaded.base)
+        self._relay = Relay(hostname=config.hostname, limits=config.limits) if relays else None
+        self._gateway = Gateway(self._policy(loaded, rules), store=self.store, relay=self._relay)
+        self._server = Server(
+            self._gateway,
+            hostname=config.hostname,
+            limits=config.limits,
+            listeners=config.listen,
+            bare_newline=config.bare_newline,
+            tap=tap,
+        )
+        self._background: set[asyncio.Task[None]] = set()
+
+    def _policy(self, loaded: LoadedConfig, rules: tuple[Rule, ...]) -> Policy:
+        pipeline = Pipeline(rules, filter_seconds=loaded.config.limits.filter_time, threads=self._threads)
+        return Policy(config=loaded.config, pipeline=pipeline)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each listener, after `start`."""
+        return list(self._server.addresses)
+
+    async def start(self) -> None:
+        """Listen; raises OSError where an address is taken."""
+        await self._server.start()
+        if self._relay:
+            for servers in self._gateway.policy.servers:
+                task = asyncio.ensure_future(self._relay.probe(servers))
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
+
+    def reload(self, loaded: LoadedConfig) -> None:
+        """Take new rules, lists, routes and limits; raises ConfigError, and the old ones stay.
+
+        Transactions that have begun end under the old ones. Listeners, host name,
+        store and what the server itself limits are those of the start.
+        """
+        rules = load_rules(loaded)
+        old = self._gateway.policy
+        self._gateway.policy = self._policy(loaded, rules)
+        for name in ("listen", "hostname", "store", "bare_newline"):
+            if getattr(loaded.config, name) != getattr(self._loaded.config, name):
+                log.warning("%s has changed: it takes effect at the next start", name)
+        # The filters of the old rules may still be asked by transactions that have begun.
+        delay = loaded.config.limits.filter_time + loaded.config.limits.message_time
+        asyncio.get_running_loop().call_later(delay, _close_rules, old.pipeline.rules)
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Finish what is under way, at most for that time (default `limits.shutdown_time`), and close all."""
+        limits = self._gateway.policy.config.limits
+        await self._server.stop(limits.shutdown_time if grace_seconds is None else grace_seconds)
+        for task in self._background:
+            task.cancel()
+        if self._relay:
+            await self._relay.close()
+        await self.store.close()
+        _close_rules(self._gateway.policy.pipeline.rules)
+        self._threads.close()
+
+
+def _close_rules(rules: tuple[Rule, ...]) -> None:
+    for rule in rules:
+        if rule.close:
+            try:
+                rule.close()
+            except Exception:
+                log.exception("rule %s failed to close", rule.name)
+
+
+def serve(path: Path, *, ready: Callable[[Service], None]) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP reads the rules again. Raises ConfigError, StoreError, OSError."""
+    service = Service(load(path))
+    uvloop.run(_run(service, ready, reload_from=path))
+
+
+def complain(
+    address: str,
+    store: Path | None,
+    *,
+    follow: Callable[[Watch, Callable[[], bool]], None] | None,
+    ready: Callable[[Service], None],
+) -> None:
+    """Run the complaints department: every message is taken, none is delivered.
+
+    Args:
+        address: where to listen, ``host:port``.
+        store: an SQLite file for what comes; None: nothing is kept.
+        follow: shows the conversation; runs in a thread of its own until the callable says stop.
+        ready: called when it listens.
+    """
+    watchers = Watchers()
+    stopped = threading.Event()
+    thread = None
+    with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
+        config = _complaints(address, store or Path(folder, "complaints.db"), keeps=store is not None)
+        service = Service(LoadedConfig.in_memory(config), relays=False, tap=watchers.tap if follow else None)
+        if follow:
+            thread = threading.Thread(target=follow, args=(watchers.watch(), stopped.is_set))
+            thread.start()
+        try:
+            uvloop.run(_run(service, ready, reload_from=None))
+        finally:
+            stopped.set()
+            if thread:
+                thread.join()
+
+
+def _complaints(address: str, store: Path, *, keeps: bool) -> Config:
+    """A server that takes what a lenient one would: any user, any line end, no relaying."""
+    return Config(
+        hostname=socket.gethostname(),
+        listen=(ListenerSettings(address=address, auth=ListenerAuth(users="any", without_tls=True)),),
+        relay=(
+            Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox" if keeps else "discard"),
+        ),
+        limits=Limits(message_size=128 << 20, line=128 << 20, header_size=8 << 20, recipients=10_000),
+        store=StoreSettings(url=f"sqlite:///{store.absolute()}"),
+        bare_newline="accept",
+    )
+
+
+async def _run(service: Service, ready: Callable[[Service], None], *, reload_from: Path | None) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    loop.add_signal_handler(signal.SIGINT, stopping.set)
+    if reload_from:
+        loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from)
+    await service.start()
+    try:
+        ready(service)
+        await stopping.wait()
+        log.info("stopping: transactions under way may finish")
+        # A second signal does not wait.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    finally:
+        await service.stop()
+
+
+def _reload(service: Service, path: Path) -> None:
+    try:
+        service.reload(load(path))
+    except ConfigError as error:
+        log.error("not reloaded, the old rules stay:\n%s", error)  # noqa: TRY400 - its text says it all
+    else:
+        log.info("reloaded")

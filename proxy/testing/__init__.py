@@ -1,0 +1,19 @@
+"""The test kit for filter authors: a filter is tested in a line, or behind a real gateway.
+
+transaction = make_transaction(subject="You have won", attachments={"prize.exe": b"MZ"})
+assert run_filter(MyFilter, transaction, words=["won"])
+"""
+
+from proxy.testing.filters import ask_filter, run_filter
+from proxy.testing.gateway import RunningGateway, running_gateway
+from proxy.testing.samples import make_message, make_record, make_transaction
+
+__all__ = [
+    "RunningGateway",
+    "ask_filter",
+    "make_message",
+    "make_record",
+    "make_transaction",
+    "run_filter",
+    "running_gateway",
+]

@@ -1,0 +1,46 @@
+"""The Received field (RFC 5321 section 4.4) and how many there are."""
+
+import re
+from datetime import datetime
+from email.utils import format_datetime
+from functools import lru_cache
+
+from proxy.mail import Session, Transaction
+
+__all__ = ["count_received", "received_field"]
+
+_RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
+
+
+def received_field(transaction: Transaction, hostname: str) -> bytes:
+    """The trace field that this server puts before the message, folded, with its line end."""
+    session, recipients = transaction.session, transaction.envelope.recipients
+    recipient = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
+    protocol = f"UTF8{session.protocol.replace('E', '', 1)}" if transaction.envelope.smtputf8 else session.protocol
+    field = (
+        f"Received: from {_name(session.helo)} ({_literal(session)})\r\n"
+        f"\tby {hostname} (Gatepost) with {protocol} id {transaction.id}{recipient};\r\n"
+        f"\t{_date(transaction.received_at.replace(microsecond=0))}\r\n"
+    )
+    return field.encode("utf-8")
+
+
+def count_received(header_section: bytes) -> int:
+    """How many Received fields the header section holds (RFC 5321 section 6.3)."""
+    return len(_RECEIVED.findall(header_section))
+
+
+@lru_cache(maxsize=4)
+def _date(moment: datetime) -> str:
+    return format_datetime(moment)
+
+
+def _name(helo: str) -> str:
+    """What the client called itself, as far as it can stand there."""
+    return _NOT_A_NAME.sub("?", helo[:255]) or "unknown"
+
+
+def _literal(session: Session) -> str:
+    """The address literal (RFC 5321 section 4.1.3)."""
+    return f"[IPv6:{session.client}]" if session.client.version == 6 else f"[{session.client}]"

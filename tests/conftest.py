@@ -1,0 +1,28 @@
+"""Options and markers of the whole test suite."""
+
+import shutil
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--no-skips", action="store_true", help="Fail if a test is skipped (as CI does).")
+
+
+def pytest_collection_modifyitems(items):
+    """A test marked `real("smtp-source")` is skipped, visibly, where that program is not installed."""
+    for item in items:
+        for marker in item.iter_markers("real"):
+            missing = [name for name in marker.args if not find_program(name)]
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)}"))
+
+
+def find_program(name):
+    return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and exitstatus == 0 and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

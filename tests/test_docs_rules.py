@@ -1,0 +1,121 @@
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+
+from proxy.config import load, settings
+from proxy.config.conditions import KEYS
+from proxy.loader import load_rules
+from proxy.reply_template import FIELDS
+from proxy.verdict import Action
+
+ROOT = Path(__file__).parents[1]
+DOC = (ROOT / "docs" / "rules.md").read_text("utf-8")
+SECTIONS = dict(re.findall(r"^##+ (.+)\n((?:(?!^##).*\n)*)", DOC, re.MULTILINE))
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", DOC, re.MULTILINE | re.DOTALL)
+MODELS = {
+    "Top level": settings.Config,
+    "listen": settings.ListenerSettings,
+    "listen: tls": settings.ListenerTls,
+    "listen: auth": settings.ListenerAuth,
+    "relay": settings.Route,
+    "relay: servers": settings.UpstreamServer,
+    "relay: servers: auth": settings.UpstreamAuth,
+    "rules": settings.RuleSettings,
+    "rules: tag": settings.Tag,
+    "limits": settings.Limits,
+    "store": settings.StoreSettings,
+    "store: keep": settings.Keep,
+}
+OTHER_FILES = {
+    **dict.fromkeys(("mx.pem", "mx.key", "users.yaml", "password.txt"), "x"),
+    **dict.fromkeys(("partners.txt", "lists/partners.txt", "lists/ours.txt"), "*@example.com"),
+    "filters/our_own.py": """
+from proxy import hookimpl
+
+class OurOwn:
+    def __init__(self, limit: int): ...
+
+    @hookimpl
+    def filter_message(self, transaction): ...
+""",
+}
+INSTALLED = pytest.mark.skipif(
+    "keywords" not in entry_points(group="gatepost.filters").names, reason="gatepost is not installed"
+)
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The rows of a section's tables by their first cell."""
+    lines = re.findall(r"^\| `(.+?)` \|(.*)\|$", SECTIONS[heading], re.MULTILINE)
+    return {key: [cell.strip() for cell in re.split(r"(?<!\\)\|", rest)] for key, rest in lines}
+
+
+@pytest.mark.parametrize("heading", MODELS)
+def test_every_key_is_in_its_section_and_no_other(heading):
+    fields = MODELS[heading].model_fields
+    assert set(rows(heading)) == {field.alias or name for name, field in fields.items()}
+
+
+@pytest.mark.parametrize("heading", MODELS)
+def test_defaults_are_those_of_the_program(heading):
+    model = MODELS[heading]
+    for name, field in model.model_fields.items():
+        _, default, _ = rows(heading)[field.alias or name]
+        assert (default == "required") is field.is_required(), name
+        written = re.fullmatch(r"`(.+)`", default)
+        if isinstance(field.default, str | int | float):
+            assert written, f"{name}: the default is not written"
+        if written:
+            validated = model.__pydantic_validator__.validate_assignment(
+                model.model_construct(), name, yaml.safe_load(written[1])
+            )
+            assert getattr(validated, name) == field.get_default(call_default_factory=True), name
+
+
+def test_the_other_tables_are_complete():
+    assert set(rows("when")) == set(KEYS)
+    assert set(rows("How rules are asked")) == {action.value for action in Action}
+    assert set(rows("Replies")) == {f"{{{field}}}" for field in FIELDS}
+
+
+def test_every_section_is_in_the_table_of_contents_by_its_anchor():
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in SECTIONS}
+    assert set(re.findall(r"\]\(#(.+?)\)", DOC)) <= anchors
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, text in OTHER_FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_examples_can_be_loaded(folder, number):
+    (folder / "rules.yaml").write_text(EXAMPLES[number])
+    load(folder / "rules.yaml")
+
+
+@INSTALLED
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_filters_of_examples_can_be_made(folder, number):
+    (folder / "rules.yaml").write_text(EXAMPLES[number])
+    load_rules(load(folder / "rules.yaml"))
+
+
+def test_the_shipped_file_listens_on_loopback_and_delivers_into_the_inbox():
+    config = load(ROOT / "rules.yaml").config
+    assert [listener.address for listener in config.listen] == ["127.0.0.1:2525"]
+    assert [(route.recipients, route.to) for route in config.relay] == [(("*",), "inbox")]
+    assert config.store.url == f"sqlite:///{ROOT}/gatepost.db"
+
+
+@INSTALLED
+def test_the_shipped_rules_can_be_made():
+    rules = load_rules(load(ROOT / "rules.yaml"))
+    assert any(rule.observe for rule in rules)
+    assert any(not rule.observe for rule in rules)

@@ -1,0 +1,70 @@
+"""What is promised to filter authors is documented, used by somebody, and enough for the shipped filters."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import proxy
+import proxy.testing
+from proxy import hookspecs
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "writing-filters.md").read_text(encoding="utf-8")
+PLUGINS = sorted((ROOT / "plugins").glob("*.py"))
+HOOKS = {
+    name: function
+    for name, function in inspect.getmembers(hookspecs, inspect.isfunction)
+    if hasattr(function, "gatepost_spec")
+}
+PUBLIC = [(module, name) for module in (proxy, proxy.testing) for name in module.__all__]
+
+
+def test_there_are_hooks_and_plugins_to_check() -> None:
+    assert "filter_message" in HOOKS
+    assert PLUGINS
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=[f"{m.__name__}.{n}" for m, n in PUBLIC])
+def test_every_public_name_has_a_docstring_and_is_on_the_page(module: ModuleType, name: str) -> None:
+    docstring = getattr(module, name).__doc__ or ""
+    assert docstring
+    assert not docstring.startswith(f"{name}("), "only the signature that @dataclass makes"
+    assert re.search(rf"\b{name}\b", PAGE), f"docs/writing-filters.md does not mention {name}"
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_has_a_docstring_and_is_on_the_page_with_its_arguments(name: str) -> None:
+    assert HOOKS[name].__doc__
+    signature = f"{name}({', '.join(inspect.signature(HOOKS[name]).parameters)})"
+    assert f"`{signature}`" in PAGE
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_is_implemented_by_a_shipped_filter_or_a_test(name: str) -> None:
+    implemented = {
+        node.name
+        for path in [*PLUGINS, *(ROOT / "tests").rglob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert name in implemented
+
+
+def imported_from_proxy(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of each import of proxy; a whole module has the name ``*``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "*") for alias in node.names if alias.name.partition(".")[0] == "proxy")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "proxy":
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
+def test_a_shipped_filter_has_no_privileges(path: Path) -> None:
+    public = {("proxy", name) for name in proxy.__all__}
+    assert set(imported_from_proxy(path)) - public == set()
