@@ -1,1 +1,34 @@
-""""""
+"""KEEP: the journal, quarantine and inbox, in one database (the only import of SQLAlchemy).
+
+store       the gateway's side: commit, journal, withdraw; answers after COMMIT
+archive     the people's side: look up, delete, mark as released
+kept        the nouns: Kept, KeptSummary, KeptMessage
+errors      StoreError, StoreFull, StoreUnavailable
+writer      the thread that writes in groups
+retention   what is too old or too much
+database    opens, creates and migrates the database
+sqlite      everything that is SQLite's own
+schema      the tables
+rows        values -> rows -> values
+migrations  how an older database becomes one of today (alembic)
+"""
+
+from proxy.store.archive import Archive, JournalQuery, KeptQuery
+from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
+from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, State
+from proxy.store.store import Store
+
+__all__ = [
+    "Archive",
+    "Box",
+    "JournalQuery",
+    "Kept",
+    "KeptMessage",
+    "KeptQuery",
+    "KeptSummary",
+    "State",
+    "Store",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+]

@@ -1,0 +1,128 @@
+"""The tables.
+
+Moments are integers: microseconds since 1970, UTC. Text is free of NUL and lone surrogates, see `rows`.
+A change here needs a new file in ``migrations/versions`` and a new `VERSION`.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    func,
+)
+
+__all__ = ["VERSION", "kept", "kept_recipients", "metadata", "recipients", "transactions", "version"]
+
+VERSION = "0001"
+"""The newest migration's revision."""
+
+metadata = MetaData()
+
+version = Table(
+    "alembic_version",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own table, named here so that a new database is made without importing alembic."""
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("session_id", String, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("client", String, nullable=False),
+    Column("helo", Text, nullable=False),
+    Column("tls", String),
+    Column("authenticated", Text),
+    Column("mail_from", Text),
+    Column("size", BigInteger),
+    Column("message_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reply", Text, nullable=False),
+    Column("upstream", Text),
+    Column("upstream_reply", Text),
+    Column("seconds", Float, nullable=False),
+    Column("evaluations", Text),
+    sqlite_with_rowid=False,
+)
+"""The journal: one row a transaction; ``evaluations`` is JSON, or NULL where no rule was asked."""
+
+Index("transactions_received_at", transactions.c.received_at)
+Index("transactions_client", transactions.c.client, transactions.c.received_at)
+Index("transactions_mail_from", func.lower(transactions.c.mail_from), transactions.c.received_at)
+Index("transactions_message_id", transactions.c.message_id)
+
+recipients = Table(
+    "recipients",
+    metadata,
+    Column("transaction_id", ForeignKey("transactions.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("disposition", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("rule", String),
+    Column("reason", Text, nullable=False),
+    Column("reply", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What became of each forward-path, in the order of the transaction."""
+
+Index("recipients_address", func.lower(recipients.c.address))
+
+kept = Table(
+    "kept",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("box", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("transaction_id", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("client", String, nullable=False),
+    Column("mail_from", Text, nullable=False),
+    Column("rule", String),
+    Column("reason", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("header_from", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("changed_by", Text),
+    Column("changed_at", BigInteger),
+    Column("note", Text, nullable=False),
+    Column("prepended", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+"""Quarantine and inbox.
+
+``number`` is a stable integer key, as a full-text index wants. The octets stand last, so that listing does
+not read them.
+"""
+
+Index("kept_box", kept.c.box, kept.c.number)
+Index("kept_transaction_id", kept.c.transaction_id)
+Index("kept_created_at", kept.c.created_at)
+Index("kept_message_id", kept.c.message_id)
+Index("kept_mail_from", func.lower(kept.c.mail_from))
+
+kept_recipients = Table(
+    "kept_recipients",
+    metadata,
+    Column("kept_id", ForeignKey("kept.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("address", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The forward-paths that a message is kept for."""
+
+Index("kept_recipients_address", func.lower(kept_recipients.c.address))

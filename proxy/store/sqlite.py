@@ -1,0 +1,162 @@
+"""Everything that is SQLite's own: where the file is, how it is opened, what its errors mean."""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
+
+__all__ = ["Keeper", "connect", "create_file", "error_for", "insert_or_replace", "locate", "set_keeping"]
+
+BUSY_SECONDS = 2.0
+"""To wait for a lock that another process holds."""
+_CHECKPOINT_PAGES = 4000
+"""The keeper moves the write-ahead log into the database when it has so many pages (16 MiB)."""
+_LOG_OCTETS = 64 << 20
+"""What the write-ahead log is cut down to after a large message."""
+_CACHE_KIB = 16 << 10
+
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY: "is locked by another process",
+    sqlite3.SQLITE_LOCKED: "is locked",
+    sqlite3.SQLITE_PROTOCOL: "is locked by another process",
+    sqlite3.SQLITE_READONLY: "cannot be written",
+    sqlite3.SQLITE_PERM: "cannot be written",
+    sqlite3.SQLITE_AUTH: "cannot be written",
+    sqlite3.SQLITE_IOERR: "cannot be read or written",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+    sqlite3.SQLITE_NOMEM: "found no memory",
+    sqlite3.SQLITE_INTERRUPT: "was interrupted",
+    sqlite3.SQLITE_CORRUPT: "is damaged",
+    sqlite3.SQLITE_NOTADB: "is no SQLite database",
+}
+
+
+def locate(url: str, base: Path) -> Path:
+    """The database's file; a relative path is relative to ``base``. Raises StoreError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError("store.url is no database URL, expected like sqlite:///gatepost.db") from error
+    if parsed.get_backend_name() != "sqlite":
+        raise StoreError(f"store.url: expected sqlite:///FILE, {parsed.get_backend_name()} is not supported")
+    if not parsed.database or parsed.database == ":memory:" or parsed.query:
+        raise StoreError("store.url: expected sqlite:///FILE, a file that outlives the process")
+    return base.absolute() / parsed.database
+
+
+def create_file(path: Path) -> None:
+    """An empty file that only its owner can read, unless there is one. Raises StoreError."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StoreUnavailable(f"the store {path} cannot be made: {error.strerror}") from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that never checkpoints, never makes the file and leaves BEGIN to the caller.
+
+    Raises sqlite3.Error.
+    """
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        for pragma in (
+            "wal_autocheckpoint = 0",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"journal_size_limit = {_LOG_OCTETS}",
+            f"cache_size = -{_CACHE_KIB}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def set_keeping(connection: sqlite3.Connection) -> None:
+    """Let this connection checkpoint after its own commits; for the keeper's writer only.
+
+    SQLite before 3.51.3 can damage a write-ahead log that one connection resets while another
+    checkpoints. With one checkpointer, and that one only after its own commit, the log always
+    holds something to move, and is not reset meanwhile.
+    """
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}").close()
+
+
+def error_for(error: BaseException, path: Path) -> StoreError:
+    """What the driver's error means."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"the store {path} is full ({name})")
+    if meaning := _UNAVAILABLE.get(code):
+        return StoreUnavailable(f"the store {path} {meaning} ({name})")
+    return StoreError(f"the store {path} refused a statement: {error} ({name})")
+
+
+def leaves_connection_intact(error: BaseException) -> bool:
+    """True for a lock that was not had and for a full disk; after the rest one connects anew."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return code in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CONSTRAINT,
+    )
+
+
+def insert_or_replace(table: Table, *, without: tuple[str, ...] = ()) -> str:
+    """SQL for the driver: one row by the columns' order; a row of the same primary key is replaced."""
+    names = [column.name for column in table.columns if column.name not in without]
+    statement = sqlite.insert(table).values(dict.fromkeys(names))
+    keys = [column.name for column in table.primary_key]
+    if not set(keys) & set(without):
+        rest = {name: statement.excluded[name] for name in names if name not in keys}
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
+    return str(statement.compile(dialect=sqlite.dialect(), column_keys=names))
+
+
+class Keeper:
+    """The one process that checkpoints and clears out: who holds a lock on a file beside the database."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(f"{path.name}-keeper")
+        self._file: int | None = None
+
+    def claim(self) -> bool:
+        """True if this is the keeper now; never waits, never raises."""
+        if self._file is not None:
+            return True
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            return False
+        self._file = file
+        return True
+
+    def resign(self) -> None:
+        """Let another process have it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
