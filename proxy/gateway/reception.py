@@ -236,7 +236,7 @@ class Reception:
         record = make_record(
             transaction_id=new_id(),
             session=session,
-            at=datetime.now(UTC),
+            received_at=datetime.now(UTC),
             envelope=envelope,
             recipients=(),
             evaluations=evaluations,
@@ -302,7 +302,7 @@ def _record(
     return make_record(
         transaction_id=opened.id,
         session=transaction.session if transaction else opened.session,
-        at=transaction.received_at if transaction else datetime.now(UTC),
+        received_at=transaction.received_at if transaction else datetime.now(UTC),
         envelope=opened.envelope,
         recipients=(*opened.refused, *recipients_of(opened.envelope, ended)),
         evaluations=opened.evaluations,

@@ -58,7 +58,7 @@ def make_record(
     *,
     transaction_id: str,
     session: Session,
-    at: datetime,
+    received_at: datetime,
     envelope: Envelope | None,
     recipients: tuple[RecipientRecord, ...],
     evaluations: Sequence[Evaluation],
@@ -73,7 +73,7 @@ def make_record(
     return Record(
         id=transaction_id,
         session_id=session.id,
-        at=at,
+        received_at=received_at,
         client=str(session.client),
         helo=session.helo,
         tls=session.tls,
