@@ -269,10 +269,8 @@ async def test_ask_filter_does_the_same_inside_an_event_loop() -> None:
 def test_a_gateway_takes_mail_into_its_inbox_and_its_journal() -> None:
     with running_gateway("") as gateway:
         assert gateway.send().code == 250
-        reply = gateway.send(
-            make_transaction(b"Subject: two\r\n\r\n..\r\n", mail_from="", recipients=["a@b", "c@d"])
-        )
-        assert reply.code == 250
+        two = make_transaction(b"Subject: two\r\n\r\n..\r\n", mail_from="", recipients=["a@b", "c@d"])
+        assert gateway.send(two).code == 250
         assert [[r.address for r in record.recipients] for record in gateway.journal()] == [
             ["a@b", "c@d"],
             ["recipient@example.com"],
