@@ -112,7 +112,9 @@ def test_a_source_route_is_refused(path):
         parse_mail(f"FROM:{path}", ())
 
 
-@pytest.mark.parametrize("address", ["ü@example.org", "a@exämple.org", '"ü b"@example.org', "अ\u200d@उदाहरण.परीक्षा"])
+@pytest.mark.parametrize(
+    "address", ["ü@example.org", "a@exämple.org", '"ü b"@example.org', "अ\u200d@उदाहरण.परीक्षा"]
+)
 def test_other_than_ascii_needs_smtputf8(address):
     assert parse_mail(f"FROM:<{address}> SMTPUTF8", ALL) == (address, ("SMTPUTF8",))
     assert parse_rcpt(f"TO:<{address}>", ALL, smtputf8=True) == (address, ())
@@ -199,7 +201,9 @@ def test_parameters_of_an_extension_that_was_not_offered_are_unknown(parameter):
         parse_mail(f"FROM:<a@b> {parameter}", ())
 
 
-PIECES = st.lists(st.sampled_from(["a", "@", "<", ">", '"', "\\", ".", " ", ":", "[", "]", "=", "ü", "SIZE=1", "\r\n"]))
+PIECES = st.lists(
+    st.sampled_from(["a", "@", "<", ">", '"', "\\", ".", " ", ":", "[", "]", "=", "ü", "SIZE=1", "\r\n"])
+)
 
 
 @given(st.one_of(st.text(), PIECES.map("".join)))

@@ -290,7 +290,9 @@ async def test_smtputf8_replies_are_utf8_only_where_it_was_asked_for(mx):
     """)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("/secret/path"), UnicodeError("ü"), ValueError("a\r\n250 OK")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("/secret/path"), UnicodeError("ü"), ValueError("a\r\n250 OK")]
+)
 @pytest.mark.parametrize("hook", ["helo", "mail", "rcpt", "message", "refused", "reset"])
 async def test_a_fault_of_the_gateway_is_a_451_and_the_session_goes_on(mx, hook, error, caplog):
     mx.script.answers[hook] = error
