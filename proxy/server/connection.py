@@ -66,6 +66,7 @@ class Connection(SMTP):
         self._skipping = False  # the rest of a command line that was too long
         self._output: list[bytes] = []
         self._output_octets = 0
+        self._tls = False
         self._eof = False
         self._lost = False
         self._wants_input = False
@@ -94,7 +95,7 @@ class Connection(SMTP):
         """A half-close: the client still reads, so its replies are still sent, but TLS cannot."""
         self._eof = True
         self._wake()
-        return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
+        return not self._tls
 
     def connection_lost(self, error: Exception | None) -> None:
         """Lets the session find out when it reads or writes next; nothing is cancelled."""
@@ -258,7 +259,7 @@ class Connection(SMTP):
     def write_output(self) -> None:
         """Gives all waiting replies to the transport in one write."""
         if self._output:
-            if self.transport and not self._lost:
+            if self.transport and not self.transport.is_closing():
                 self.transport.write(b"".join(self._output) if len(self._output) > 1 else self._output[0])
             self._output.clear()
             self._output_octets = 0
@@ -283,6 +284,7 @@ class Connection(SMTP):
         plain = self.transport
         if plain is None or plain.is_closing():
             raise SessionEnd
+        self._tls = True
         hello = self._input[self._at :]
         self.drop_input()
         self._reading_paused = False

@@ -38,7 +38,8 @@ GOOD = plain("alice", "wonder land")
         pytest.param(f"C: AUTH PLAIN\nS: 334\nC: {GOOD}", id="PLAIN"),
         pytest.param(f"C: AUTH PLAIN {plain('alice', 'wonder land', 'alice')}", id="PLAIN as oneself"),
         pytest.param(
-            f"C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: {base64('alice')}\nS: 334 UGFzc3dvcmQ6\nC: {base64('wonder land')}",
+            f"C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: {base64('alice')}\n"
+            f"S: 334 UGFzc3dvcmQ6\nC: {base64('wonder land')}",
             id="LOGIN",
         ),
         pytest.param(

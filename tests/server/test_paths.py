@@ -197,7 +197,7 @@ def test_rcpt_parameters_are_read_strictly(parameters, code):
 
 @pytest.mark.parametrize("parameter", ["SIZE=1", "BODY=7BIT", "SMTPUTF8", "AUTH=<>", "RET=FULL", "ENVID=x"])
 def test_parameters_of_an_extension_that_was_not_offered_are_unknown(parameter):
-    with pytest.raises(Refusal, match="^555 "):
+    with pytest.raises(Refusal, match=r"^555 "):
         parse_mail(f"FROM:<a@b> {parameter}", ())
 
 
