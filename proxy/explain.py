@@ -54,7 +54,9 @@ async def _ask(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transactio
     evaluations: list[Evaluation] = []
     ends: dict[Recipient, tuple[Stage, Outcome]] = {}
 
-    async def early(stage: Stage, envelope: Envelope | None, recipient: Recipient | None = None) -> Outcome | None:
+    async def early(
+        stage: Stage, envelope: Envelope | None, recipient: Recipient | None = None
+    ) -> Outcome | None:
         answer = await pipeline.early(stage, carried, session, envelope, recipient)
         carried.extend(answer.carried)
         evaluations.extend(answer.evaluations)

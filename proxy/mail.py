@@ -26,7 +26,12 @@ def new_id() -> str:
     Identifiers sort by time and are safe in file names, header fields and URLs. They are no secrets.
     """
     chance = getrandbits(30)
-    return _milliseconds(time_ns() // 1_000_000) + _PAIRS[chance >> 20] + _PAIRS[chance >> 10 & 1023] + _PAIRS[chance & 1023]
+    return (
+        _milliseconds(time_ns() // 1_000_000)
+        + _PAIRS[chance >> 20]
+        + _PAIRS[chance >> 10 & 1023]
+        + _PAIRS[chance & 1023]
+    )
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,9 @@ def received_field(transaction: Transaction, hostname: str) -> bytes:
     """The trace field that this server puts before the message, folded, with its line end."""
     session, recipients = transaction.session, transaction.envelope.recipients
     recipient = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
-    protocol = f"UTF8{session.protocol.replace('E', '', 1)}" if transaction.envelope.smtputf8 else session.protocol
+    protocol = (
+        f"UTF8{session.protocol.replace('E', '', 1)}" if transaction.envelope.smtputf8 else session.protocol
+    )
     field = (
         f"Received: from {_name(session.helo)} ({_literal(session)})\r\n"
         f"\tby {hostname} (Gatepost) with {protocol} id {transaction.id}{recipient};\r\n"

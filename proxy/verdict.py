@@ -93,7 +93,7 @@ class Reply:
         """
         prefix = f"{self.enhanced} " if self.enhanced else ""
         lines = [
-            f"{prefix}{line[start:start + _LINE_LIMIT]}".rstrip()
+            f"{prefix}{line[start : start + _LINE_LIMIT]}".rstrip()
             for line in self.text.split("\n")
             for start in range(0, max(len(line), 1), _LINE_LIMIT)
         ]

@@ -21,5 +21,7 @@ BIN = Path(sys.executable).parent
     ids=lambda command: " ".join(command),
 )
 def test_the_code_is_clean(command):
-    done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

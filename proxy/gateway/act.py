@@ -29,7 +29,9 @@ Destination = Literal["inbox", "discard"] | tuple[UpstreamServer, ...]
 
 KeepFirst = Callable[[Sequence[Kept]], Awaitable[None]]
 
-_DIFFERENT_ANSWERS = Reply(code=451, enhanced="4.5.3", text="Recipients need different answers, send one by one")
+_DIFFERENT_ANSWERS = Reply(
+    code=451, enhanced="4.5.3", text="Recipients need different answers, send one by one"
+)
 _STATES = {
     DeliveryState.ACCEPTED: Disposition.RELAYED,
     DeliveryState.IN_DOUBT: Disposition.IN_DOUBT,
@@ -71,7 +73,9 @@ class _Parcel:
     reason: str
 
 
-def settle(outcomes: Sequence[Outcome], mixed: Literal["quarantine", "defer", "reject"]) -> tuple[Outcome, ...]:
+def settle(
+    outcomes: Sequence[Outcome], mixed: Literal["quarantine", "defer", "reject"]
+) -> tuple[Outcome, ...]:
     """Outcomes that one reply can tell: either every one refuses, or none does."""
     refusing = [outcome for outcome in outcomes if outcome.action.refuses]
     if not refusing or len(refusing) == len(outcomes):

@@ -287,7 +287,9 @@ def _in_doubt(outcomes: tuple[Outcome, ...]) -> Ended:
 def _abandoned(opened: _Open) -> Ended:
     count = len(opened.envelope.recipients)
     return Ended(
-        reply=None, outcomes=(Outcome(action=Action.ACCEPT),) * count, dispositions=(Disposition.ABANDONED,) * count
+        reply=None,
+        outcomes=(Outcome(action=Action.ACCEPT),) * count,
+        dispositions=(Disposition.ABANDONED,) * count,
     )
 
 

@@ -144,9 +144,7 @@ class _Job:
             self._answer.set_exception(failed)
 
 
-async def ask(
-    hook: Hook, offered: Mapping[str, Any], seconds: float, threads: Threads
-) -> Verdict | None:
+async def ask(hook: Hook, offered: Mapping[str, Any], seconds: float, threads: Threads) -> Verdict | None:
     """The filter's verdict; raises FilterFailedError or FilterTimeoutError and nothing else of the filter's."""
     arguments = {name: offered[name] for name in hook.arguments}
     if hook.is_async:

@@ -1,11 +1,11 @@
 """SEND: a transaction -> upstream -> Reply (the only import of aiosmtplib).
 
-    delivery       one transaction: MAIL, RCPT, DATA, the dot
-    commands       MAIL and RCPT as this upstream can take them
-    pool           connections that wait, servers that are down
-    opening        connect, greet, TLS, AUTH
-    connection     commands out, replies in, strictly paired
-    reply_reader   octets -> replies
+delivery       one transaction: MAIL, RCPT, DATA, the dot
+commands       MAIL and RCPT as this upstream can take them
+pool           connections that wait, servers that are down
+opening        connect, greet, TLS, AUTH
+connection     commands out, replies in, strictly paired
+reply_reader   octets -> replies
 """
 
 import asyncio

@@ -25,7 +25,9 @@ _JOIN_OCTETS = 128 << 10
 _CHUNK_OCTETS = 1 << 20
 _END = b".\r\n"
 
-_UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="The destination cannot be reached now, try again later")
+_UNREACHABLE = Reply(
+    code=451, enhanced="4.4.1", text="The destination cannot be reached now, try again later"
+)
 _LOST = Reply(code=451, enhanced="4.4.2", text="The connection to the destination was lost, try again later")
 _CHANGED = Reply(code=451, enhanced="4.5.0", text="The destination has changed its mind, try again later")
 _NO_8BIT = Reply(code=554, enhanced="5.6.3", text="The destination does not take 8-bit messages")
@@ -60,7 +62,9 @@ class Delivered:
 class Delivery:
     """One transaction with one of the servers."""
 
-    def __init__(self, pool: Pool, limits: Limits, servers: Sequence[UpstreamServer], envelope: Envelope) -> None:
+    def __init__(
+        self, pool: Pool, limits: Limits, servers: Sequence[UpstreamServer], envelope: Envelope
+    ) -> None:
         self._pool = pool
         self._limits = limits
         self._servers = servers
@@ -84,7 +88,9 @@ class Delivery:
         except UpstreamLostError:
             return _LOST if self._connection else _UNREACHABLE
 
-    async def send(self, recipients: tuple[Recipient, ...], pieces: Sequence[bytes], *, deadline: float) -> Delivered:
+    async def send(
+        self, recipients: tuple[Recipient, ...], pieces: Sequence[bytes], *, deadline: float
+    ) -> Delivered:
         """Send a message to exactly these recipients.
 
         Args:
@@ -150,7 +156,9 @@ class Delivery:
         self._connection = None
         raise error
 
-    async def _mail(self, connection: Connection, recipients: Sequence[Recipient], size: int | None) -> list[Reply]:
+    async def _mail(
+        self, connection: Connection, recipients: Sequence[Recipient], size: int | None
+    ) -> list[Reply]:
         """A new transaction; the connection is this delivery's if upstream answers."""
         wanted = size or self._envelope.declared_size
         for recipient in recipients:
@@ -237,7 +245,9 @@ class Delivery:
                 return early
             parts = [_END]
         if loop.time() >= deadline or end.done():
-            raise _lost(connection, "no time left for the dot" if not end.done() else "a reply before the dot")
+            raise _lost(
+                connection, "no time left for the dot" if not end.done() else "a reply before the dot"
+            )
         connection.write(parts[0], 0)
         return await self._after_dot(connection, end, deadline)
 
@@ -267,7 +277,9 @@ class Delivery:
                     raise _lost(connection, "a reply before the dot")
         return None
 
-    async def _after_dot(self, connection: Connection, end: asyncio.Future[Reply], deadline: float) -> Delivered:
+    async def _after_dot(
+        self, connection: Connection, end: asyncio.Future[Reply], deadline: float
+    ) -> Delivered:
         try:
             reply = await connection.reply(end, deadline)
             if reply.code < 400 and not reply.positive:

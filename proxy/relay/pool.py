@@ -70,7 +70,10 @@ class Pool:
         if connection.is_lost:
             return
         loop = asyncio.get_running_loop()
-        entry = (connection, loop.call_later(self._limits.idle_time, partial(self._expire, server, connection)))
+        entry = (
+            connection,
+            loop.call_later(self._limits.idle_time, partial(self._expire, server, connection)),
+        )
         idle.append(entry)
 
     def _expire(self, server: UpstreamServer, connection: Connection) -> None:

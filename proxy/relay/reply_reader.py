@@ -59,5 +59,7 @@ def _reply(code: int, lines: list[str]) -> Reply:
     return Reply(
         code=code,
         enhanced=enhanced,
-        text="\n".join(line[len(enhanced) :].removeprefix(" ") if line.startswith(enhanced) else line for line in lines),
+        text="\n".join(
+            line[len(enhanced) :].removeprefix(" ") if line.startswith(enhanced) else line for line in lines
+        ),
     )
