@@ -14,6 +14,8 @@
     edits, trace   EDIT: header fields added and removed; the Received field
     relay          SEND: Transaction -> upstream -> Reply (the only import of aiosmtplib)
     store          KEEP: journal, quarantine, inbox (the only import of SQLAlchemy)
+    explain        what each rule says of a message
+    release        a message leaves quarantine
     record         what is written down of a transaction
     events         TELL: bounded, never blocking
     testing        the test kit for filter authors

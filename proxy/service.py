@@ -137,7 +137,7 @@ def complain(
     thread = None
     with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
         config = _complaints(address, store or Path(folder, "complaints.db"), keeps=store is not None)
-        service = Service(LoadedConfig.in_memory(config), relays=False, tap=watchers.tap if follow else None)
+        service = Service(LoadedConfig(config=config), relays=False, tap=watchers.tap if follow else None)
         if follow:
             thread = threading.Thread(target=follow, args=(watchers.watch(), stopped.is_set))
             thread.start()
