@@ -66,7 +66,7 @@ async def _ask(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transactio
     for stage in (Stage.CONNECT, Stage.HELO, Stage.MAIL):
         refusal = await early(stage, envelope if stage is Stage.MAIL else None)
         if refusal:
-            ends = {recipient: (stage, refusal) for recipient in everybody}
+            ends = dict.fromkeys(everybody, (stage, refusal))
             break
     else:
         for recipient in everybody:

@@ -7,7 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from proxy.config import Config
-from proxy.config.settings import Route, UpstreamServer
+from proxy.config.settings import UpstreamServer
+from proxy.gateway.act import Destination
 from proxy.mail import Envelope, Recipient, Session, new_id
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivered, DeliveryState, Relay
@@ -41,37 +42,41 @@ def release(config: Config, base: Path, kept: KeptMessage, to: Sequence[str] | N
     route = routes[0]
     if route is None or any(other is None or other.to != route.to for other in routes):
         return _NO_ROUTE
-    return asyncio.run(_deliver(config, base, session, route, kept, recipients))
+
+    async def deliver() -> Reply:
+        store = Store.open(config.store, base)
+        try:
+            return await _deliver(config, store, session, route.to, kept, recipients)
+        finally:
+            await store.close()
+
+    return asyncio.run(deliver())
 
 
 async def _deliver(
     config: Config,
-    base: Path,
+    store: Store,
     session: Session,
-    route: Route,
+    destination: Destination,
     kept: KeptMessage,
     recipients: tuple[Recipient, ...],
 ) -> Reply:
-    store = Store.open(config.store, base)
-    try:
-        if isinstance(route.to, tuple):
-            delivered = await _relay(config, route.to, kept, recipients)
-            await store.commit(_record(session, kept, recipients, delivered.reply, delivered))
-            return delivered.reply
-        copy = Kept(
-            box=Box.INBOX,
-            mail_from=kept.mail_from,
-            recipients=tuple(recipient.address for recipient in recipients),
-            prepended=kept.prepended,
-            content=kept.content,
-            rule=kept.rule,
-            reason=kept.reason,
-        )
-        record = _record(session, kept, recipients, _INTO_INBOX, None)
-        await store.commit(record, (copy,) if route.to == "inbox" else ())
-        return _INTO_INBOX
-    finally:
-        await store.close()
+    if isinstance(destination, tuple):
+        delivered = await _relay(config, destination, kept, recipients)
+        await store.commit(_record(session, kept, recipients, delivered.reply, delivered))
+        return delivered.reply
+    copy = Kept(
+        box=Box.INBOX,
+        mail_from=kept.mail_from,
+        recipients=tuple(recipient.address for recipient in recipients),
+        prepended=kept.prepended,
+        content=kept.content,
+        rule=kept.rule,
+        reason=kept.reason,
+    )
+    record = _record(session, kept, recipients, _INTO_INBOX, None)
+    await store.commit(record, (copy,) if destination == "inbox" else ())
+    return _INTO_INBOX
 
 
 async def _relay(

@@ -15,7 +15,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="gatepost",
-    help="A filtering SMTP proxy: it refuses, drops, quarantines or relays mail while the sender is still connected.",
+    help="A filtering SMTP proxy: it refuses, drops, quarantines or relays mail while the sender waits.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

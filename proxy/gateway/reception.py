@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from proxy.config.settings import Limits
-from proxy.gateway.act import Destination, Ended, Owner, act, settle
+from proxy.gateway.act import Act, Destination, Ended, Owner, settle
 from proxy.gateway.policy import Policy
 from proxy.gateway.records import disposition_of, log_record, make_record, recipients_of, refused_recipient
 from proxy.mail import Envelope, Message, Recipient, Session, Stage, Transaction, new_id
@@ -182,15 +182,16 @@ class Reception:
             # Until upstream has answered the journal says what a crash would leave: doubt.
             await self._store.commit(_record(opened, _in_doubt(outcomes), transaction=transaction), kept)
 
-        return await act(
-            transaction,
-            outcomes,
+        act = Act(
+            transaction=transaction,
+            outcomes=outcomes,
             config=config,
             destination=opened.destination,
             delivery=opened.delivery,
-            keep_first=keep_first,
             store=self._store,
+            keep_first=keep_first,
         )
+        return await act.run()
 
     async def _write_down(self, record: Record, ended: Ended) -> None:
         """Journal it; raises StoreError only where the store is the message's owner."""
