@@ -17,24 +17,32 @@ from proxy.store.schema import VERSION, metadata, version
 
 __all__ = ["Database"]
 
+_READERS = 5
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """The store's file and the connections to it; may be used by several threads."""
+    """The store's file and at most so many connections to it; may be used by several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, connections: int) -> None:
         self.path = path
         self._keeping = False
-        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool)
+        self._engine = create_engine(
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            hide_parameters=True,  # they are people's mail
+        )
         self._file: tuple[int, int] | None = None
 
     @classmethod
     def create(cls, settings: StoreSettings, base: Path) -> Self:
-        """Open it, make it if there is none, migrate it if it is of an older version; raises StoreError."""
+        """For the writer: made if there is none, migrated if it is of an older version. Raises StoreError."""
         path = sqlite.locate(settings.url, base)
         sqlite.create_file(path)
-        database = cls(path)
+        database = cls(path, connections=1)
         try:
             with database.write() as connection:
                 _prepare(connection, path)
@@ -45,11 +53,11 @@ class Database:
 
     @classmethod
     def existing(cls, settings: StoreSettings, base: Path) -> Self:
-        """Open one that is of today's version; raises StoreError."""
+        """For readers: must be there and of today's version. Raises StoreError."""
         path = sqlite.locate(settings.url, base)
         if not path.is_file():
             raise StoreError(f"there is no store {path} yet; `gatepost serve` makes it")
-        database = cls(path)
+        database = cls(path, connections=_READERS)
         try:
             with database.read() as connection:
                 _require_current(connection, path)
