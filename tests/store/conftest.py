@@ -14,7 +14,7 @@ from proxy.verdict import Action, Evaluation, Match, Result
 RECORD = Record(
     id="",
     session_id="session",
-    at=datetime(2026, 11, 23, 18, 0, 0, 123456, tzinfo=UTC),
+    received_at=datetime(2026, 11, 23, 18, 0, 0, 123456, tzinfo=UTC),
     client="192.0.2.1",
     helo="client.example",
     tls="TLSv1.3",

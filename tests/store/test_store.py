@@ -70,7 +70,7 @@ async def test_what_was_committed_comes_back_as_it_was(store, make_record, make_
     assert (message.subject, message.header_from) == ("Hello", "Ann <ann@example.com>")
     assert message.message_id == "<1@example.com>"
     assert (message.created_at, message.transaction_id, message.client) == (
-        record.at,
+        record.received_at,
         record.id,
         record.client,
     )
@@ -464,7 +464,7 @@ async def test_retention_keeps_the_newest_of_each_box(tmp_path, make_record, mak
     boxes = [Box.INBOX, Box.QUARANTINE] * 30
     pairs = [(make_record(id=f"r{n:03}"), make_kept(id=f"k{n:03}", box=box)) for n, box in enumerate(boxes)]
     for record, kept in pairs:
-        await store.commit(replace(record, at=record.at.replace(microsecond=int(record.id[1:]))), (kept,))
+        await store.commit(replace(record, received_at=record.received_at.replace(microsecond=int(record.id[1:]))), (kept,))
     wanted = {"r056", "r057", "r058", "r059"}, {"k054", "k055", "k056", "k057", "k058", "k059"}
     async with asyncio.timeout(5):
         while everything(store) != wanted:
@@ -478,10 +478,10 @@ async def test_retention_keeps_the_newest_of_each_box(tmp_path, make_record, mak
 async def test_retention_takes_out_what_is_too_old(tmp_path, make_record, make_kept, monkeypatch):
     monkeypatch.setattr(writer_module, "_SWEEP_SECONDS", 0.03)
     store = Store.open(StoreSettings(keep={"days": 1}), tmp_path)
-    now = make_record(at=datetime.now(UTC))
+    now = make_record(received_at=datetime.now(UTC))
     fresh, old = make_kept(), make_kept()
     await store.commit(now, (fresh,))
-    await store.commit(make_record(at=now.at.replace(year=now.at.year - 1, day=1)), (old,))
+    await store.commit(make_record(received_at=now.received_at.replace(year=now.received_at.year - 1, day=1)), (old,))
     async with asyncio.timeout(5):
         while everything(store) != ({now.id}, {fresh.id}):
             await asyncio.sleep(0.01)
