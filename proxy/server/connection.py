@@ -316,7 +316,7 @@ class Connection(SMTP):
         await asyncio.sleep(0)  # start_tls puts the layer between transport and session
         await asyncio.sleep(0)  # and the layer is told of its transport
         layer: Any = plain.get_protocol()  # uvloop's is no subclass of asyncio.BufferedProtocol
-        while octets and layer is not self:
+        while octets and layer not in (self, None):  # it is, where the client is gone already
             buffer = layer.get_buffer(len(octets))
             count = min(len(buffer), len(octets))
             buffer[:count] = octets[:count]
