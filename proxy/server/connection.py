@@ -86,7 +86,8 @@ class Connection(SMTP):
         else:
             self._input = data
         self._at = 0
-        if len(self._input) > _MAX_UNREAD and not self._wants_input and self.transport:
+        if len(self._input) > _MAX_UNREAD and not self._reading_paused and self.transport:
+            # at once: uvloop gives up to 8 MB in one turn of the loop, before the session runs again
             self._reading_paused = True
             self.transport.pause_reading()
         self._wake()
