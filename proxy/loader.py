@@ -33,7 +33,15 @@ from proxy.config.validation import problems_of
 from proxy.mail import Stage
 from proxy.rule import Hook, Rule
 
-__all__ = ["FilterDescription", "FilterSetting", "describe_filters", "known_filters", "load_rules"]
+__all__ = [
+    "FilterDescription",
+    "FilterSetting",
+    "describe_filters",
+    "hooks_of",
+    "known_filters",
+    "load_rules",
+    "make_filter",
+]
 
 _GROUP = "gatepost.filters"
 _STAGES: Mapping[str, Stage] = MappingProxyType(
@@ -52,11 +60,11 @@ _FOREIGN_FAULT = (Exception, SystemExit)
 """What code of others may raise while it is imported or constructed."""
 
 
-class _FilterError(Exception):
+class _FilterError(ValueError):
     """The filter cannot be used: what is wrong with it, and what was expected."""
 
     def __init__(self, what: str, expected: str = "") -> None:
-        super().__init__(what, expected)
+        super().__init__(f"{what}; expected {expected}" if expected else what)
         self.what = what
         self.expected = expected
 
@@ -280,20 +288,31 @@ def _settings_model(filter_class: type[Any]) -> tuple[type[BaseModel], dict[str,
     return create_model(filter_class.__name__, __config__=config, **fields), names
 
 
-def _instance(loaded: LoadedConfig, number: int, settings: RuleSettings, filter_class: type[Any]) -> object:
-    place = ("rules", number, "with")
+def make_filter(filter_class: type[Any], settings: Mapping[str, Any], name: str = "") -> object:
+    """An instance of a filter with these settings, by their keys under ``with``.
+
+    ``name`` is what a message calls it; without, the name of its class.
+
+    Raises pydantic's ValidationError, a ValueError, for wrong settings, and what the constructor raises.
+    """
     try:
         model, names = _settings_model(filter_class)
     except (TypeError, ValueError, NameError, AttributeError, PydanticUserError) as error:
-        raise _FilterError(f"the constructor of {shown(settings.filter)}: {_words(error)}") from error
+        what = f"the constructor of {shown(name or filter_class.__name__)}: {_words(error)}"
+        raise _FilterError(what) from error
+    given = model.model_validate_json(to_json(settings))
+    made: object = filter_class(**{names[field]: getattr(given, field) for field in given.model_fields_set})
+    return made
+
+
+def _instance(loaded: LoadedConfig, number: int, settings: RuleSettings, filter_class: type[Any]) -> object:
+    place = ("rules", number, "with")
     try:
-        given = model.model_validate_json(to_json(settings.with_))
+        return make_filter(filter_class, settings.with_, settings.filter)
+    except _FilterError:
+        raise
     except ValidationError as error:
-        raise ConfigError(problems_of(error, loaded.document, model, place)) from error
-    arguments = {names[field]: getattr(given, field) for field in given.model_fields_set}
-    try:
-        made: object = filter_class(**arguments)
-    except ValidationError as error:
+        model, _ = _settings_model(filter_class)
         raise ConfigError(problems_of(error, loaded.document, model, place)) from error
     except (ValueError, re.error) as error:
         raise ConfigError(
@@ -302,10 +321,15 @@ def _instance(loaded: LoadedConfig, number: int, settings: RuleSettings, filter_
     except _FOREIGN_FAULT as error:
         what = f"filter {shown(settings.filter)} could not be made: {_words(error)}"
         raise ConfigError([loaded.problem(place, what)]) from error
-    return made
 
 
 # What a filter implements
+
+
+def hooks_of(instance: object) -> Mapping[Stage, Hook]:
+    """The ``filter_*`` hooks that a filter implements; raises ValueError for what is none."""
+    hooks = _hooks(instance, type(instance).__name__)
+    return {stage: hooks[name] for name, stage in _STAGES.items() if name in hooks}
 
 
 def _hooks(instance: object, name: str) -> dict[str, Hook]:

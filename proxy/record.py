@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from proxy.verdict import Action, Evaluation
 
-__all__ = ["Disposition", "Record", "RecipientRecord"]
+__all__ = ["Disposition", "RecipientRecord", "Record"]
 
 
 class Disposition(StrEnum):
@@ -47,7 +47,7 @@ class Record:
     id: str
     """The transaction's; the Received field and the log show the same."""
     session_id: str
-    at: datetime
+    received_at: datetime
     """When the last octet of the message was read, or else when the transaction ended; aware, UTC."""
     client: str
     helo: str

@@ -137,7 +137,7 @@ def complain(
     thread = None
     with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
         config = _complaints(address, store or Path(folder, "complaints.db"), keeps=store is not None)
-        service = Service(LoadedConfig.in_memory(config), relays=False, tap=watchers.tap if follow else None)
+        service = Service(LoadedConfig(config=config), relays=False, tap=watchers.tap if follow else None)
         if follow:
             thread = threading.Thread(target=follow, args=(watchers.watch(), stopped.is_set))
             thread.start()
@@ -154,9 +154,7 @@ def _complaints(address: str, store: Path, *, keeps: bool) -> Config:
     return Config(
         hostname=socket.gethostname(),
         listen=(ListenerSettings(address=address, auth=ListenerAuth(users="any", without_tls=True)),),
-        relay=(
-            Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox" if keeps else "discard"),
-        ),
+        relay=(Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox" if keeps else "discard"),),
         limits=Limits(message_size=128 << 20, line=128 << 20, header_size=8 << 20, recipients=10_000),
         store=StoreSettings(url=f"sqlite:///{store.absolute()}"),
         bare_newline="accept",

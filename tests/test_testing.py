@@ -4,7 +4,7 @@ import email
 import email.policy
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -269,17 +269,33 @@ async def test_ask_filter_does_the_same_inside_an_event_loop() -> None:
 def test_a_gateway_takes_mail_into_its_inbox_and_its_journal() -> None:
     with running_gateway("") as gateway:
         assert gateway.send().code == 250
-        reply = gateway.send(
-            make_transaction(b"Subject: two\r\n\r\n..\r\n", mail_from="", recipients=["a@b", "c@d"])
-        )
-        assert reply.code == 250
+        two = make_transaction(b"Subject: two\r\n\r\n..\r\n", mail_from="", recipients=["a@b", "c@d"])
+        assert gateway.send(two).code == 250
         assert [[r.address for r in record.recipients] for record in gateway.journal()] == [
             ["a@b", "c@d"],
             ["recipient@example.com"],
         ]
         assert {r.disposition for record in gateway.journal() for r in record.recipients} == {"inbox"}
-        assert len(gateway.inbox()) == 2
+        assert [message.recipients for message in gateway.inbox()] == [
+            ("a@b", "c@d"),
+            ("recipient@example.com",),
+        ]
+        assert gateway.inbox()[0].content == two.message.content
         assert gateway.quarantine() == []
+
+
+class Nowhere(NamedTuple):
+    """An upstream where nobody listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 1
+
+
+def test_an_upstream_gets_what_is_for_its_domain() -> None:
+    with running_gateway("", upstream=Nowhere()) as gateway:
+        assert gateway.send(make_transaction(recipients="a@example.com")).code == 451
+        assert gateway.send(make_transaction(recipients="a@example.org")).enhanced == "5.7.1"
+        assert gateway.inbox() == []
 
 
 def test_what_the_rules_say_themselves_is_kept() -> None:

@@ -95,7 +95,7 @@ def _list(records: list[Record], *, as_json: bool) -> None:
         ("when", "id", "client", "from", "to", "end", "rule", "subject"),
         (
             (
-                clock(record.at),
+                clock(record.received_at),
                 record.id,
                 record.client,
                 "" if record.mail_from is None else f"<{record.mail_from}>",
@@ -119,7 +119,7 @@ def _show(record: Record) -> None:
         (
             ("transaction", record.id),
             ("session", record.session_id),
-            ("ended", clock(record.at)),
+            ("ended", clock(record.received_at)),
             ("took", f"{record.seconds * 1000:.1f} ms from the final dot to the reply"),
             ("client", f"{record.client}, {record.helo}" if record.helo else record.client),
             ("tls", record.tls),

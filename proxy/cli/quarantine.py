@@ -149,7 +149,7 @@ def release(
 
     The rules are not asked again. The message stays in quarantine, marked as released.
     """
-    from proxy.service import release as deliver  # noqa: PLC0415 - it brings the servers in
+    from proxy.release import release as deliver  # noqa: PLC0415 - it brings the servers in
     from proxy.store import State  # noqa: PLC0415 - SQLAlchemy is slow to import
 
     with _quarantine(config) as (loaded, archive):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from proxy.config.settings import Limits
-from proxy.gateway.act import Destination, Ended, Owner, act, settle
+from proxy.gateway.act import Act, Destination, Ended, Owner, settle
 from proxy.gateway.policy import Policy
 from proxy.gateway.records import disposition_of, log_record, make_record, recipients_of, refused_recipient
 from proxy.mail import Envelope, Message, Recipient, Session, Stage, Transaction, new_id
@@ -182,15 +182,16 @@ class Reception:
             # Until upstream has answered the journal says what a crash would leave: doubt.
             await self._store.commit(_record(opened, _in_doubt(outcomes), transaction=transaction), kept)
 
-        return await act(
-            transaction,
-            outcomes,
+        act = Act(
+            transaction=transaction,
+            outcomes=outcomes,
             config=config,
             destination=opened.destination,
             delivery=opened.delivery,
-            keep_first=keep_first,
             store=self._store,
+            keep_first=keep_first,
         )
+        return await act.run()
 
     async def _write_down(self, record: Record, ended: Ended) -> None:
         """Journal it; raises StoreError only where the store is the message's owner."""
@@ -236,7 +237,7 @@ class Reception:
         record = make_record(
             transaction_id=new_id(),
             session=session,
-            at=datetime.now(UTC),
+            received_at=datetime.now(UTC),
             envelope=envelope,
             recipients=(),
             evaluations=evaluations,
@@ -287,7 +288,9 @@ def _in_doubt(outcomes: tuple[Outcome, ...]) -> Ended:
 def _abandoned(opened: _Open) -> Ended:
     count = len(opened.envelope.recipients)
     return Ended(
-        reply=None, outcomes=(Outcome(action=Action.ACCEPT),) * count, dispositions=(Disposition.ABANDONED,) * count
+        reply=None,
+        outcomes=(Outcome(action=Action.ACCEPT),) * count,
+        dispositions=(Disposition.ABANDONED,) * count,
     )
 
 
@@ -302,7 +305,7 @@ def _record(
     return make_record(
         transaction_id=opened.id,
         session=transaction.session if transaction else opened.session,
-        at=transaction.received_at if transaction else datetime.now(UTC),
+        received_at=transaction.received_at if transaction else datetime.now(UTC),
         envelope=opened.envelope,
         recipients=(*opened.refused, *recipients_of(opened.envelope, ended)),
         evaluations=opened.evaluations,

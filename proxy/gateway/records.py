@@ -15,7 +15,9 @@ __all__ = ["disposition_of", "log_record", "make_record", "recipients_of", "refu
 
 log = logging.getLogger("gatepost.transaction")
 
-_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE)
+_MESSAGE_ID = re.compile(
+    rb"^message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE
+)
 _SUBJECT = re.compile(rb"^subject[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,200})", re.IGNORECASE | re.MULTILINE)
 
 
@@ -58,7 +60,7 @@ def make_record(
     *,
     transaction_id: str,
     session: Session,
-    at: datetime,
+    received_at: datetime,
     envelope: Envelope | None,
     recipients: tuple[RecipientRecord, ...],
     evaluations: Sequence[Evaluation],
@@ -73,7 +75,7 @@ def make_record(
     return Record(
         id=transaction_id,
         session_id=session.id,
-        at=at,
+        received_at=received_at,
         client=str(session.client),
         helo=session.helo,
         tls=session.tls,

@@ -1,1 +1,52 @@
-""""""
+"""SEND: a transaction -> upstream -> Reply (the only import of aiosmtplib).
+
+delivery       one transaction: MAIL, RCPT, DATA, the dot
+commands       MAIL and RCPT as this upstream can take them
+pool           connections that wait, servers that are down
+opening        connect, greet, TLS, AUTH
+connection     commands out, replies in, strictly paired
+reply_reader   octets -> replies
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from proxy.config.settings import Limits, UpstreamServer
+from proxy.mail import Envelope
+from proxy.relay.connection import UpstreamLostError
+from proxy.relay.delivery import Delivered, Delivery, DeliveryState
+from proxy.relay.pool import Pool
+
+__all__ = ["Delivered", "Delivery", "DeliveryState", "Relay"]
+
+
+class Relay:
+    """All that goes upstream."""
+
+    def __init__(self, *, hostname: str, limits: Limits) -> None:
+        self._limits = limits
+        self._pool = Pool(hostname=hostname, limits=limits)
+
+    def extensions(self, routes: Iterable[tuple[UpstreamServer, ...]]) -> frozenset[str]:
+        """What every server of these routes offered when it was last greeted; of an unknown one nothing."""
+        offered = [self._pool.extensions(server) for servers in routes for server in servers]
+        return frozenset.intersection(*offered) if offered else frozenset()
+
+    async def probe(self, servers: Iterable[UpstreamServer]) -> None:
+        """Greet each server once, so that its extensions are known; never raises for what is down."""
+
+        async def greet(server: UpstreamServer) -> None:
+            try:
+                self._pool.give_back(server, await self._pool.fresh(server))
+            except UpstreamLostError:
+                return
+
+        await asyncio.gather(*map(greet, servers))
+
+    def begin(self, servers: tuple[UpstreamServer, ...], envelope: Envelope) -> Delivery:
+        """A transaction with one of the servers; nothing is sent yet."""
+        return Delivery(self._pool, self._limits, servers, envelope)
+
+    async def close(self) -> None:
+        """Say goodbye to the servers."""
+        await self._pool.close()

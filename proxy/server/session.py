@@ -220,6 +220,7 @@ class SmtpSession(MailTransactions):
         await self.give_up()
         self.reply(replies.READY_FOR_TLS)
         await self.flush(self._command_deadline)
+        self.drop_input()  # what came in before the handshake is not protected by it (section 5)
         version = await self.start_tls()
         self.offered = frozenset()
         self.smtp_session = replace(

@@ -87,11 +87,11 @@ class Archive:
 
     def records(self, query: JournalQuery, *, limit: int, before: str | None = None) -> list[Record]:
         """The newest that match, newest first; ``before`` is the last one of the page before."""
-        place = tuple_(transactions.c.at, transactions.c.id)
+        place = tuple_(transactions.c.received_at, transactions.c.id)
         statement = (
             select(transactions)
             .where(*_journal_conditions(query))
-            .order_by(transactions.c.at.desc(), transactions.c.id.desc())
+            .order_by(transactions.c.received_at.desc(), transactions.c.id.desc())
             .limit(limit)
         )
         with self._database.read() as connection:
@@ -181,7 +181,7 @@ def _between(
 
 def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
     table = transactions.c
-    yield from _between(table.at, query.since, query.until)
+    yield from _between(table.received_at, query.since, query.until)
     if query.mail_from is not None:
         yield _matches(table.mail_from, query.mail_from)
     if query.client is not None:

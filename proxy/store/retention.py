@@ -28,7 +28,7 @@ class Retention:
     def sweep(self, connection: Connection) -> None:
         """Find the bounds; reads an index from its end, for one second in ten million records."""
         oldest = microseconds(datetime.now(UTC) - timedelta(days=self._keep.days))
-        newest_first = select(transactions.c.at).order_by(transactions.c.at.desc())
+        newest_first = select(transactions.c.received_at).order_by(transactions.c.received_at.desc())
         excess = connection.scalar(newest_first.offset(self._keep.journal - 1).limit(1))
         self._oldest_record = max(oldest, excess or 0)
         self._oldest_message = oldest
@@ -46,8 +46,8 @@ class Retention:
         """Take out some; True if there may be more."""
         old = (
             select(transactions.c.id)
-            .where(transactions.c.at < self._oldest_record)
-            .order_by(transactions.c.at)
+            .where(transactions.c.received_at < self._oldest_record)
+            .order_by(transactions.c.received_at)
             .limit(_RECORDS)
         )
         removed = connection.execute(delete(transactions).where(transactions.c.id.in_(old))).rowcount

@@ -75,7 +75,7 @@ def transaction_row(record: Record) -> Row:
     return (
         record.id,
         record.session_id,
-        microseconds(record.at),
+        microseconds(record.received_at),
         record.client,
         storable(record.helo),
         record.tls,
@@ -139,7 +139,7 @@ def record(row: Fields, recipients: Iterable[Fields]) -> Record:
     return Record(
         **{
             **row,
-            "at": moment(row["at"]),
+            "received_at": moment(row["received_at"]),
             "evaluations": tuple(_evaluation(found) for found in json.loads(row["evaluations"] or "[]")),
             "recipients": tuple(_recipient(recipient) for recipient in recipients),
         }
@@ -179,7 +179,7 @@ def kept_row(kept: Kept, record: Record) -> Row:
         kept.box,
         State.HELD,
         record.id,
-        microseconds(record.at),
+        microseconds(record.received_at),
         record.client,
         storable(kept.mail_from),
         kept.rule,

@@ -40,7 +40,7 @@ transactions = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("session_id", String, nullable=False),
-    Column("at", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
     Column("client", String, nullable=False),
     Column("helo", Text, nullable=False),
     Column("tls", String),
@@ -58,9 +58,9 @@ transactions = Table(
 )
 """The journal: one row a transaction; ``evaluations`` is JSON, or NULL where no rule was asked."""
 
-Index("transactions_at", transactions.c.at)
-Index("transactions_client", transactions.c.client, transactions.c.at)
-Index("transactions_mail_from", func.lower(transactions.c.mail_from), transactions.c.at)
+Index("transactions_received_at", transactions.c.received_at)
+Index("transactions_client", transactions.c.client, transactions.c.received_at)
+Index("transactions_mail_from", func.lower(transactions.c.mail_from), transactions.c.received_at)
 Index("transactions_message_id", transactions.c.message_id)
 
 recipients = Table(

@@ -4,6 +4,7 @@ import asyncio
 import smtplib
 import tempfile
 import threading
+import time
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from proxy.config import LoadedConfig, load
 from proxy.mail import Transaction
 from proxy.record import Record
 from proxy.service import Service
-from proxy.store import Kept
+from proxy.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery
 from proxy.testing.samples import make_transaction
 from proxy.verdict import Reply
 
@@ -26,6 +27,7 @@ __all__ = ["RunningGateway", "running_gateway"]
 
 _PATIENCE_SECONDS = 30.0
 """For each thing that the test waits for: longer than any healthy gateway takes."""
+_LIMIT = 1000
 _NO_FILES: Mapping[str, str | bytes] = {}
 
 T = TypeVar("T")
@@ -34,16 +36,20 @@ T = TypeVar("T")
 class Upstream(Protocol):
     """A server to relay to, such as `FakeUpstream`."""
 
-    host: str
-    port: int
+    @property
+    def host(self) -> str:
+        """Its IP address."""
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
 
 
 class RunningGateway:
     """A gateway that takes mail."""
 
-    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._loop = loop
         self.host, self.port = service.addresses[0]
 
     def send(self, transaction: Transaction | None = None) -> Reply:
@@ -79,19 +85,31 @@ class RunningGateway:
         return replace(reply, text=reply.text.replace(f"\n{reply.enhanced} ", "\n"))
 
     def journal(self) -> list[Record]:
-        """What became of all transactions, the latest first."""
-        return list(self._wait_for(self._service.store.records()))
+        """What became of each transaction, the latest first; at most 1,000."""
+        return self._archive().records(JournalQuery(), limit=_LIMIT)
 
-    def inbox(self) -> list[Kept]:
-        """The messages in the inbox, the latest first."""
-        return list(self._wait_for(self._service.store.kept(box="inbox")))
+    def inbox(self) -> list[KeptMessage]:
+        """The messages in the inbox, the latest first; at most 1,000."""
+        return self._kept(Box.INBOX)
 
-    def quarantine(self) -> list[Kept]:
-        """The messages in quarantine, the latest first."""
-        return list(self._wait_for(self._service.store.kept(box="quarantine")))
+    def quarantine(self) -> list[KeptMessage]:
+        """The messages in quarantine, the latest first; at most 1,000."""
+        return self._kept(Box.QUARANTINE)
 
-    def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return _wait_for(self._loop, coroutine)
+    def _kept(self, box: Box) -> list[KeptMessage]:
+        archive = self._archive()
+        found = (archive.kept_message(kept.id) for kept in archive.kept(KeptQuery(box=box), limit=_LIMIT))
+        return [message for message in found if message]
+
+    def _archive(self) -> Archive:
+        """The store, once all that is queued for the journal has been written."""
+        store = self._service.store
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while store.backlog:
+            if time.monotonic() > give_up:
+                raise TimeoutError("the gateway's store does not write its journal")
+            time.sleep(0.005)
+        return store.archive
 
 
 @contextmanager
@@ -119,7 +137,7 @@ def running_gateway(
         with _event_loop() as loop:
             service = _wait_for(loop, _started(loaded))
             try:
-                yield RunningGateway(service, loop)
+                yield RunningGateway(service)
             finally:
                 _wait_for(loop, service.stop())
 

@@ -112,7 +112,9 @@ def test_a_source_route_is_refused(path):
         parse_mail(f"FROM:{path}", ())
 
 
-@pytest.mark.parametrize("address", ["ü@example.org", "a@exämple.org", '"ü b"@example.org', "अ\u200d@उदाहरण.परीक्षा"])
+@pytest.mark.parametrize(
+    "address", ["ü@example.org", "a@exämple.org", '"ü b"@example.org', "अ\u200d@उदाहरण.परीक्षा"]
+)
 def test_other_than_ascii_needs_smtputf8(address):
     assert parse_mail(f"FROM:<{address}> SMTPUTF8", ALL) == (address, ("SMTPUTF8",))
     assert parse_rcpt(f"TO:<{address}>", ALL, smtputf8=True) == (address, ())
@@ -195,11 +197,13 @@ def test_rcpt_parameters_are_read_strictly(parameters, code):
 
 @pytest.mark.parametrize("parameter", ["SIZE=1", "BODY=7BIT", "SMTPUTF8", "AUTH=<>", "RET=FULL", "ENVID=x"])
 def test_parameters_of_an_extension_that_was_not_offered_are_unknown(parameter):
-    with pytest.raises(Refusal, match="^555 "):
+    with pytest.raises(Refusal, match=r"^555 "):
         parse_mail(f"FROM:<a@b> {parameter}", ())
 
 
-PIECES = st.lists(st.sampled_from(["a", "@", "<", ">", '"', "\\", ".", " ", ":", "[", "]", "=", "ü", "SIZE=1", "\r\n"]))
+PIECES = st.lists(
+    st.sampled_from(["a", "@", "<", ">", '"', "\\", ".", " ", ":", "[", "]", "=", "ü", "SIZE=1", "\r\n"])
+)
 
 
 @given(st.one_of(st.text(), PIECES.map("".join)))

@@ -13,7 +13,7 @@ def upgrade() -> None:
         "transactions",
         sa.Column("id", sa.String, primary_key=True),
         sa.Column("session_id", sa.String, nullable=False),
-        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("received_at", sa.BigInteger, nullable=False),
         sa.Column("client", sa.String, nullable=False),
         sa.Column("helo", sa.Text, nullable=False),
         sa.Column("tls", sa.String),
@@ -29,9 +29,9 @@ def upgrade() -> None:
         sa.Column("evaluations", sa.Text),
         sqlite_with_rowid=False,
     )
-    op.create_index("transactions_at", "transactions", ["at"])
-    op.create_index("transactions_client", "transactions", ["client", "at"])
-    op.create_index("transactions_mail_from", "transactions", [sa.text("lower(mail_from)"), "at"])
+    op.create_index("transactions_received_at", "transactions", ["received_at"])
+    op.create_index("transactions_client", "transactions", ["client", "received_at"])
+    op.create_index("transactions_mail_from", "transactions", [sa.text("lower(mail_from)"), "received_at"])
     op.create_index("transactions_message_id", "transactions", ["message_id"])
     op.create_table(
         "recipients",
