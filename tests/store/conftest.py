@@ -15,7 +15,7 @@ from proxy.verdict import Action, Evaluation, Match, Result
 RECORD = Record(
     id="",
     session_id="session",
-    at=datetime(2026, 11, 23, 18, 0, 0, 123456, tzinfo=UTC),
+    received_at=datetime(2026, 11, 23, 18, 0, 0, 123456, tzinfo=UTC),
     client="192.0.2.1",
     helo="client.example",
     tls="TLSv1.3",
@@ -106,7 +106,7 @@ def until():
 
     async def wait(condition):
         async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            while not condition():
                 await asyncio.sleep(0.005)
 
     return wait

@@ -5,12 +5,10 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from proxy.config.settings import StoreSettings
 from proxy.store import Box, Store
 from proxy.store import writer as writer_module
-
 
 
 async def test_one_store_of_many_checkpoints_and_another_takes_over(
@@ -49,7 +47,9 @@ async def test_retention_keeps_the_newest_of_each_box(
     boxes = [Box.INBOX, Box.QUARANTINE] * 30
     pairs = [(make_record(id=f"r{n:03}"), make_kept(id=f"k{n:03}", box=box)) for n, box in enumerate(boxes)]
     for record, kept in pairs:
-        await store.commit(replace(record, at=record.at.replace(microsecond=int(record.id[1:]))), (kept,))
+        await store.commit(
+            replace(record, received_at=record.received_at.replace(microsecond=int(record.id[1:]))), (kept,)
+        )
     wanted = {"r056", "r057", "r058", "r059"}, {"k054", "k055", "k056", "k057", "k058", "k059"}
     await until(lambda: everything(store) == wanted)
     with closing(sqlite3.connect(tmp_path / "gatepost.db")) as other:
@@ -63,10 +63,12 @@ async def test_retention_takes_out_what_is_too_old(
 ):
     monkeypatch.setattr(writer_module, "_SWEEP_SECONDS", 0.03)
     store = Store.open(StoreSettings(keep={"days": 1}), tmp_path)
-    now = make_record(at=datetime.now(UTC))
+    now = make_record(received_at=datetime.now(UTC))
     fresh, old = make_kept(), make_kept()
     await store.commit(now, (fresh,))
-    await store.commit(make_record(at=now.at.replace(year=now.at.year - 1, day=1)), (old,))
+    await store.commit(
+        make_record(received_at=now.received_at.replace(year=now.received_at.year - 1, day=1)), (old,)
+    )
     await until(lambda: everything(store) == ({now.id}, {fresh.id}))
     await store.close()
 

@@ -116,9 +116,9 @@ def test_only_the_store_imports_sqlalchemy():
 @pytest.mark.parametrize(
     ("conditions", "index"),
     [
-        ("at > 5 ORDER BY at DESC, id DESC", "transactions_at"),
-        ("client = 'x' ORDER BY at DESC, id DESC", "transactions_client"),
-        ("lower(mail_from) = lower('x') ORDER BY at DESC, id DESC", "transactions_mail_from"),
+        ("received_at > 5 ORDER BY received_at DESC, id DESC", "transactions_received_at"),
+        ("client = 'x' ORDER BY received_at DESC, id DESC", "transactions_client"),
+        ("lower(mail_from) = lower('x') ORDER BY received_at DESC, id DESC", "transactions_mail_from"),
         ("message_id = 'x'", "transactions_message_id"),
         (
             "id IN (SELECT transaction_id FROM recipients WHERE lower(address) = lower('x'))",

@@ -25,7 +25,7 @@ async def test_what_was_committed_comes_back_as_it_was(store, make_record, make_
     assert (message.subject, message.header_from) == ("Hello", "Ann <ann@example.com>")
     assert message.message_id == "<1@example.com>"
     assert (message.created_at, message.transaction_id, message.client) == (
-        record.at,
+        record.received_at,
         record.id,
         record.client,
     )

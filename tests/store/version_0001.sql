@@ -60,7 +60,7 @@ INSERT INTO "recipients" VALUES('01m84vek4zzmkmvx',1,'carol@example.org','quaran
 CREATE TABLE transactions (
 	id VARCHAR NOT NULL,
 	session_id VARCHAR NOT NULL,
-	at BIGINT NOT NULL,
+	received_at BIGINT NOT NULL,
 	client VARCHAR NOT NULL,
 	helo TEXT NOT NULL,
 	tls VARCHAR,
@@ -80,13 +80,13 @@ CREATE TABLE transactions (
 
 ;
 INSERT INTO "transactions" VALUES('01m84vek4zzmkmvx','session',1795456800123456,'192.0.2.1','client.example','TLSv1.3',NULL,'Ann@Example.com',1000,'<1@example.com>','=?utf-8?q?caf=C3=A9?=','250 2.0.0 Ok','mail.example.net:25','250 2.0.0 Ok: queued',0.0123,'[{"rule":"words","result":"hit","stage":5,"action":"reject","observed":true,"reason":"says \"viagra\"","recipients":["Bob@example.net"],"seconds":0.0015,"matches":[["subject","viagra"]]},{"rule":"quiet","result":"pass","stage":4,"action":null,"observed":false,"reason":"","recipients":[],"seconds":0.0,"matches":[]}]');
-CREATE INDEX transactions_at ON transactions (at);
-CREATE INDEX transactions_mail_from ON transactions (lower(mail_from), at);
+CREATE INDEX transactions_mail_from ON transactions (lower(mail_from), received_at);
+CREATE INDEX transactions_client ON transactions (client, received_at);
 CREATE INDEX transactions_message_id ON transactions (message_id);
-CREATE INDEX transactions_client ON transactions (client, at);
-CREATE INDEX kept_message_id ON kept (message_id);
+CREATE INDEX transactions_received_at ON transactions (received_at);
 CREATE INDEX kept_box ON kept (box, number);
 CREATE INDEX kept_transaction_id ON kept (transaction_id);
+CREATE INDEX kept_message_id ON kept (message_id);
 CREATE INDEX kept_mail_from ON kept (lower(mail_from));
 CREATE INDEX kept_created_at ON kept (created_at);
 CREATE INDEX recipients_address ON recipients (lower(address));
