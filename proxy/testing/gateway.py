@@ -161,7 +161,7 @@ def running_gateway(
 
 def _with_defaults(rules: Rules, upstream: Upstream | None) -> str:
     """The rules as YAML, with the keys that a test would repeat put behind them."""
-    text = dedent(rules) if isinstance(rules, str) else yaml.safe_dump(dict(rules), sort_keys=False)
+    text = dedent(rules) if isinstance(rules, str) else _dumped(rules)
     if upstream:
         route = {"recipients": "*@example.com", "to": f"smtp://{upstream.host}:{upstream.port}"}
     else:
@@ -173,7 +173,11 @@ def _with_defaults(rules: Rules, upstream: Upstream | None) -> str:
     }
     given = yaml.safe_load(text) or {}
     missing = {key: value for key, value in defaults.items() if key not in given}
-    return f"{text}\n{yaml.safe_dump(missing)}" if missing else text
+    return f"{text}\n{_dumped(missing)}"
+
+
+def _dumped(data: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(data), sort_keys=False) if data else ""
 
 
 async def _started(loaded: LoadedConfig) -> Service:
