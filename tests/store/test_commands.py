@@ -25,7 +25,7 @@ HOSTILE = "[red]\x1b]0;owned\x07\x9b31m\u202eevil\x00\udcff"
 
 @pytest.fixture
 def gatepost(tmp_path):
-    """Run a command over the settings and the store in the temporary folder; gives status, output and errors."""
+    """Run a command over settings and store in the temporary folder; gives status, output and errors."""
     (tmp_path / "rules.yaml").write_text(RULES)
 
     def run(*arguments, **options):
@@ -39,7 +39,7 @@ def gatepost(tmp_path):
 
 @pytest.fixture
 async def filled(settings, tmp_path, make_record, make_kept):
-    """A store with two transactions and the messages q1 and q2 in quarantine, i1 in the inbox; then closed."""
+    """A store with two transactions, the messages q1 and q2 in quarantine, i1 in the inbox; then closed."""
     store = Store.open(settings, tmp_path)
     kept = (
         make_kept(id="q1"),
