@@ -93,9 +93,8 @@ def _check_mailbox(address: str, bad_path: Reply, *, smtputf8: bool) -> None:
     if not found:
         raise Refusal(bad_path)
     domain = found[2]
-    if not address.isascii():
-        if not smtputf8:
-            raise Refusal(replies.NEEDS_SMTPUTF8)
+    if not smtputf8 and not address.isascii():
+        raise Refusal(replies.NEEDS_SMTPUTF8)
     if len(domain.encode()) > MAX_DOMAIN or len(address.encode()) + len("<>") > MAX_PATH:
         raise Refusal(bad_path)
     if domain[0] == "[":
