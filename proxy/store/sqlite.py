@@ -101,7 +101,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _use_log(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log; of several that open a new file at once SQLite lets some fail at once."""
+    """Switch to the write-ahead log; where several open a new file at once, SQLite lets some fail."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
