@@ -1,5 +1,6 @@
 """The gateway's side of one session: it answers each command and ends each transaction once."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -158,6 +159,9 @@ class Reception:
             ended = await self._decide_and_act(opened, transaction)
             record = _record(opened, ended, transaction=transaction, begin=begin)
             await self._write_down(record, ended)
+        except asyncio.CancelledError:  # the grace period is over; what upstream has done is not known
+            self._store.journal(_record(opened, _in_doubt(opened), transaction=transaction, begin=begin))
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the client keeps its message
             reply = _reply_to(error, opened.id)
             ended = _refused(opened, reply)
@@ -180,7 +184,7 @@ class Reception:
 
         async def keep_first(kept: Sequence[Kept]) -> None:
             # Until upstream has answered the journal says what a crash would leave: doubt.
-            await self._store.commit(_record(opened, _in_doubt(outcomes), transaction=transaction), kept)
+            await self._store.commit(_record(opened, _in_doubt(opened), transaction=transaction), kept)
 
         act = Act(
             transaction=transaction,
@@ -280,18 +284,20 @@ def _refused(opened: _Open, reply: Reply) -> Ended:
     )
 
 
-def _in_doubt(outcomes: tuple[Outcome, ...]) -> Ended:
+def _in_doubt(opened: _Open) -> Ended:
     """What is known between the dot and its reply."""
-    return Ended(reply=None, outcomes=outcomes, dispositions=(Disposition.IN_DOUBT,) * len(outcomes))
+    return _ended(opened, Disposition.IN_DOUBT)
 
 
 def _abandoned(opened: _Open) -> Ended:
+    """The client left."""
+    return _ended(opened, Disposition.ABANDONED)
+
+
+def _ended(opened: _Open, disposition: Disposition) -> Ended:
     count = len(opened.envelope.recipients)
-    return Ended(
-        reply=None,
-        outcomes=(Outcome(action=Action.ACCEPT),) * count,
-        dispositions=(Disposition.ABANDONED,) * count,
-    )
+    outcomes = (Outcome(action=Action.ACCEPT),) * count
+    return Ended(reply=None, outcomes=outcomes, dispositions=(disposition,) * count)
 
 
 def _record(

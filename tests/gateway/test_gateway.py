@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from proxy.testing import FakeUpstream, make_transaction, running_gateway
+from proxy.testing import make_transaction, running_gateway
+from proxy.testing.upstream import Close, FakeUpstream, Then
 
 A, B, C = "a@example.com", "b@example.com", "c@example.com"
 HIT = {"filter": "match"}
@@ -16,6 +17,10 @@ def rule(name, **settings):
 
 def to(*recipients, **settings):
     return make_transaction(recipients=recipients, **settings)
+
+
+def addresses(message):
+    return [recipient.address for recipient in message.recipients]
 
 
 def ends(record):
@@ -41,7 +46,7 @@ def test_a_message_is_relayed_unchanged_behind_a_received_field(send):
     transaction = to(A, B)
     reply, (message,), (record,), _ = send(transaction)
     assert reply.code == 250
-    assert (message.mail_from, list(message.recipients)) == ("sender@example.org", [A, B])
+    assert (message.mail_from, addresses(message)) == ("sender@example.org", [A, B])
     trace, body = message.content.split(b"\r\n\t", 1)[0], message.content
     assert trace.startswith(b"Received: from client.example.org ([127.0.0.1])")
     assert body.endswith(transaction.message.content)
@@ -74,7 +79,7 @@ def test_one_recipient_is_taken_out_and_the_others_are_relayed(send, action, end
         to(A, B, C), rule("out", action=action, when={"all": [{"recipient": B}, {"size": ">1B"}]})
     )
     assert reply.code == 250
-    assert list(message.recipients) == [A, C]
+    assert addresses(message) == [A, C]
     assert ends(record) == {A: ("relayed", None), B: (end, "out"), C: ("relayed", None)}
     assert [k.recipients for k in kept] == ([(B,)] if action == "quarantine" else [])
 
@@ -91,7 +96,7 @@ def test_one_reply_for_recipients_refused_and_accepted(send, mixed, code, recipi
     late = {"all": [{"recipient": B}, {"size": ">1B"}]}
     reply, messages, (record,), kept = send(to(A, B), rule("no", action="reject", when=late), mixed=mixed)
     assert reply.code == code
-    assert [list(m.recipients) for m in messages] == ([recipients] if recipients else [])
+    assert [addresses(m) for m in messages] == ([recipients] if recipients else [])
     assert ends(record)[B] == (end, "no")
     assert [k.recipients for k in kept] == ([(B,)] if mixed == "quarantine" else [])
 
@@ -99,7 +104,7 @@ def test_one_reply_for_recipients_refused_and_accepted(send, mixed, code, recipi
 def test_a_recipient_refused_at_rcpt_does_not_hold_the_others_up(send):
     reply, (message,), (record,), _ = send(to(A, B), rule("no", action="reject", when={"recipient": A}))
     assert reply.code == 250
-    assert list(message.recipients) == [B]
+    assert addresses(message) == [B]
     assert ends(record) == {A: ("refused", "no"), B: ("relayed", None)}
 
 
@@ -107,7 +112,7 @@ def test_recipients_whose_edits_differ_get_their_own_octets(send):
     tag = rule("mark", action="tag", tag={"add": {"X-Mark": "yes"}}, when={"recipient": B})
     reply, messages, _, kept = send(to(A, B), tag)
     assert reply.code == 250
-    assert {tuple(m.recipients): b"X-Mark: yes\r\n" in m.content for m in messages} == {
+    assert {tuple(addresses(m)): b"X-Mark: yes\r\n" in m.content for m in messages} == {
         (A,): False,
         (B,): True,
     }
@@ -116,9 +121,9 @@ def test_recipients_whose_edits_differ_get_their_own_octets(send):
 
 def test_what_cannot_follow_an_accepted_part_stays_in_quarantine(send):
     tag = rule("mark", action="tag", tag={"add": {"X-Mark": "yes"}}, when={"recipient": B})
-    script = {"dot": ["250 2.0.0 first", "550 5.7.1 not the second"]}
+    script = {"dot": Then(None, "550 5.7.1 not the second")}
     reply, messages, (record,), kept = send(to(A, B), tag, script=script)
-    assert (reply.code, len(messages)) == (250, 1)
+    assert (reply.code, len(messages)) == (250, 2)
     assert ends(record)[B] == ("quarantined", None)
     assert [k.recipients for k in kept] == [(B,)]
 
@@ -129,7 +134,7 @@ def test_nothing_stays_in_quarantine_of_a_message_that_upstream_refused(send, an
     reply, messages, (record,), kept = send(
         to(A, B), rule("hold", action="quarantine", when=late), script={"dot": answer}
     )
-    assert (str(reply), messages, kept) == (answer, (), [])
+    assert (str(reply), len(messages), kept) == (answer, 1, [])
     assert {end for end, _ in ends(record).values()} == {"deferred" if answer[0] == "4" else "refused"}
 
 
@@ -138,14 +143,12 @@ def test_each_recipient_gets_upstreams_own_answer(send):
     script = {"rcpt": lambda line: "550 5.1.1 No such user" if "b@" in line else None}
     reply, (message,), (record,), _ = send(to(A, B), script=script)
     assert reply.code == 250
-    assert list(message.recipients) == [A]
-    assert [(r.address, r.reply) for r in record.recipients][0] == (B, "550 5.1.1 No such user")
+    assert addresses(message) == [A]
+    assert (record.recipients[0].address, record.recipients[0].reply) == (B, "550 5.1.1 No such user")
 
 
 def test_without_an_answer_after_the_dot_the_message_is_in_doubt(send):
     """RELIABILITY 79."""
-    from proxy.testing.upstream import Close
-
     reply, _, (record,), _ = send(to(A), script={"dot": Close()})
     assert reply.code == 451
     assert ends(record) == {A: ("in-doubt", None)}
@@ -153,12 +156,13 @@ def test_without_an_answer_after_the_dot_the_message_is_in_doubt(send):
 
 def test_an_upstream_that_is_down_is_451_and_the_next_try_is_delivered_once(send):
     """RELIABILITY 75."""
-    with FakeUpstream({}) as upstream, running_gateway({}, upstream=upstream) as gateway:
-        upstream.stop()
+    with FakeUpstream() as upstream:
+        pass
+    with running_gateway({}, upstream=upstream) as gateway:
         assert gateway.send(to(A)).code == 451
-        upstream.start()
-        assert gateway.send(to(A)).code == 250
-        assert len(upstream.messages) == 1
+        with FakeUpstream(port=upstream.port) as back:
+            assert gateway.send(to(A)).code == 250
+            assert len(back.messages) == 1
 
 
 def test_recipients_of_different_routes_are_asked_for_in_a_transaction_of_their_own(send):
