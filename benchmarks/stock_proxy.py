@@ -1,4 +1,4 @@
-"""The yardstick: aiosmtpd and aiosmtplib as their manuals show them, one upstream connection a message, uvloop.
+"""The yardstick: aiosmtpd and aiosmtplib as their manuals show them, an upstream connection a message.
 
 python stock_proxy.py LISTEN_PORT UPSTREAM_PORT
 """
@@ -30,7 +30,9 @@ class Forward:
 async def main(listen_port, upstream_port):
     loop = asyncio.get_running_loop()
     handler = Forward(upstream_port)
-    server = await loop.create_server(lambda: SMTP(handler, hostname="stock", loop=loop), "127.0.0.1", listen_port)
+    server = await loop.create_server(
+        lambda: SMTP(handler, hostname="stock", loop=loop), "127.0.0.1", listen_port
+    )
     await server.serve_forever()
 
 

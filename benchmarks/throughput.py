@@ -39,7 +39,9 @@ def free_port():
 
 @contextlib.contextmanager
 def running(command, port, **settings):
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **settings) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **settings
+    ) as process:
         try:
             for _ in range(200):
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
@@ -71,27 +73,43 @@ def measure(port, options, *, reuse):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("messages", 4000), ("octets", 1024), ("sessions", 20), ("turns", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    missing = [name for name in ("smtp-source", "smtp-sink") if not shutil.which(name, path="/usr/sbin:/usr/bin")]
+    missing = [
+        name for name in ("smtp-source", "smtp-sink") if not shutil.which(name, path="/usr/sbin:/usr/bin")
+    ]
     if missing:
         sys.exit(f"not installed: {', '.join(missing)} (Debian: apt install postfix)")
     upstream, stock = free_port(), free_port()
-    sink = [shutil.which("smtp-sink", path="/usr/sbin:/usr/bin"), "-u", "nobody", f"127.0.0.1:{upstream}", "1000"]
+    sink = [
+        shutil.which("smtp-sink", path="/usr/sbin:/usr/bin"),
+        "-u",
+        "nobody",
+        f"127.0.0.1:{upstream}",
+        "1000",
+    ]
     words = ", ".join(f"unlikely{number}" for number in range(1000))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         stack.enter_context(running(sink, upstream))
-        stack.enter_context(running([sys.executable, HERE / "stock_proxy.py", str(stock), str(upstream)], stock))
+        stack.enter_context(
+            running([sys.executable, HERE / "stock_proxy.py", str(stock), str(upstream)], stock)
+        )
         plain, plain_running = gatepost(Path(folder, "plain"), upstream)
         stack.enter_context(plain_running)
         filtering, filtering_running = gatepost(
-            Path(folder, "filters"), upstream, FILTERS.format(words=words).replace("{{", "{").replace("}}", "}")
+            Path(folder, "filters"),
+            upstream,
+            FILTERS.format(words=words).replace("{{", "{").replace("}}", "}"),
         )
         stack.enter_context(filtering_running)
         ports = {"no proxy": upstream, "stock": stock, "gatepost": plain, "gatepost + filters": filtering}
-        print(f"{options.messages} messages of {options.octets} octets, {options.sessions} sessions, messages a second")
+        print(
+            f"{options.messages} messages of {options.octets} octets, {options.sessions} sessions, messages/s"
+        )
         for reuse in (False, True):
             results = {name: [] for name in ports}
             for _ in range(options.turns):

@@ -1,4 +1,6 @@
-"""Gatepost: a filtering SMTP proxy. The life of a message, file by file:
+"""Gatepost, a filtering SMTP proxy.
+
+The life of a message, file by file:
 
     cli            arguments -> Config -> run; the only print and exit status
     service        RUN: settings -> store, relay, gateway, listeners; signals
@@ -14,6 +16,8 @@
     edits, trace   EDIT: header fields added and removed; the Received field
     relay          SEND: Transaction -> upstream -> Reply (the only import of aiosmtplib)
     store          KEEP: journal, quarantine, inbox (the only import of SQLAlchemy)
+    explain        what each rule says of a message
+    release        a message leaves quarantine
     record         what is written down of a transaction
     events         TELL: bounded, never blocking
     testing        the test kit for filter authors

@@ -54,7 +54,9 @@ async def _ask(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transactio
     evaluations: list[Evaluation] = []
     ends: dict[Recipient, tuple[Stage, Outcome]] = {}
 
-    async def early(stage: Stage, envelope: Envelope | None, recipient: Recipient | None = None) -> Outcome | None:
+    async def early(
+        stage: Stage, envelope: Envelope | None, recipient: Recipient | None = None
+    ) -> Outcome | None:
         answer = await pipeline.early(stage, carried, session, envelope, recipient)
         carried.extend(answer.carried)
         evaluations.extend(answer.evaluations)
@@ -64,7 +66,7 @@ async def _ask(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transactio
     for stage in (Stage.CONNECT, Stage.HELO, Stage.MAIL):
         refusal = await early(stage, envelope if stage is Stage.MAIL else None)
         if refusal:
-            ends = {recipient: (stage, refusal) for recipient in everybody}
+            ends = dict.fromkeys(everybody, (stage, refusal))
             break
     else:
         for recipient in everybody:

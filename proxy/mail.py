@@ -4,27 +4,39 @@ The terms are those of RFC 5321 and RFC 5598: a *session* is one connection, a *
 reverse-path, its forward-paths and one message.
 """
 
-import os
-import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
+from random import getrandbits
+from time import time_ns
 
 from proxy.mime import MimeView, read_message
 
 __all__ = ["Envelope", "Message", "Recipient", "Session", "Stage", "Transaction", "new_id"]
 
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_PAIRS = [first + second for first in _ID_ALPHABET for second in _ID_ALPHABET]
 
 
 def new_id() -> str:
     """A new identifier of 16 characters: 50 bits of milliseconds since 1970, then 30 random bits.
 
-    Identifiers sort by time and are safe in file names, header fields and URLs.
+    Identifiers sort by time and are safe in file names, header fields and URLs. They are no secrets.
     """
-    number = (time.time_ns() // 1_000_000 << 30) | (int.from_bytes(os.urandom(4)) >> 2)
-    return "".join(_ID_ALPHABET[(number >> shift) & 31] for shift in range(75, -1, -5))
+    chance = getrandbits(30)
+    return (
+        _milliseconds(time_ns() // 1_000_000)
+        + _PAIRS[chance >> 20]
+        + _PAIRS[chance >> 10 & 1023]
+        + _PAIRS[chance & 1023]
+    )
+
+
+@lru_cache(maxsize=1)
+def _milliseconds(number: int) -> str:
+    return "".join(_PAIRS[number >> shift & 1023] for shift in range(40, -1, -10))
 
 
 class Stage(IntEnum):

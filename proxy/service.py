@@ -1,6 +1,7 @@
 """RUN: settings -> store, relay, gateway, listeners; signals; the end in good order."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -137,7 +138,7 @@ def complain(
     thread = None
     with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
         config = _complaints(address, store or Path(folder, "complaints.db"), keeps=store is not None)
-        service = Service(LoadedConfig.in_memory(config), relays=False, tap=watchers.tap if follow else None)
+        service = Service(LoadedConfig(config=config), relays=False, tap=watchers.tap if follow else None)
         if follow:
             thread = threading.Thread(target=follow, args=(watchers.watch(), stopped.is_set))
             thread.start()
@@ -154,9 +155,7 @@ def _complaints(address: str, store: Path, *, keeps: bool) -> Config:
     return Config(
         hostname=socket.gethostname(),
         listen=(ListenerSettings(address=address, auth=ListenerAuth(users="any", without_tls=True)),),
-        relay=(
-            Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox" if keeps else "discard"),
-        ),
+        relay=(Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox" if keeps else "discard"),),
         limits=Limits(message_size=128 << 20, line=128 << 20, header_size=8 << 20, recipients=10_000),
         store=StoreSettings(url=f"sqlite:///{store.absolute()}"),
         bare_newline="accept",
@@ -171,6 +170,7 @@ async def _run(service: Service, ready: Callable[[Service], None], *, reload_fro
     if reload_from:
         loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from)
     await service.start()
+    _settle_memory()
     try:
         ready(service)
         await stopping.wait()
@@ -180,6 +180,16 @@ async def _run(service: Service, ready: Callable[[Service], None], *, reload_fro
             loop.remove_signal_handler(number)
     finally:
         await service.stop()
+
+
+def _settle_memory() -> None:
+    """Let the garbage collector look less often, and not at what lives as long as the process.
+
+    Hardly anything here is cyclic; with the default thresholds it takes a tenth of the time of a message.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def _reload(service: Service, path: Path) -> None:

@@ -4,8 +4,9 @@ import re
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 
-from proxy.mail import Session, Transaction
+from proxy.mail import Transaction
 
 __all__ = ["count_received", "received_field"]
 
@@ -17,9 +18,11 @@ def received_field(transaction: Transaction, hostname: str) -> bytes:
     """The trace field that this server puts before the message, folded, with its line end."""
     session, recipients = transaction.session, transaction.envelope.recipients
     recipient = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
-    protocol = f"UTF8{session.protocol.replace('E', '', 1)}" if transaction.envelope.smtputf8 else session.protocol
+    protocol = (
+        f"UTF8{session.protocol.replace('E', '', 1)}" if transaction.envelope.smtputf8 else session.protocol
+    )
     field = (
-        f"Received: from {_name(session.helo)} ({_literal(session)})\r\n"
+        f"Received: from {_origin(session.helo, session.client)}\r\n"
         f"\tby {hostname} (Gatepost) with {protocol} id {transaction.id}{recipient};\r\n"
         f"\t{_date(transaction.received_at.replace(microsecond=0))}\r\n"
     )
@@ -36,11 +39,8 @@ def _date(moment: datetime) -> str:
     return format_datetime(moment)
 
 
-def _name(helo: str) -> str:
-    """What the client called itself, as far as it can stand there."""
-    return _NOT_A_NAME.sub("?", helo[:255]) or "unknown"
-
-
-def _literal(session: Session) -> str:
-    """The address literal (RFC 5321 section 4.1.3)."""
-    return f"[IPv6:{session.client}]" if session.client.version == 6 else f"[{session.client}]"
+@lru_cache(maxsize=256)
+def _origin(helo: str, client: IPv4Address | IPv6Address) -> str:
+    """What the client called itself, as far as it can stand there, and its address literal."""
+    name = _NOT_A_NAME.sub("?", helo[:255]) or "unknown"
+    return f"{name} ([IPv6:{client}])" if client.version == 6 else f"{name} ([{client}])"

@@ -93,7 +93,7 @@ class Reply:
         """
         prefix = f"{self.enhanced} " if self.enhanced else ""
         lines = [
-            f"{prefix}{line[start:start + _LINE_LIMIT]}".rstrip()
+            f"{prefix}{line[start : start + _LINE_LIMIT]}".rstrip()
             for line in self.text.split("\n")
             for start in range(0, max(len(line), 1), _LINE_LIMIT)
         ]
@@ -133,7 +133,7 @@ class Result(StrEnum):
     """How asking a rule ended."""
 
     HIT = "hit"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     ERROR = "error"
     """The filter raised, exited or returned something else than a Verdict."""
     TIMEOUT = "timeout"

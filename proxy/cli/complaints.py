@@ -16,9 +16,12 @@ __all__ = ["complaints"]
 def complaints(
     smtp: Annotated[str, typer.Option(help="Where to listen.", metavar="HOST:PORT")] = "127.0.0.1:2525",
     store: Annotated[
-        Path | None, typer.Option(help="Keep every message in this SQLite file; default: keep none.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Keep every message in this SQLite file; default: keep none.", metavar="FILE"),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line a message, no conversation.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="One line a message, no conversation.")
+    ] = False,
     lines: Annotated[int, typer.Option(help="Lines of each message to show.", min=0, metavar="N")] = 200,
 ) -> None:
     """Run the complaints department: it listens politely and delivers nothing.

@@ -24,15 +24,21 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def explain(
-    message: Annotated[Path, typer.Argument(help="A message as a file; - reads standard input.", metavar="MESSAGE")],
+    message: Annotated[
+        Path, typer.Argument(help="A message as a file; - reads standard input.", metavar="MESSAGE")
+    ],
     config: SettingsFile = Path("rules.yaml"),
     sender: Annotated[str, typer.Option(help="The reverse-path (MAIL FROM).", metavar="ADDRESS")] = "",
     recipient: Annotated[
         list[str] | None, typer.Option(help="A forward-path (RCPT TO); may be repeated.", metavar="ADDRESS")
     ] = None,
     client: Annotated[str, typer.Option(help="The client's address.", metavar="IP")] = "192.0.2.1",
-    helo: Annotated[str, typer.Option(help="What the client calls itself.", metavar="NAME")] = "client.example",
-    authenticated: Annotated[str | None, typer.Option(help="The user that AUTH established.", metavar="USER")] = None,
+    helo: Annotated[
+        str, typer.Option(help="What the client calls itself.", metavar="NAME")
+    ] = "client.example",
+    authenticated: Annotated[
+        str | None, typer.Option(help="The user that AUTH established.", metavar="USER")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what each rule says of a message, why, and how long it took.
@@ -108,7 +114,11 @@ def _show(explanation: "Explanation") -> None:
     if explanation.evaluations:
         console.print(table)
     for name in explanation.not_asked:
-        console.print(Text(f"{name}: not asked (its `when` does not hold, or the matter was decided before)", style="dim"))
+        console.print(
+            Text(
+                f"{name}: not asked (its `when` does not hold, or the matter was decided before)", style="dim"
+            )
+        )
     for warning in explanation.warnings:
         console.print(Text(f"parsing: {warning}", style="dim"))
     console.print()

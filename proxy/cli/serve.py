@@ -34,12 +34,17 @@ def serve(
 
 
 def _greet(service: "Service") -> None:
-    addresses = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in service.addresses)
+    addresses = ", ".join(
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in service.addresses
+    )
     print(f"gatepost listens on {addresses}", file=sys.stderr, flush=True)
 
 
 def set_up_log(level: int) -> None:
     """Log to standard error, one line an event."""
     logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+        level=level,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
     )

@@ -103,7 +103,10 @@ class AddressPatterns:
 
     def matches(self, address: str) -> bool:
         """True if one of the patterns takes the address; ``""`` is the null reverse-path."""
-        wanted = address.lower()
+        return self.matches_lower(address.lower())
+
+    def matches_lower(self, wanted: str) -> bool:
+        """As `matches`, for an address in lower case."""
         if wanted in self._exact:
             return True
         _, at, domain = wanted.rpartition("@")

@@ -1,7 +1,6 @@
 """What is wrong with a settings file: where, what was found and what was expected."""
 
 import difflib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any, NamedTuple
 
 __all__ = ["ConfigError", "Mark", "Problem", "did_you_mean", "shown"]
 
-_UNPRINTABLE = re.compile(r"[^ -~\u00a1-\U0010ffff]|[\u2028\u2029\ud800-\udfff]")
 _MOST_SHOWN = 50
 """Problems in one error; whoever has more, has one mistake many times."""
 
@@ -45,7 +43,8 @@ class Problem:
         """On one line: ``rules.yaml:12:5: unknown key 'filtr', expected ...``."""
         place = f"{self.path}:{self.line}:{self.column}" if self.line else f"{self.path}"
         expected = f", expected {self.expected}" if self.expected else ""
-        return _UNPRINTABLE.sub("?", " ".join(f"{place}: {self.what}{expected}".split()))
+        line = " ".join(f"{place}: {self.what}{expected}".split())
+        return "".join(character if character.isprintable() else "?" for character in line)
 
 
 class ConfigError(Exception):

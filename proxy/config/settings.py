@@ -1,5 +1,6 @@
 """What rules.yaml may say: every key, its type, its default and its unit."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -11,7 +12,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    PrivateAttr,
     Strict,
     field_validator,
     model_validator,
@@ -39,13 +39,10 @@ from proxy.config.fields import (
     store_url,
 )
 from proxy.config.patterns import (
-    AddressPatterns,
-    Networks,
     check_address_pattern,
-    client_address,
     expected,
-    names_a_domain,
 )
+from proxy.config.routes import RouteMatcher
 from proxy.config.units import Octets, Seconds
 from proxy.edits import AddHeader, Edit, PrefixSubject, RemoveHeader
 from proxy.mail import Recipient, Session
@@ -184,48 +181,13 @@ class Route(Settings):
     ]
     """The embedded store's inbox, nothing, or servers to be tried in order."""
 
-    _named: AddressPatterns = PrivateAttr()
-    _anywhere: AddressPatterns = PrivateAttr()
-    _networks: Networks | None = PrivateAttr()
-    _takes_postmaster: bool = PrivateAttr()
-
-    def model_post_init(self, _context: Any, /) -> None:
-        """Compile the patterns."""
-        named = [pattern for pattern in self.recipients if names_a_domain(pattern)]
-        self._named = AddressPatterns(named)
-        self._anywhere = AddressPatterns(pattern for pattern in self.recipients if pattern not in named)
-        self._networks = None
-        if self.clients is not None:
-            self._networks = Networks(client for client in self.clients if client != "authenticated")
-        self._takes_postmaster = bool(named)
+    @cached_property
+    def _matcher(self) -> RouteMatcher:
+        return RouteMatcher(self.recipients, self.clients)
 
     def matches(self, session: Session, recipient: Recipient) -> bool:
-        """True if this client's mail to this recipient goes here.
-
-        Where the local part holds a route of the sender's making (``%``, ``!`` or ``@``: RFC 5321
-        section 4.1.1.3 and appendix F.2), as where a pattern names no domain, the client must be
-        listed in `clients`, or without `clients` be on loopback or authenticated. So nobody relays
-        through the server behind.
-        """
-        if self.clients is not None and not self._trusts(session):
-            return False
-        address = recipient.address
-        if address.lower() == "postmaster" and self._takes_postmaster:  # RFC 5321 section 4.5.1
-            return True
-        if self._named.matches(address):
-            return not _is_sender_routed(recipient.local_part) or self._trusts(session)
-        return self._anywhere.matches(address) and self._trusts(session)
-
-    def _trusts(self, session: Session) -> bool:
-        if self._networks is None:
-            return session.authenticated is not None or client_address(session.client).is_loopback
-        if session.authenticated is not None and "authenticated" in (self.clients or ()):
-            return True
-        return session.client in self._networks
-
-
-def _is_sender_routed(local_part: str) -> bool:
-    return "%" in local_part or "!" in local_part or "@" in local_part
+        """True if this client's mail to this recipient goes here (`RouteMatcher.matches`)."""
+        return self._matcher.matches(session, recipient)
 
 
 class Keep(Settings):

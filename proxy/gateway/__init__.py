@@ -1,7 +1,7 @@
 """ACT: Decision -> relay, quarantine, inbox, discard, refuse -> Reply.
 
-`Gateway` lives as long as the process, `Reception` as long as a session; `act` is what is done with
-one message.
+`Gateway` lives as long as the process, `Reception` as long as a session, `Act` as long as it takes to do
+what was decided about one message.
 """
 
 from proxy.gateway.policy import Policy

@@ -21,7 +21,7 @@ from proxy.store import Box, Kept, Store, StoreError
 from proxy.trace import received_field
 from proxy.verdict import Action, Outcome, Reply
 
-__all__ = ["Destination", "Ended", "Owner", "act", "settle"]
+__all__ = ["Act", "Destination", "Ended", "Owner", "settle"]
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ Destination = Literal["inbox", "discard"] | tuple[UpstreamServer, ...]
 
 KeepFirst = Callable[[Sequence[Kept]], Awaitable[None]]
 
-_DIFFERENT_ANSWERS = Reply(code=451, enhanced="4.5.3", text="Recipients need different answers, send one by one")
+_DIFFERENT_ANSWERS = Reply(
+    code=451, enhanced="4.5.3", text="Recipients need different answers, send one by one"
+)
 _STATES = {
     DeliveryState.ACCEPTED: Disposition.RELAYED,
     DeliveryState.IN_DOUBT: Disposition.IN_DOUBT,
@@ -71,7 +73,9 @@ class _Parcel:
     reason: str
 
 
-def settle(outcomes: Sequence[Outcome], mixed: Literal["quarantine", "defer", "reject"]) -> tuple[Outcome, ...]:
+def settle(
+    outcomes: Sequence[Outcome], mixed: Literal["quarantine", "defer", "reject"]
+) -> tuple[Outcome, ...]:
     """Outcomes that one reply can tell: either every one refuses, or none does."""
     refusing = [outcome for outcome in outcomes if outcome.action.refuses]
     if not refusing or len(refusing) == len(outcomes):
@@ -89,41 +93,116 @@ def settle(outcomes: Sequence[Outcome], mixed: Literal["quarantine", "defer", "r
             return tuple(refusing[0] for _ in outcomes)
 
 
-async def act(
-    transaction: Transaction,
-    outcomes: tuple[Outcome, ...],
-    *,
-    config: Config,
-    destination: Destination,
-    delivery: Delivery | None,
-    keep_first: KeepFirst,
-    store: Store,
-) -> Ended:
-    """Do what the settled outcomes say; raises StoreError, and then nothing was done.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What is to be done with one message, and with what."""
 
-    ``keep_first`` commits messages that are kept beside what goes upstream, before that goes.
-    """
-    if outcomes[0].action.refuses:
-        await _abandon(delivery)
-        return _refuse(outcomes)
-    trace = received_field(transaction, config.hostname)
-    quarantined = _parcels(transaction, outcomes, Action.QUARANTINE)
-    accepted = _parcels(transaction, outcomes, Action.ACCEPT)
-    kept = [_copy(transaction, Box.QUARANTINE, parcel, trace) for parcel in quarantined]
-    if accepted and isinstance(destination, tuple):
-        if delivery is None:
-            raise RuntimeError("a route to servers has no delivery")
-        return await _relay(transaction, outcomes, accepted, kept, trace, delivery, keep_first, store, config)
-    await _abandon(delivery)
-    if destination == "inbox":
-        kept += [_copy(transaction, Box.INBOX, parcel, trace) for parcel in accepted]
-    return Ended(
-        reply=Reply(code=250, enhanced="2.0.0", text=f"Ok: {transaction.id}"),
-        outcomes=outcomes,
-        dispositions=tuple(_local(outcome.action, destination) for outcome in outcomes),
-        kept=tuple(kept),
-        owner=Owner.STORE,
-    )
+    transaction: Transaction
+    outcomes: tuple[Outcome, ...]
+    """Settled."""
+    config: Config
+    destination: Destination
+    delivery: Delivery | None
+    """Upstream's transaction, where the destination is a list of servers."""
+    store: Store
+    keep_first: KeepFirst
+    """Commits messages that are kept beside what goes upstream, before that goes."""
+
+    async def run(self) -> Ended:
+        """Do it; raises StoreError, and then nothing was done."""
+        if self.outcomes[0].action.refuses:
+            await self._abandon()
+            return _refuse(self.outcomes)
+        trace = received_field(self.transaction, self.config.hostname)
+        parcels = _parcels(self.transaction, self.outcomes)
+        accepted = parcels.get(Action.ACCEPT, [])
+        kept = [self._copy(Box.QUARANTINE, parcel, trace) for parcel in parcels.get(Action.QUARANTINE, ())]
+        if accepted and isinstance(self.destination, tuple):
+            if self.delivery is None:
+                raise RuntimeError("a route to servers has no delivery")
+            return await self._relay(self.delivery, accepted, kept, trace)
+        await self._abandon()
+        if self.destination == "inbox":
+            kept += [self._copy(Box.INBOX, parcel, trace) for parcel in accepted]
+        return Ended(
+            reply=Reply(code=250, enhanced="2.0.0", text=f"Ok: {self.transaction.id}"),
+            outcomes=self.outcomes,
+            dispositions=tuple(_local(outcome.action, self.destination) for outcome in self.outcomes),
+            kept=tuple(kept),
+            owner=Owner.STORE,
+        )
+
+    async def _relay(
+        self, delivery: Delivery, parcels: list[_Parcel], kept: list[Kept], trace: bytes
+    ) -> Ended:
+        """Send the parcels; the first one's reply is the client's.
+
+        What cannot follow it any more stays in quarantine: after the first parcel was taken, the
+        client can no longer be told no. Its copy is there before, so that no crash comes between.
+        """
+        first, *others = parcels
+        spare = [self._copy(Box.QUARANTINE, parcel, trace) for parcel in others]
+        if kept or spare:
+            await self.keep_first((*kept, *spare))
+        delivered = await self._send(delivery, first, trace)
+        if delivered.state is not DeliveryState.ACCEPTED:
+            await self._withdraw((*kept, *spare))
+            refused = Disposition.REFUSED if delivered.reply.permanent else Disposition.DEFERRED
+            end = _STATES.get(delivered.state, refused)
+            return Ended(
+                reply=delivered.reply,
+                outcomes=self.outcomes,
+                dispositions=(end,) * len(self.outcomes),
+                upstream=delivered,
+            )
+        stayed: set[Recipient] = set()
+        for parcel, copy in zip(others, spare, strict=True):
+            if (await self._send(delivery, parcel, trace)).state is DeliveryState.ACCEPTED:
+                await self._withdraw((copy,))
+            else:
+                stayed.update(parcel.recipients)
+        return Ended(
+            reply=delivered.reply,
+            outcomes=self.outcomes,
+            dispositions=tuple(
+                Disposition.QUARANTINED if recipient in stayed else _local(outcome.action, "relay")
+                for recipient, outcome in zip(
+                    self.transaction.envelope.recipients, self.outcomes, strict=True
+                )
+            ),
+            upstream=delivered,
+            owner=Owner.UPSTREAM,
+        )
+
+    async def _send(self, delivery: Delivery, parcel: _Parcel, trace: bytes) -> Delivered:
+        pieces = (trace, *apply(self.transaction.message.content, parcel.edits))
+        deadline = asyncio.get_running_loop().time() + self.config.limits.upstream_time
+        return await delivery.send(parcel.recipients, pieces, deadline=deadline)
+
+    def _copy(self, box: Box, parcel: _Parcel, trace: bytes) -> Kept:
+        *added, body = apply(self.transaction.message.content, parcel.edits)
+        return Kept(
+            box=box,
+            mail_from=self.transaction.envelope.mail_from,
+            recipients=tuple(recipient.address for recipient in parcel.recipients),
+            prepended=b"".join((trace, *added)),
+            content=body,
+            rule=parcel.rule,
+            reason=parcel.reason,
+        )
+
+    async def _abandon(self) -> None:
+        if self.delivery:
+            await self.delivery.abandon()
+
+    async def _withdraw(self, kept: Sequence[Kept]) -> None:
+        if not kept:
+            return
+        try:
+            await self.store.withdraw(tuple(copy.id for copy in kept))
+        except StoreError:
+            # A copy too many in quarantine is not lost mail.
+            log.exception("could not withdraw %s from quarantine", [copy.id for copy in kept])
 
 
 def _refuse(outcomes: tuple[Outcome, ...]) -> Ended:
@@ -134,61 +213,6 @@ def _refuse(outcomes: tuple[Outcome, ...]) -> Ended:
     return Ended(reply=reply, outcomes=outcomes, dispositions=(end,) * len(outcomes))
 
 
-async def _relay(
-    transaction: Transaction,
-    outcomes: tuple[Outcome, ...],
-    parcels: list[_Parcel],
-    kept: list[Kept],
-    trace: bytes,
-    delivery: Delivery,
-    keep_first: KeepFirst,
-    store: Store,
-    config: Config,
-) -> Ended:
-    """Send the parcels; the first one's reply is the client's.
-
-    What cannot follow it any more stays in quarantine: after the first parcel was taken, the client
-    can no longer be told no. Its copy is there before, so that no crash comes between.
-    """
-    first, *others = parcels
-    spare = [_copy(transaction, Box.QUARANTINE, parcel, trace) for parcel in others]
-    if kept or spare:
-        await keep_first((*kept, *spare))
-
-    async def send(parcel: _Parcel) -> Delivered:
-        pieces = (trace, *apply(transaction.message.content, parcel.edits))
-        deadline = asyncio.get_running_loop().time() + config.limits.upstream_time
-        return await delivery.send(parcel.recipients, pieces, deadline=deadline)
-
-    delivered = await send(first)
-    if delivered.state is not DeliveryState.ACCEPTED:
-        await _withdraw(store, (*kept, *spare))
-        refused = Disposition.REFUSED if delivered.reply.permanent else Disposition.DEFERRED
-        end = _STATES.get(delivered.state, refused)
-        return Ended(
-            reply=delivered.reply,
-            outcomes=outcomes,
-            dispositions=tuple(end for _ in outcomes),
-            upstream=delivered,
-        )
-    stayed: set[Recipient] = set()
-    for parcel, copy in zip(others, spare, strict=True):
-        if (await send(parcel)).state is DeliveryState.ACCEPTED:
-            await _withdraw(store, (copy,))
-        else:
-            stayed.update(parcel.recipients)
-    return Ended(
-        reply=delivered.reply,
-        outcomes=outcomes,
-        dispositions=tuple(
-            Disposition.QUARANTINED if recipient in stayed else _local(outcome.action, "relay")
-            for recipient, outcome in zip(transaction.envelope.recipients, outcomes, strict=True)
-        ),
-        upstream=delivered,
-        owner=Owner.UPSTREAM,
-    )
-
-
 def _local(action: Action, destination: Destination | Literal["relay"]) -> Disposition:
     if action is Action.QUARANTINE:
         return Disposition.QUARANTINED
@@ -197,44 +221,15 @@ def _local(action: Action, destination: Destination | Literal["relay"]) -> Dispo
     return Disposition.INBOX if destination == "inbox" else Disposition.RELAYED
 
 
-def _parcels(transaction: Transaction, outcomes: tuple[Outcome, ...], action: Action) -> list[_Parcel]:
-    """The recipients of that action, those together who get the same octets for the same reason."""
-    groups: dict[tuple[tuple[Edit, ...], str | None, str], list[Recipient]] = {}
+def _parcels(transaction: Transaction, outcomes: tuple[Outcome, ...]) -> dict[Action, list[_Parcel]]:
+    """The recipients by action, those together who get the same octets for the same reason."""
+    groups: dict[tuple[Action, tuple[Edit, ...], str | None, str], list[Recipient]] = {}
     for recipient, outcome in zip(transaction.envelope.recipients, outcomes, strict=True):
-        if outcome.action is action:
-            quarantined = action is Action.QUARANTINE
-            why = (outcome.rule, outcome.reason) if quarantined else (None, "")
-            groups.setdefault((outcome.edits, *why), []).append(recipient)
-    return [
-        _Parcel(recipients=tuple(recipients), edits=edits, rule=rule, reason=reason)
-        for (edits, rule, reason), recipients in groups.items()
-    ]
-
-
-def _copy(transaction: Transaction, box: Box, parcel: _Parcel, trace: bytes) -> Kept:
-    content = transaction.message.content
-    *added, body = apply(content, parcel.edits)
-    return Kept(
-        box=box,
-        mail_from=transaction.envelope.mail_from,
-        recipients=tuple(recipient.address for recipient in parcel.recipients),
-        prepended=b"".join((trace, *added)),
-        content=body,
-        rule=parcel.rule,
-        reason=parcel.reason,
-    )
-
-
-async def _abandon(delivery: Delivery | None) -> None:
-    if delivery:
-        await delivery.abandon()
-
-
-async def _withdraw(store: Store, kept: Sequence[Kept]) -> None:
-    if not kept:
-        return
-    try:
-        await store.withdraw(tuple(copy.id for copy in kept))
-    except StoreError:
-        # A copy too many in quarantine is not lost mail.
-        log.exception("could not withdraw %s from quarantine", [copy.id for copy in kept])
+        action = outcome.action
+        why = (outcome.rule, outcome.reason) if action is Action.QUARANTINE else (None, "")
+        groups.setdefault((action, outcome.edits, *why), []).append(recipient)
+    parcels: dict[Action, list[_Parcel]] = {}
+    for (action, edits, rule, reason), recipients in groups.items():
+        parcel = _Parcel(recipients=tuple(recipients), edits=edits, rule=rule, reason=reason)
+        parcels.setdefault(action, []).append(parcel)
+    return parcels

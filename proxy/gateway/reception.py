@@ -1,5 +1,6 @@
 """The gateway's side of one session: it answers each command and ends each transaction once."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from proxy.config.settings import Limits
-from proxy.gateway.act import Destination, Ended, Owner, act, settle
+from proxy.gateway.act import Act, Destination, Ended, Owner, settle
 from proxy.gateway.policy import Policy
 from proxy.gateway.records import disposition_of, log_record, make_record, recipients_of, refused_recipient
 from proxy.mail import Envelope, Message, Recipient, Session, Stage, Transaction, new_id
@@ -158,6 +159,9 @@ class Reception:
             ended = await self._decide_and_act(opened, transaction)
             record = _record(opened, ended, transaction=transaction, begin=begin)
             await self._write_down(record, ended)
+        except asyncio.CancelledError:  # the grace period is over; what upstream has done is not known
+            self._store.journal(_record(opened, _in_doubt(opened), transaction=transaction, begin=begin))
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the client keeps its message
             reply = _reply_to(error, opened.id)
             ended = _refused(opened, reply)
@@ -180,17 +184,18 @@ class Reception:
 
         async def keep_first(kept: Sequence[Kept]) -> None:
             # Until upstream has answered the journal says what a crash would leave: doubt.
-            await self._store.commit(_record(opened, _in_doubt(outcomes), transaction=transaction), kept)
+            await self._store.commit(_record(opened, _in_doubt(opened), transaction=transaction), kept)
 
-        return await act(
-            transaction,
-            outcomes,
+        act = Act(
+            transaction=transaction,
+            outcomes=outcomes,
             config=config,
             destination=opened.destination,
             delivery=opened.delivery,
-            keep_first=keep_first,
             store=self._store,
+            keep_first=keep_first,
         )
+        return await act.run()
 
     async def _write_down(self, record: Record, ended: Ended) -> None:
         """Journal it; raises StoreError only where the store is the message's owner."""
@@ -279,16 +284,20 @@ def _refused(opened: _Open, reply: Reply) -> Ended:
     )
 
 
-def _in_doubt(outcomes: tuple[Outcome, ...]) -> Ended:
+def _in_doubt(opened: _Open) -> Ended:
     """What is known between the dot and its reply."""
-    return Ended(reply=None, outcomes=outcomes, dispositions=(Disposition.IN_DOUBT,) * len(outcomes))
+    return _ended(opened, Disposition.IN_DOUBT)
 
 
 def _abandoned(opened: _Open) -> Ended:
+    """The client left."""
+    return _ended(opened, Disposition.ABANDONED)
+
+
+def _ended(opened: _Open, disposition: Disposition) -> Ended:
     count = len(opened.envelope.recipients)
-    return Ended(
-        reply=None, outcomes=(Outcome(action=Action.ACCEPT),) * count, dispositions=(Disposition.ABANDONED,) * count
-    )
+    outcomes = (Outcome(action=Action.ACCEPT),) * count
+    return Ended(reply=None, outcomes=outcomes, dispositions=(disposition,) * count)
 
 
 def _record(

@@ -15,7 +15,9 @@ __all__ = ["disposition_of", "log_record", "make_record", "recipients_of", "refu
 
 log = logging.getLogger("gatepost.transaction")
 
-_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE)
+_MESSAGE_ID = re.compile(
+    rb"^message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE
+)
 _SUBJECT = re.compile(rb"^subject[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,200})", re.IGNORECASE | re.MULTILINE)
 
 

@@ -183,11 +183,18 @@ class Pipeline:
     async def decide(self, transaction: Transaction, carried: Sequence[Carried] = ()) -> Decision:
         """One outcome for each recipient. Never raises."""
         if not self._places[Stage.MESSAGE] and not carried:
-            return Decision(outcomes=tuple(Outcome(action=Action.ACCEPT) for _ in transaction.envelope.recipients))
+            return Decision(
+                outcomes=tuple(Outcome(action=Action.ACCEPT) for _ in transaction.envelope.recipients)
+            )
         return await _Deciding(self, transaction, carried).run()
 
     async def _ask(
-        self, place: _Place, stage: Stage, offered: dict[str, Any], recipients: tuple[str, ...], seconds: float
+        self,
+        place: _Place,
+        stage: Stage,
+        offered: dict[str, Any],
+        recipients: tuple[str, ...],
+        seconds: float,
     ) -> tuple[Verdict | None, Evaluation]:
         """Ask a rule's hooks one after another until one has an opinion."""
         rule = place.rule
@@ -303,7 +310,13 @@ class _Deciding:
             self._apply(rule, evaluation.action, said, group, reply=FAILED if failed else None)
 
     def _apply(
-        self, rule: Rule, action: Action, verdict: Verdict, group: list[_Undecided], *, reply: Reply | None = None
+        self,
+        rule: Rule,
+        action: Action,
+        verdict: Verdict,
+        group: list[_Undecided],
+        *,
+        reply: Reply | None = None,
     ) -> None:
         for undecided in group:
             if action in (Action.TAG, Action.ACCEPT):
@@ -312,7 +325,10 @@ class _Deciding:
                 continue
             if action.refuses and reply is None:
                 values = _reply_values(
-                    self._transaction.session, self._transaction.envelope, undecided.recipient, self._transaction.id
+                    self._transaction.session,
+                    self._transaction.envelope,
+                    undecided.recipient,
+                    self._transaction.id,
                 )
                 answer: Reply | None = _reply(rule, action, verdict, values)
             else:
@@ -357,4 +373,3 @@ def _outcome(rule: Rule, verdict: Verdict | None, evaluation: Evaluation, values
         return Outcome(action=Action.DEFER, rule=rule.name, reason=evaluation.reason, reply=FAILED)
     reply = _reply(rule, evaluation.action, verdict, values)
     return Outcome(action=evaluation.action, rule=rule.name, reason=verdict.reason, reply=reply)
-

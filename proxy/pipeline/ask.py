@@ -144,10 +144,8 @@ class _Job:
             self._answer.set_exception(failed)
 
 
-async def ask(
-    hook: Hook, offered: Mapping[str, Any], seconds: float, threads: Threads
-) -> Verdict | None:
-    """The filter's verdict; raises FilterFailedError or FilterTimeoutError and nothing else of the filter's."""
+async def ask(hook: Hook, offered: Mapping[str, Any], seconds: float, threads: Threads) -> Verdict | None:
+    """The filter's verdict; raises FilterFailedError or FilterTimeoutError, whatever the filter raises."""
     arguments = {name: offered[name] for name in hook.arguments}
     if hook.is_async:
         answer = await _ask_on_the_loop(hook.function(**arguments), seconds)

@@ -3,7 +3,7 @@
 import asyncio
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from aiosmtpd.smtp import SMTP, sanitize
 
@@ -66,6 +66,7 @@ class Connection(SMTP):
         self._skipping = False  # the rest of a command line that was too long
         self._output: list[bytes] = []
         self._output_octets = 0
+        self._tls = False
         self._eof = False
         self._lost = False
         self._wants_input = False
@@ -85,7 +86,8 @@ class Connection(SMTP):
         else:
             self._input = data
         self._at = 0
-        if len(self._input) > _MAX_UNREAD and not self._wants_input and self.transport:
+        if len(self._input) > _MAX_UNREAD and not self._reading_paused and self.transport:
+            # at once: uvloop gives up to 8 MB in one turn of the loop, before the session runs again
             self._reading_paused = True
             self.transport.pause_reading()
         self._wake()
@@ -94,7 +96,7 @@ class Connection(SMTP):
         """A half-close: the client still reads, so its replies are still sent, but TLS cannot."""
         self._eof = True
         self._wake()
-        return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
+        return not self._tls
 
     def connection_lost(self, error: Exception | None) -> None:
         """Lets the session find out when it reads or writes next; nothing is cancelled."""
@@ -258,7 +260,7 @@ class Connection(SMTP):
     def write_output(self) -> None:
         """Gives all waiting replies to the transport in one write."""
         if self._output:
-            if self.transport and not self._lost:
+            if self.transport and not self.transport.is_closing():
                 self.transport.write(b"".join(self._output) if len(self._output) > 1 else self._output[0])
             self._output.clear()
             self._output_octets = 0
@@ -276,33 +278,51 @@ class Connection(SMTP):
     # TLS and the end
 
     async def start_tls(self) -> str:
-        """Negotiates TLS as the server and gives its version; raises SessionEnd where that fails."""
-        assert self.transport  # noqa: S101 - the session only runs on a connection
-        seconds = min(_TLS_HANDSHAKE_SECONDS, self.endpoint.limits.command_time)
-        self.write_output()
-        # what came in before the handshake was not protected by it (RFC 3207 section 5)
+        """Negotiates TLS as the server and gives its version; raises SessionEnd where that fails.
+
+        What was received and not read yet is the beginning of the client's handshake.
+        """
+        plain = self.transport
+        if plain is None or plain.is_closing():
+            raise SessionEnd
+        self._tls = True
+        hello = self._input[self._at :]
         self.drop_input()
         self._reading_paused = False
+        handshake = self._loop.start_tls(
+            plain,
+            self,
+            cast("ssl.SSLContext", self.endpoint.tls),
+            server_side=True,
+            ssl_handshake_timeout=min(_TLS_HANDSHAKE_SECONDS, self.endpoint.limits.command_time),
+        )
         try:
-            transport = await self._loop.start_tls(
-                self.transport,
-                self,
-                cast("ssl.SSLContext", self.endpoint.tls),
-                server_side=True,
-                ssl_handshake_timeout=seconds,
-            )
-        except (OSError, asyncio.IncompleteReadError) as error:
+            if hello:
+                _, transport = await asyncio.gather(self._hand_over(plain, hello), handshake)
+            else:
+                transport = await handshake
+        except OSError as error:
             self.abort()
             raise SessionEnd from error
-        if transport is None:
+        if transport is None or self._lost:
             raise SessionEnd
         self.transport = transport
-        if self._lost:
-            raise SessionEnd
         version = str(transport.get_extra_info("ssl_object").version())
         if self.endpoint.tap:
             self.tap("*", f"tls {version}".encode())
         return version
+
+    async def _hand_over(self, plain: asyncio.Transport, octets: bytes) -> None:
+        """Gives octets to the TLS layer as if it had received them itself, and before all others."""
+        await asyncio.sleep(0)  # start_tls puts the layer between transport and session
+        await asyncio.sleep(0)  # and the layer is told of its transport
+        layer: Any = plain.get_protocol()  # uvloop's is no subclass of asyncio.BufferedProtocol
+        while octets and layer not in (self, None):  # it is, where the client is gone already
+            buffer = layer.get_buffer(len(octets))
+            count = min(len(buffer), len(octets))
+            buffer[:count] = octets[:count]
+            layer.buffer_updated(count)
+            octets = octets[count:]
 
     def abort(self) -> None:
         """Closes now; what was not sent is lost."""

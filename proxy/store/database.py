@@ -8,6 +8,7 @@ from typing import Self
 
 from sqlalchemy import Connection, create_engine, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from proxy.config.settings import StoreSettings
@@ -17,24 +18,35 @@ from proxy.store.schema import VERSION, metadata, version
 
 __all__ = ["Database"]
 
+_READERS = 5
+_PATIENCE_SECONDS = 10
+"""For one of the connections."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """The store's file and the connections to it; may be used by several threads."""
+    """The store's file and at most so many connections to it; may be used by several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, connections: int) -> None:
         self.path = path
         self._keeping = False
-        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool)
+        self._engine = create_engine(
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=_PATIENCE_SECONDS,
+            hide_parameters=True,  # they are people's mail
+        )
         self._file: tuple[int, int] | None = None
 
     @classmethod
     def create(cls, settings: StoreSettings, base: Path) -> Self:
-        """Open it, make it if there is none, migrate it if it is of an older version; raises StoreError."""
+        """For the writer: made if there is none, migrated if it is of an older version. Raises StoreError."""
         path = sqlite.locate(settings.url, base)
         sqlite.create_file(path)
-        database = cls(path)
+        database = cls(path, connections=1)
         try:
             with database.write() as connection:
                 _prepare(connection, path)
@@ -45,11 +57,11 @@ class Database:
 
     @classmethod
     def existing(cls, settings: StoreSettings, base: Path) -> Self:
-        """Open one that is of today's version; raises StoreError."""
+        """For readers: must be there and of today's version. Raises StoreError."""
         path = sqlite.locate(settings.url, base)
         if not path.is_file():
             raise StoreError(f"there is no store {path} yet; `gatepost serve` makes it")
-        database = cls(path)
+        database = cls(path, connections=_READERS)
         try:
             with database.read() as connection:
                 _require_current(connection, path)
@@ -85,6 +97,8 @@ class Database:
                     raise
         except DBAPIError as error:
             raise sqlite.error_for(error.orig or error, self.path) from error
+        except PoolTimeoutError as error:
+            raise StoreUnavailable(f"the store {self.path} has too many readers") from error
         except sqlite3.Error as error:
             raise sqlite.error_for(error, self.path) from error
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from proxy.mail import Stage
+from proxy.mail import Message, Stage
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, State
 from proxy.verdict import Action, Evaluation, Match, Result
@@ -40,9 +40,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _FIELD = re.compile(
-    rb"^(from|subject|message-id)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE
+    rb"^(from|subject|message-id)[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE
 )
-_FOLD = re.compile(rb"\r\n[ \t]+")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
 _HEADER_LIMIT = 128 << 10
 """Octets of a message in which its header section is looked for."""
 _VALUE_LIMIT = 200
@@ -203,11 +203,8 @@ def kept_recipient_rows(kept: Kept) -> Iterable[Row]:
 
 def _header_fields(content: bytes) -> dict[bytes, str]:
     """The first From, Subject and Message-ID, for lists; what the message means is not decided here."""
-    if content.startswith(b"\r\n"):
-        return {}
-    end = content.find(b"\r\n\r\n", 0, _HEADER_LIMIT)
     fields: dict[bytes, str] = {}
-    for found in _FIELD.finditer(content, 0, end if end >= 0 else _HEADER_LIMIT):
+    for found in _FIELD.finditer(Message(content=content[:_HEADER_LIMIT]).header_section):
         value = _FOLD.sub(b" ", found[2]).strip().decode("utf-8", "replace")
         fields.setdefault(found[1].lower(), storable(value[:_VALUE_LIMIT]))
     return fields

@@ -80,6 +80,7 @@ class Writer:
         self._settled = 0
         self._closing = False
         self._is_keeper = False
+        self._claim()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -239,13 +240,16 @@ class Writer:
             _log.warning("old mail stays for now: %s", error)
 
     def _sweep(self) -> None:
-        if not self._is_keeper and self._keeper.claim():
-            self._is_keeper = True
-            self._database.keep()
+        self._claim()
         if self._is_keeper:
             with self._database.read() as connection:
                 self._retention.sweep(connection)
             self._step_due = 0.0
+
+    def _claim(self) -> None:
+        if not self._is_keeper and self._keeper.claim():
+            self._is_keeper = True
+            self._database.keep()
 
     def _refuse_rest(self) -> None:
         """Whoever still waits is told so."""

@@ -142,7 +142,7 @@ ROUTE = "relay:\n  - to: inbox\n"
         (RULE + '    action: tag\n    tag: {add: {"X Y": a}, remove: ["a:"], subject: "a\\nb"}\n', [
             "5:16: 'X Y' is no header field name (RFC 5322 section 2.2)",
             "5:36: 'a:' is no header field name (RFC 5322 section 2.2)",
-            "5:53: a header field value cannot hold control characters or line ends",
+            "5:53: 'a\\nb' cannot stand in a header field: it holds control characters or line ends",
         ]),
         # when
         (RULE + "    when: {}\n", [f"4:11: an empty mapping, expected a mapping of conditions: {WHEN_KEYS}"]),

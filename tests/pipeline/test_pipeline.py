@@ -1,6 +1,7 @@
 """Rules in file order, each recipient for itself, and no filter can do harm."""
 
 import asyncio
+import contextlib
 import inspect
 import threading
 from datetime import UTC, datetime
@@ -16,7 +17,9 @@ from proxy.rule import Hook, Rule
 from proxy.verdict import Action, Reply, Result, Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SESSION = Session(id="s", client=ip_address("192.0.2.1"), client_port=1, listener="l", connected_at=NOW, helo="h")
+SESSION = Session(
+    id="s", client=ip_address("192.0.2.1"), client_port=1, listener="l", connected_at=NOW, helo="h"
+)
 A, B = Recipient(address="a@example.com"), Recipient(address="b@example.com")
 HIT = Verdict(reason="found it")
 
@@ -70,7 +73,9 @@ async def test_without_a_verdict_every_recipient_is_accepted(decide):
 
 async def test_the_first_final_verdict_in_file_order_wins(decide):
     decision = await decide(
-        rule("pass", never), rule("first", always, action=Action.DISCARD), rule("second", always, action=Action.REJECT)
+        rule("pass", never),
+        rule("first", always, action=Action.DISCARD),
+        rule("second", always, action=Action.REJECT),
     )
     assert [(o.action, o.rule, o.reason) for o in decision.outcomes] == [("discard", "first", "found it")] * 2
     assert [e.rule for e in decision.evaluations] == ["pass", "first"]
@@ -79,7 +84,13 @@ async def test_the_first_final_verdict_in_file_order_wins(decide):
 async def test_each_recipient_has_its_own_outcome(decide):
     decision = await decide(
         rule("only-a", always, when={"recipient": "a@*"}, action=Action.QUARANTINE),
-        rule("only-b", always, when={"recipient": "b@*"}, action=Action.REJECT, reply="550 5.7.1 No {rule} {recipient}"),
+        rule(
+            "only-b",
+            always,
+            when={"recipient": "b@*"},
+            action=Action.REJECT,
+            reply="550 5.7.1 No {rule} {recipient}",
+        ),
     )
     assert actions(decision) == ["quarantine", "reject"]
     assert str(decision.outcomes[1].reply) == "550 5.7.1 No only-b b@example.com"
@@ -136,12 +147,9 @@ async def _hang():
 
 
 async def _swallow():
-    while True:
-        try:
-            await asyncio.sleep(0.2)
-            return
-        except asyncio.CancelledError:
-            pass
+    for _ in range(3):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.1)
 
 
 def _recurse():
@@ -163,7 +171,9 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-@pytest.mark.parametrize(("on_error", "expected"), [("defer", "defer"), ("skip", "accept"), ("quarantine", "quarantine")])
+@pytest.mark.parametrize(
+    ("on_error", "expected"), [("defer", "defer"), ("skip", "accept"), ("quarantine", "quarantine")]
+)
 async def test_a_failing_filter_on_the_loop_leads_to_on_error(decide, name, on_error, expected):
     """RELIABILITY 87, 88."""
 
@@ -198,7 +208,10 @@ async def test_a_failing_filter_in_a_thread_leads_to_on_error(threads, fail):
     assert actions(decision) == ["defer", "defer"]
     # the next one is fine
     good = rule("good", lambda transaction: HIT, action=Action.DISCARD)
-    assert actions(await Pipeline([good], filter_seconds=5, threads=threads).decide(transaction())) == ["discard"] * 2
+    assert (
+        actions(await Pipeline([good], filter_seconds=5, threads=threads).decide(transaction()))
+        == ["discard"] * 2
+    )
 
 
 async def test_hanging_threads_are_replaced_up_to_a_bound_and_come_back(threads):
@@ -238,7 +251,15 @@ async def connect_hit(session):
 
 async def test_an_early_refusal_is_answered_at_once(threads):
     pipeline = Pipeline(
-        [rule("no", connect_hit, stage=Stage.CONNECT, action=Action.REJECT, reply="554 5.7.1 Go away {client}")],
+        [
+            rule(
+                "no",
+                connect_hit,
+                stage=Stage.CONNECT,
+                action=Action.REJECT,
+                reply="554 5.7.1 Go away {client}",
+            )
+        ],
         filter_seconds=5,
         threads=threads,
     )

@@ -108,7 +108,7 @@ async def test_75_a_refused_connection_is_temporary(post):
 async def test_75_a_black_hole_is_temporary(hasty_post):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as first:
         first.connect(full.getsockname())  # from here on the system drops what comes
-        url = "smtp://127.0.0.1:{}".format(full.getsockname()[1])
+        url = f"smtp://127.0.0.1:{full.getsockname()[1]}"
         assert (await hasty_post(url)).end == (451, "4.4.1")
 
 

@@ -77,11 +77,15 @@ def test_bare_newlines_are_refused_or_repaired_or_taken(octets, size):
     assert receive(*chunks)[0] == "550 5.6.11 CR or LF alone, or NUL, in the message"
     assert receive(*chunks, bare_newline="accept")[0] == whole
     repaired = receive(*chunks, bare_newline="normalise")[0]
-    assert repaired == whole.replace(b"\0", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    assert repaired == whole.replace(b"\0", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(
+        b"\n", b"\r\n"
+    )
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 100_000])
-@pytest.mark.parametrize(("length", "fits"), [(998, True), (999, True), (1000, True), (1001, False), (65536, False)])
+@pytest.mark.parametrize(
+    ("length", "fits"), [(998, True), (999, True), (1000, True), (1001, False), (65536, False)]
+)
 def test_a_line_may_be_as_long_as_the_limit(length, fits, size):
     """RELIABILITY 17."""
     limits = Limits(line=1000)
@@ -93,8 +97,13 @@ def test_a_line_may_be_as_long_as_the_limit(length, fits, size):
 def test_the_header_section_has_a_limit():
     limits = Limits(header_size=100)
     header = b"A: " + b"x" * 95 + b"\r\n"
-    assert receive(header + b"\r\n" + b"y" * 500 + b"\r\n.\r\n", limits=limits)[0] == header + b"\r\n" + b"y" * 500 + b"\r\n"
-    assert receive(b"x" + header + b"\r\nbody\r\n.\r\n", limits=limits)[0] == "552 5.3.4 Header section too big"
+    assert (
+        receive(header + b"\r\n" + b"y" * 500 + b"\r\n.\r\n", limits=limits)[0]
+        == header + b"\r\n" + b"y" * 500 + b"\r\n"
+    )
+    assert (
+        receive(b"x" + header + b"\r\nbody\r\n.\r\n", limits=limits)[0] == "552 5.3.4 Header section too big"
+    )
     assert receive(b"\r\n" + b"y" * 500 + b"\r\n.\r\n", limits=limits)[0] == b"\r\n" + b"y" * 500 + b"\r\n"
 
 
@@ -141,7 +150,9 @@ def test_a_message_takes_less_than_twice_its_size():
     assert peak < 1.6 * size
 
 
-@pytest.mark.parametrize("line", [b"x" * 76 + b"\r\n", b"x", b"\r\n", b"..\r\n"], ids=["lines", "17 endless", "18 empty", "dots"])
+@pytest.mark.parametrize(
+    "line", [b"x" * 76 + b"\r\n", b"x", b"\r\n", b"..\r\n"], ids=["lines", "17 endless", "18 empty", "dots"]
+)
 def test_memory_stays_flat_over_the_limit(line):
     """RELIABILITY 17, 18."""
     peak, _ = peak_of(Limits(message_size=1 << 20), line, 8_000_000)

@@ -23,6 +23,7 @@ ADDRESSES = [
     "a%b@example.org",
     "b!a@example.org",
     "l" * 64 + "@example.org",
+    "bounce+" + "l" * 100 + "=example.com@example.org",
     "l" * 64 + "@" + ".".join(["d" * 46] * 4),
 ]
 
@@ -81,7 +82,6 @@ BAD_PATHS = [
     "<a\x00@b>",
     "<a\r@b>",
     "<a\t@b>",
-    f"<{'l' * 65}@example.org>",
     f"<{'l' * 64}@{'.'.join(['d' * 47] * 4)}>",
     f"<a@{'d' * 64}.org>",
 ]
@@ -112,7 +112,9 @@ def test_a_source_route_is_refused(path):
         parse_mail(f"FROM:{path}", ())
 
 
-@pytest.mark.parametrize("address", ["ü@example.org", "a@exämple.org", '"ü b"@example.org', "अ\u200d@उदाहरण.परीक्षा"])
+@pytest.mark.parametrize(
+    "address", ["ü@example.org", "a@exämple.org", '"ü b"@example.org', "अ\u200d@उदाहरण.परीक्षा"]
+)
 def test_other_than_ascii_needs_smtputf8(address):
     assert parse_mail(f"FROM:<{address}> SMTPUTF8", ALL) == (address, ("SMTPUTF8",))
     assert parse_rcpt(f"TO:<{address}>", ALL, smtputf8=True) == (address, ())
@@ -124,7 +126,7 @@ def test_other_than_ascii_needs_smtputf8(address):
 
 def test_lengths_are_counted_in_octets():
     with pytest.raises(Refusal, match=r"^501 5\.1\.3 "):
-        parse_rcpt(f"TO:<{'ü' * 33}@example.org>", ALL, smtputf8=True)
+        parse_rcpt(f"TO:<{'ü' * 122}@example.org>", ALL, smtputf8=True)
 
 
 @pytest.mark.parametrize("argument", ["", "FROM", "FROM <a@b>", "TO:<a@b>", "FROM :<a@b>", "<a@b>"])
@@ -195,11 +197,13 @@ def test_rcpt_parameters_are_read_strictly(parameters, code):
 
 @pytest.mark.parametrize("parameter", ["SIZE=1", "BODY=7BIT", "SMTPUTF8", "AUTH=<>", "RET=FULL", "ENVID=x"])
 def test_parameters_of_an_extension_that_was_not_offered_are_unknown(parameter):
-    with pytest.raises(Refusal, match="^555 "):
+    with pytest.raises(Refusal, match=r"^555 "):
         parse_mail(f"FROM:<a@b> {parameter}", ())
 
 
-PIECES = st.lists(st.sampled_from(["a", "@", "<", ">", '"', "\\", ".", " ", ":", "[", "]", "=", "ü", "SIZE=1", "\r\n"]))
+PIECES = st.lists(
+    st.sampled_from(["a", "@", "<", ">", '"', "\\", ".", " ", ":", "[", "]", "=", "ü", "SIZE=1", "\r\n"])
+)
 
 
 @given(st.one_of(st.text(), PIECES.map("".join)))

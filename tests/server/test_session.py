@@ -266,8 +266,8 @@ async def test_enhanced_codes_agree_with_their_codes(mx):
     """RELIABILITY 40."""
     mx.script.answers["rcpt"] = "451 Upstream gave no enhanced code"
     client = await mx.ready()
-    commands = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nNOOP\r\nVRFY x\r\nEXPN\r\nHELP\r\nX\r\nDATA\r\nRSET\r\nBDAT 0\r\nQUIT\r\n"
-    await client.send(commands)
+    commands = "MAIL FROM:<a@b>,RCPT TO:<c@d>,NOOP,VRFY x,EXPN,HELP,X,DATA,RSET,BDAT 0,QUIT,"
+    await client.send(commands.replace(",", "\r\n").encode())
     replies = await client.replies()
     assert len(replies) == 11
     assert all(re.match(r"([245])\d\d \1\.\d{1,3}\.\d{1,3} ", reply) for reply in replies)
@@ -290,7 +290,9 @@ async def test_smtputf8_replies_are_utf8_only_where_it_was_asked_for(mx):
     """)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("/secret/path"), UnicodeError("ü"), ValueError("a\r\n250 OK")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("/secret/path"), UnicodeError("ü"), ValueError("a\r\n250 OK")]
+)
 @pytest.mark.parametrize("hook", ["helo", "mail", "rcpt", "message", "refused", "reset"])
 async def test_a_fault_of_the_gateway_is_a_451_and_the_session_goes_on(mx, hook, error, caplog):
     mx.script.answers[hook] = error

@@ -1,0 +1,99 @@
+"""Rows for people: a table on a terminal, aligned text elsewhere, or JSON; safe to show."""
+
+import dataclasses
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from typing import Any
+
+import typer
+
+__all__ = ["clock", "moment", "print_fields", "print_json", "print_rows", "readable", "visible"]
+
+_AGO = re.compile(r"(\d+)\s*([smhdw])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment(text: str) -> datetime:
+    """Of an option: how long ago (``90m``, ``1h``, ``7d``), or local date and time. Raises BadParameter."""
+    try:
+        if found := _AGO.fullmatch(text.strip()):
+            return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r}: expected a time like 1h, 30m, 7d, 2026-11-30 or 2026-11-30T08:00"
+        ) from None
+
+
+def clock(when: datetime) -> str:
+    """In local time."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def readable(value: str) -> str:
+    """A header field's value with its encoded-words (RFC 2047) decoded, as far as they can be."""
+    if "=?" not in value:
+        return value
+    try:
+        return str(make_header(decode_header(value)))
+    except (HeaderParseError, LookupError, ValueError):
+        return value
+
+
+def visible(text: str) -> str:
+    """The text with escapes for what a terminal would obey or hide: control characters, bidi marks."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for char in text
+    )
+
+
+def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on a terminal, else columns that are aligned and nothing cut off."""
+    from rich.cells import cell_len  # noqa: PLC0415 - slow to import
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = [[visible(cell) for cell in row] for row in rows]
+    console = Console()
+    if console.is_terminal:
+        table = Table(*titles, box=None, pad_edge=False)
+        table.columns[0].no_wrap = True
+        for row in shown:
+            table.add_row(*(Text(cell, overflow="fold") for cell in row))
+        console.print(table)
+        return
+    lines = [[title.upper() for title in titles], *shown]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def print_fields(fields: Iterable[tuple[str, str | None]]) -> None:
+    """Print names and values, one a line; a value of None is left out."""
+    present = [(name, value) for name, value in fields if value is not None]
+    width = max(len(name) for name, _ in present)
+    for name, value in present:
+        print(f"{name:<{width}}  {visible(value)}".rstrip())
+
+
+def print_json(value: Any) -> None:
+    """Print a dataclass as one JSON object on one line; octets become base64."""
+    print(json.dumps(dataclasses.asdict(value), default=_plain))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

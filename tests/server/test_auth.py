@@ -1,0 +1,191 @@
+"""AUTH on the wire, and the file of users."""
+
+from base64 import b64encode
+
+import pytest
+
+from proxy.server.auth import Users, hash_password
+
+
+@pytest.fixture(scope="session")
+def users(tmp_path_factory):
+    file = tmp_path_factory.mktemp("auth") / "users.yaml"
+    file.write_text(f'alice: "{hash_password("wonder land")}"\n"bjørn": "{hash_password("")}"\n')
+    return file
+
+
+@pytest.fixture
+async def mx(start, users):
+    return await start(listener={"auth": {"users": users, "required": True, "without_tls": True}})
+
+
+def plain(name, password, authorization=""):
+    return b64encode(f"{authorization}\0{name}\0{password}".encode()).decode()
+
+
+def base64(text):
+    return b64encode(text.encode()).decode()
+
+
+GOOD = plain("alice", "wonder land")
+
+
+@pytest.mark.parametrize(
+    "dialogue",
+    [
+        pytest.param(f"C: AUTH PLAIN {GOOD}", id="PLAIN, initial response"),
+        pytest.param(f"C: auth plain {GOOD}", id="52 lower case"),
+        pytest.param(f"C: AUTH PLAIN\nS: 334\nC: {GOOD}", id="PLAIN"),
+        pytest.param(f"C: AUTH PLAIN {plain('alice', 'wonder land', 'alice')}", id="PLAIN as oneself"),
+        pytest.param(
+            f"C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: {base64('alice')}\n"
+            f"S: 334 UGFzc3dvcmQ6\nC: {base64('wonder land')}",
+            id="LOGIN",
+        ),
+        pytest.param(
+            f"C: AUTH login {base64('alice')}\nS: 334 UGFzc3dvcmQ6\nC: {base64('wonder land')}",
+            id="LOGIN, initial response",
+        ),
+    ],
+)
+async def test_the_right_password_authenticates_once(mx, dialogue):
+    """RELIABILITY 52, 53."""
+    client = await mx.ready()
+    await client.talk(f"""
+        C: MAIL FROM:<a@b>
+        S: 530 5.7.0
+        {dialogue}
+        S: 235 2.7.0
+        C: AUTH PLAIN {GOOD}
+        S: 503 5.5.1
+        C: MAIL FROM:<a@b> AUTH=<>
+        S: 250
+        C: AUTH PLAIN {GOOD}
+        S: 503 5.5.1
+    """)
+    assert mx.script.sessions[-1].authenticated == "alice"
+    assert mx.script.sessions[-1].protocol == "ESMTPA"
+
+
+async def test_auth_is_refused_in_a_transaction(start, users):
+    """RELIABILITY 53."""
+    mx = await start(listener={"auth": {"users": users, "without_tls": True}})
+    client = await mx.in_transaction()
+    await client.talk(f"""
+        C: AUTH PLAIN {GOOD}
+        S: 503 5.5.1
+    """)
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "reply"),
+    [
+        (f"C: AUTH PLAIN {plain('alice', 'wrong')}", "535 5.7.8"),
+        (f"C: AUTH PLAIN {plain('nobody', 'wonder land')}", "535 5.7.8"),
+        (f"C: AUTH PLAIN {plain('nobody', '')}", "535 5.7.8"),
+        (f"C: AUTH PLAIN {plain('', '')}", "535 5.7.8"),
+        (f"C: AUTH PLAIN {plain('alice', 'wonder land', 'bob')}", "535 5.7.8"),
+        (f"C: AUTH LOGIN\nS: 334\nC: {base64('alice')}\nS: 334\nC: =", "535 5.7.8"),
+        ("C: AUTH LOGIN =\nS: 334\nC: =", "535 5.7.8"),
+        ("C: AUTH PLAIN =", "501 5.5.2"),
+        ("C: AUTH PLAIN ???", "501 5.5.2"),
+        ("C: AUTH PLAIN AGE", "501 5.5.2"),
+        ("C: AUTH PLAIN /////w==", "501 5.5.2"),
+        (f"C: AUTH PLAIN {GOOD} {GOOD}", "501 5.5.2"),
+        ("C: AUTH PLAIN *", "501 5.7.0"),
+        ("C: AUTH PLAIN\nS: 334\nC: *", "501 5.7.0"),
+        ("C: AUTH LOGIN\nS: 334\nC: QQ==\nS: 334\nC: *", "501 5.7.0"),
+        (f"C: AUTH PLAIN\nS: 334\nC: {'A' * 12_286}", "501 5.5.2"),
+        (f"C: AUTH PLAIN\nS: 334\nC: {'A' * 12_287}", "500 5.5.2"),
+        ("C: AUTH CRAM-MD5", "504 5.5.4"),
+        ("C: AUTH", "504 5.5.4"),
+    ],
+)
+async def test_what_does_not_authenticate(mx, dialogue, reply):
+    """RELIABILITY 52."""
+    client = await mx.ready()
+    await client.talk(f"""
+        {dialogue}
+        S: {reply}
+        C: NOOP
+        S: 250
+        C: MAIL FROM:<a@b>
+        S: 530 5.7.0
+    """)
+
+
+async def test_repeated_failures_end_the_session(mx):
+    """RELIABILITY 54."""
+    client = await mx.ready()
+    await client.talk(
+        f"C: AUTH PLAIN {plain('alice', 'wrong')}\nS: 535 5.7.8\n" * 3
+        + f"C: AUTH PLAIN {GOOD}\nS: 421 4.7.0\nS: closed"
+    )
+
+
+async def test_auth_needs_tls_unless_the_operator_says_so(start, users):
+    """RELIABILITY 51."""
+    mx = await start(listener={"auth": {"users": users}})
+    client = await mx.greeted()
+    await client.talk(f"""
+        C: AUTH PLAIN {GOOD}
+        S: 503 5.5.1
+    """)
+    await client.send(b"EHLO c\r\n")
+    assert "AUTH" not in (await client.reply())
+    await client.talk(f"""
+        C: AUTH PLAIN {GOOD}
+        S: 538 5.7.11
+        C: MAIL FROM:<a@b> AUTH=<>
+        S: 555 5.5.4
+    """)
+
+
+async def test_any_user_may_be_taken(start):
+    mx = await start(listener={"auth": {"users": "any", "without_tls": True}})
+    client = await mx.ready()
+    await client.talk(f"""
+        C: AUTH PLAIN {plain("whoever", "whatever")}
+        S: 235
+    """)
+
+
+async def test_the_tap_never_sees_a_secret(start, users):
+    seen = []
+    mx = await start(
+        listener={"auth": {"users": users, "without_tls": True}},
+        tap=lambda session_id, direction, data: seen.append(direction + " " + data.decode()),
+    )
+    client = await mx.ready()
+    await client.talk(f"""
+        C: AUTH LOGIN
+        S: 334
+        C: {base64("alice")}
+        S: 334
+        C: {base64("wrong")}
+        S: 535
+        C: AUTH PLAIN {GOOD}
+        S: 235
+    """)
+    text = "".join(seen)
+    assert text.count("C ********\r\n") == 2
+    assert "C AUTH PLAIN ********\r\n" in text
+    assert not any(secret in text for secret in (base64("alice"), base64("wrong"), GOOD))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "- alice", "alice: secret", "alice:", "alice: 1", '1: "HASH"', "alice: [", "alice: {a: b}", "\0"],
+)
+def test_a_wrong_file_of_users_is_named_with_what_is_expected(tmp_path, content):
+    file = tmp_path / "users.yaml"
+    file.write_text(content.replace("HASH", hash_password("x")))
+    with pytest.raises(ValueError, match=rf"{file}: expected lines like  alice: "):
+        Users.load(file)
+
+
+async def test_an_empty_password_can_be_one(users):
+    some = Users.load(users)
+    assert await some.check("bjørn", "")
+    assert not await some.check("bjørn", "x")
+    some.close()
