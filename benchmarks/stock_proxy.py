@@ -1,4 +1,4 @@
-"""The yardstick: aiosmtpd and aiosmtplib as their manuals show them, one upstream connection a message, uvloop.
+"""The yardstick: aiosmtpd and aiosmtplib as their manuals show them, an upstream connection a message.
 
 python stock_proxy.py LISTEN_PORT UPSTREAM_PORT
 """

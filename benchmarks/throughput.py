@@ -108,7 +108,7 @@ def main():
         stack.enter_context(filtering_running)
         ports = {"no proxy": upstream, "stock": stock, "gatepost": plain, "gatepost + filters": filtering}
         print(
-            f"{options.messages} messages of {options.octets} octets, {options.sessions} sessions, messages a second"
+            f"{options.messages} messages of {options.octets} octets, {options.sessions} sessions, messages/s"
         )
         for reuse in (False, True):
             results = {name: [] for name in ports}

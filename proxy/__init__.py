@@ -1,4 +1,6 @@
-"""Gatepost: a filtering SMTP proxy. The life of a message, file by file:
+"""Gatepost, a filtering SMTP proxy.
+
+The life of a message, file by file:
 
     cli            arguments -> Config -> run; the only print and exit status
     service        RUN: settings -> store, relay, gateway, listeners; signals

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from proxy.verdict import Action, Evaluation
 
-__all__ = ["Disposition", "Record", "RecipientRecord"]
+__all__ = ["Disposition", "RecipientRecord", "Record"]
 
 
 class Disposition(StrEnum):

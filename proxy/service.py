@@ -1,6 +1,7 @@
 """RUN: settings -> store, relay, gateway, listeners; signals; the end in good order."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -169,6 +170,7 @@ async def _run(service: Service, ready: Callable[[Service], None], *, reload_fro
     if reload_from:
         loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from)
     await service.start()
+    _settle_memory()
     try:
         ready(service)
         await stopping.wait()
@@ -178,6 +180,16 @@ async def _run(service: Service, ready: Callable[[Service], None], *, reload_fro
             loop.remove_signal_handler(number)
     finally:
         await service.stop()
+
+
+def _settle_memory() -> None:
+    """Let the garbage collector look less often, and not at what lives as long as the process.
+
+    Hardly anything here is cyclic; with the default thresholds it takes a tenth of the time of a message.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def _reload(service: Service, path: Path) -> None:

@@ -133,7 +133,7 @@ class Result(StrEnum):
     """How asking a rule ended."""
 
     HIT = "hit"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     ERROR = "error"
     """The filter raised, exited or returned something else than a Verdict."""
     TIMEOUT = "timeout"

@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
         ("mypy",),
         ("lint-imports", "--no-cache"),
     ],
-    ids=lambda command: " ".join(command),
+    ids=" ".join,
 )
 def test_the_code_is_clean(command):
     done = subprocess.run(

@@ -1,11 +1,12 @@
 """SEND: a transaction -> upstream -> Reply (the only import of aiosmtplib).
 
-delivery       one transaction: MAIL, RCPT, DATA, the dot
-commands       MAIL and RCPT as this upstream can take them
-pool           connections that wait, servers that are down
-opening        connect, greet, TLS, AUTH
-connection     commands out, replies in, strictly paired
-reply_reader   octets -> replies
+- `delivery`: one transaction: MAIL, RCPT, DATA, the dot
+- `commands`: MAIL and RCPT as this upstream can take them
+- `body`: the message on its way
+- `pool`: connections that wait, servers that are down
+- `opening`: connect, greet, TLS, AUTH
+- `connection`: commands out, replies in, strictly paired
+- `reply_reader`: octets -> replies
 """
 
 import asyncio
@@ -28,7 +29,10 @@ class Relay:
         self._pool = Pool(hostname=hostname, limits=limits)
 
     def extensions(self, routes: Iterable[tuple[UpstreamServer, ...]]) -> frozenset[str]:
-        """What every server of these routes offered when it was last greeted; of an unknown one nothing."""
+        """What every server of these routes offered when it was last greeted: EHLO keywords in upper case.
+
+        Of a server that was never greeted nothing is known, so then it is the empty set.
+        """
         offered = [self._pool.extensions(server) for servers in routes for server in servers]
         return frozenset.intersection(*offered) if offered else frozenset()
 
@@ -37,7 +41,8 @@ class Relay:
 
         async def greet(server: UpstreamServer) -> None:
             try:
-                self._pool.give_back(server, await self._pool.fresh(server))
+                deadline = asyncio.get_running_loop().time() + self._limits.connect_time
+                self._pool.give_back(server, await self._pool.fresh(server, deadline))
             except UpstreamLostError:
                 return
 
@@ -48,5 +53,5 @@ class Relay:
         return Delivery(self._pool, self._limits, servers, envelope)
 
     async def close(self) -> None:
-        """Say goodbye to the servers."""
+        """Say goodbye to the servers, for a few seconds; what is still under way then is aborted."""
         await self._pool.close()

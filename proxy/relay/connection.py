@@ -1,36 +1,65 @@
 """One connection to upstream, after its greeting: commands out, replies in, strictly paired."""
 
 import asyncio
+import re
+import socket
+import struct
 from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Self
 
 from proxy.relay.reply_reader import GarbageError, ReplyReader
 from proxy.verdict import Reply
 
-__all__ = ["Connection", "UpstreamLostError"]
+__all__ = ["LOST", "UNREACHABLE", "Connection", "UpstreamLostError"]
+
+UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="The destination cannot be reached, try again later")
+LOST = Reply(code=451, enhanced="4.4.2", text="The connection to the destination failed, try again later")
+
+_QUIT_SECONDS = 2.0
+"""For the reply to QUIT: it matters to nobody, but a close before it would look like a fault to upstream."""
+_NO_LINGER = struct.pack("ii", 1, 0)
+_UNPRINTABLE = re.compile(r"[^ -~]+")
+_WHY_LIMIT = 500
 
 
 class UpstreamLostError(Exception):
-    """The connection is of no use any more: lost, silent, or speaking nonsense."""
+    """The connection is of no use any more: lost, silent, closing, or speaking nonsense."""
+
+    def __init__(self, why: str, reply: Reply = LOST) -> None:
+        """Keep ``why`` for the journal, as one printable line, and the reply that the client is to get."""
+        super().__init__(_UNPRINTABLE.sub(" ", why)[:_WHY_LIMIT])
+        self.reply = reply
+
+    @classmethod
+    def closing(cls, reply: Reply) -> Self:
+        """Upstream said 421: it closes, we do not, so that the client gets its words with 451."""
+        return cls(str(reply), replace(reply, code=451, enhanced=reply.enhanced or "4.4.2"))
 
 
 class Connection(asyncio.Protocol):
     """Takes a transport over from aiosmtplib.
 
-    Every command has one reply, in order; an octet that no command waits for ends the connection,
+    Every command has one reply, in order. An octet that no command waits for ends the connection,
     since from then on no reply could be trusted to be the right one.
     """
 
-    def __init__(self, transport: asyncio.Transport, extensions: dict[str, str], server: str) -> None:
+    def __init__(self, transport: asyncio.Transport, extensions: Mapping[str, str], server: str) -> None:
         self.server = server
         """``host:port``."""
         self.extensions = extensions
-        """Keyword in upper case -> argument, from the reply to EHLO."""
-        self.used = False
-        """True once a transaction has ended on it well."""
+        """Keyword in upper case -> argument, from the reply to EHLO; empty after HELO."""
+        self._loop = asyncio.get_running_loop()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        """Done when the transport is closed."""
         self._transport = transport
         self._reader = ReplyReader()
         self._awaited: deque[asyncio.Future[Reply]] = deque()
-        self._lost: str | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost: UpstreamLostError | None = None
         self._paused: asyncio.Future[None] | None = None
         transport.set_protocol(self)
 
@@ -41,70 +70,94 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        """True if no reply is outstanding and none half read."""
-        return not self._awaited and self._reader.is_empty
+        """True if no reply is outstanding; what is half read has ended the connection."""
+        return not self._awaited
 
-    def write(self, octets: bytes, replies: int) -> list[asyncio.Future[Reply]]:
-        """Send octets that hold that many commands; gives a future for each reply. Raises UpstreamLostError."""
+    def write(
+        self, octets: bytes | memoryview, deadline: float, replies: int = 0
+    ) -> list[asyncio.Future[Reply]]:
+        """Send octets; gives a future for each reply that they are to have. Raises UpstreamLostError.
+
+        If one of the replies is not there at the deadline (on the event loop's clock) the connection
+        is aborted, and the future raises UpstreamLostError as it does for any other trouble.
+        """
         if self._lost:
-            raise UpstreamLostError(self._lost)
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Reply]] = [loop.create_future() for _ in range(replies)]
+            raise self._lost
+        futures: list[asyncio.Future[Reply]] = [self._loop.create_future() for _ in range(replies)]
         self._awaited.extend(futures)
-        self._transport.write(octets)
+        self._end_by(deadline)
+        if octets:
+            self._transport.write(octets)
         return futures
 
-    async def reply(self, future: asyncio.Future[Reply], deadline: float) -> Reply:
-        """Wait for a reply; raises UpstreamLostError, and then the connection is aborted."""
+    async def reply(self, future: asyncio.Future[Reply]) -> Reply:
+        """Wait for a reply; raises UpstreamLostError. Cancelled, it aborts the connection."""
         try:
-            async with asyncio.timeout_at(deadline):
-                return await future
-        except TimeoutError:
-            self.abort("no reply in time")
-            raise UpstreamLostError("no reply in time") from None
+            return await future
         except asyncio.CancelledError:
             self.abort("cancelled")
             raise
 
-    async def drain(self, deadline: float) -> None:
-        """Wait until upstream has taken most of what was written; raises UpstreamLostError."""
-        if self._lost:
-            raise UpstreamLostError(self._lost)
-        if self._paused is None:
+    async def drain(self, early: asyncio.Future[Reply]) -> None:
+        """Wait until upstream has taken most of what was written, or replies early, or is lost."""
+        if self._paused is None or early.done():
             return
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._paused
-        except TimeoutError:
-            self.abort("takes no octets")
-            raise UpstreamLostError("takes no octets") from None
+            await asyncio.wait((self._paused, early), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self.abort("cancelled")
             raise
-        if self._lost:
-            raise UpstreamLostError(self._lost)
 
-    def abort(self, why: str) -> None:
-        """End it now: what was written and not sent is dropped, so that nothing is delivered later."""
+    def abort(self, why: str) -> UpstreamLostError:
+        """End it now; gives the error to raise. What was written and not yet sent is dropped.
+
+        So nothing is delivered later of which the client was told that it failed.
+        """
+        if not self._transport.is_closing() and (raw := self._transport.get_extra_info("socket")):
+            with suppress(OSError):
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
-        self._end(why)
+        return self._end(UpstreamLostError(why))
 
     def quit(self) -> None:
-        """Say goodbye and close; the answer does not matter (RFC 5321 section 4.1.1.10)."""
+        """Say goodbye; the answer does not matter (RFC 5321 section 4.1.1.10)."""
         if self._lost is None:
-            self._transport.write(b"QUIT\r\n")
-            self._transport.close()
-            self._end("closed")
+            (goodbye,) = self.write(b"QUIT\r\n", self._loop.time() + _QUIT_SECONDS, 1)
+            goodbye.add_done_callback(lambda _: self._transport.close())
+            self._lost = UpstreamLostError("closed")
 
-    def _end(self, why: str) -> None:
-        if self._lost is None:
-            self._lost = why
+    def _end(self, error: UpstreamLostError) -> UpstreamLostError:
+        self._lost = self._lost or error
         for future in self._awaited:
             if not future.done():
-                future.set_exception(UpstreamLostError(self._lost))
+                future.set_exception(self._lost)
                 future.exception()  # it may be that nobody waits for it
         self._awaited.clear()
         self.resume_writing()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        return self._lost
+
+    # One timer for all replies: it is armed anew only when it rings, not for each of them.
+
+    def _end_by(self, deadline: float) -> None:
+        self._deadline = deadline
+        if self._timer is None or deadline < self._timer.when():
+            if self._timer:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if not self._awaited:
+            return
+        if self._loop.time() >= self._deadline:
+            self.abort("no reply in time")
+        else:
+            self._end_by(self._deadline)
+
+    # The transport calls these.
 
     def data_received(self, data: bytes) -> None:
         """Pair what came with what is awaited."""
@@ -113,14 +166,18 @@ class Connection(asyncio.Protocol):
         except GarbageError as error:
             self.abort(str(error))
             return
-        for reply in replies:
-            if not self._awaited:
-                self.abort(f"a reply that nothing waits for: {reply}")
-                return
+        surplus = replies[len(self._awaited) :]
+        if surplus and surplus[0].code != 421:
+            # One of them was not asked for, and none can tell which.
+            self.abort(f"a reply that nothing waits for: {surplus[0]}")
+            return
+        for reply in replies[: len(self._awaited)]:
             future = self._awaited.popleft()
             if not future.done():
                 future.set_result(reply)
-        if not self._awaited and not self._reader.is_empty:
+        if surplus:  # upstream may say at any time that it closes (RFC 5321 section 3.8)
+            self.abort(str(surplus[0]))
+        elif not self._awaited and not self._reader.is_empty:
             self.abort("octets that nothing waits for")
 
     def eof_received(self) -> bool:
@@ -130,12 +187,14 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
-        self._end(f"connection lost: {exc}" if exc else "closed by upstream")
+        self._end(UpstreamLostError(f"connection lost: {exc}" if exc else "closed by upstream"))
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def pause_writing(self) -> None:
         """The transport holds enough."""
         if self._paused is None and self._lost is None:
-            self._paused = asyncio.get_running_loop().create_future()
+            self._paused = self._loop.create_future()
 
     def resume_writing(self) -> None:
         """The transport takes more."""

@@ -5,32 +5,32 @@ well-formed reply counts, and without one the message is in doubt (RFC 1047).
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.config.settings import Limits, UpstreamServer
 from proxy.mail import Envelope, Recipient
-from proxy.relay.commands import mail_command, rcpt_command, unfit
-from proxy.relay.connection import Connection, UpstreamLostError
+from proxy.relay.body import END_OF_DATA, send_body, stuffed
+from proxy.relay.commands import mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
+from proxy.relay.connection import LOST, UNREACHABLE, Connection, UpstreamLostError
 from proxy.relay.pool import Pool
 from proxy.verdict import Reply
 
 __all__ = ["Delivered", "Delivery", "DeliveryState"]
 
 _STEP_SECONDS = 30.0
-"""For the reply to MAIL, RCPT, RSET or DATA."""
-_JOIN_OCTETS = 128 << 10
+"""For the replies to one write of MAIL, RCPT, RSET or DATA. RFC 5321 section 4.5.3.2 grants 5 minutes, but
+the client waits as well, and whoever takes that long will hardly answer the dot in time."""
+_DOT_SECONDS = 10.0
+"""The dot is not sent with less time left than this, or a quarter of `Limits.upstream_time`: the message
+would probably end in doubt."""
+_ONE_WRITE_OCTETS = 64 << 10
 """A message up to this goes out in one write, with its dot."""
-_CHUNK_OCTETS = 1 << 20
-_END = b".\r\n"
 
-_UNREACHABLE = Reply(
-    code=451, enhanced="4.4.1", text="The destination cannot be reached now, try again later"
-)
-_LOST = Reply(code=451, enhanced="4.4.2", text="The connection to the destination was lost, try again later")
 _CHANGED = Reply(code=451, enhanced="4.5.0", text="The destination has changed its mind, try again later")
 _NO_8BIT = Reply(code=554, enhanced="5.6.3", text="The destination does not take 8-bit messages")
+_RSET = b"RSET\r\n"
 
 
 class DeliveryState(StrEnum):
@@ -39,7 +39,7 @@ class DeliveryState(StrEnum):
     ACCEPTED = "accepted"
     """Upstream said 2xx after the dot."""
     REFUSED = "refused"
-    """Upstream said 4xx or 5xx."""
+    """Upstream said 4xx or 5xx, or does not offer what the message needs."""
     UNSENT = "unsent"
     """Transport trouble before the dot: nothing was delivered."""
     IN_DOUBT = "in doubt"
@@ -56,11 +56,11 @@ class Delivered:
     server: str | None
     """``host:port`` of the server that was asked last."""
     upstream_reply: str
-    """Its last reply, or what went wrong; for the journal."""
+    """Its last reply, or what went wrong, on one line; for the journal."""
 
 
 class Delivery:
-    """One transaction with one of the servers."""
+    """One transaction with one of the servers; neither `rcpt` nor `send` raises for upstream's trouble."""
 
     def __init__(
         self, pool: Pool, limits: Limits, servers: Sequence[UpstreamServer], envelope: Envelope
@@ -70,254 +70,257 @@ class Delivery:
         self._servers = servers
         self._envelope = envelope
         self._server: UpstreamServer | None = None
+        """The one that was asked last."""
         self._connection: Connection | None = None
-        self._mail_refused: Reply | None = None
-        self._open: list[Recipient] = []
-        """Accepted in the transaction that is open upstream."""
+        """Its, from the first answer on."""
+        self._mail_reply: Reply | None = None
+        """To the MAIL that is open on it; None before MAIL."""
+        self._accepted: list[Recipient] = []
+        """By upstream, in that transaction."""
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         """Upstream's own answer to a recipient; transport trouble is 451."""
-        if self._mail_refused:
-            return self._mail_refused
+        if self._mail_reply and not self._mail_reply.positive:
+            return self._mail_reply
+        deadline = asyncio.get_running_loop().time() + self._limits.upstream_time
         try:
-            if self._connection is None or self._connection.is_lost:
-                return (await self._begin((recipient,), None))[0]
-            if reply := unfit(self._connection, self._envelope, recipient, self._envelope.declared_size):
-                return reply
-            return (await self._rcpt(self._connection, (recipient,)))[0]
-        except UpstreamLostError:
-            return _LOST if self._connection else _UNREACHABLE
+            (reply,) = await self._ask((recipient,), None, deadline)
+        except UpstreamLostError as error:
+            self._drop(str(error))
+            return error.reply
+        return reply
 
     async def send(
         self, recipients: tuple[Recipient, ...], pieces: Sequence[bytes], *, deadline: float
     ) -> Delivered:
-        """Send a message to exactly these recipients.
+        """Send a message to exactly these recipients; may be called again, with others.
 
         Args:
             recipients: some or all of those whom upstream has accepted.
-            pieces: the message; each piece ends with a line end, except perhaps the last.
-            deadline: on the event loop's clock; the dot is not sent after it, and upstream's reply is
-                waited for until then.
+            pieces: the message; each but the last ends with CRLF.
+            deadline: on the event loop's clock: all is over by then, and the dot is sent only while
+                there is time for its reply.
         """
         size = sum(map(len, pieces))
-        for last_try in (False, True):
+        dot_by = deadline - min(_DOT_SECONDS, self._limits.upstream_time / 4)
+        for is_last in (False, True):
             try:
-                refused = await self._ready(recipients, size, deadline)
-                if refused:
-                    await self.abandon()
-                    return self._delivered(DeliveryState.REFUSED, refused)
-                return await self._data(pieces, size, deadline)
+                return await self._try(recipients, pieces, size, dot_by, deadline)
             except UpstreamLostError as error:
-                unreachable = self._connection is None
-                self._forget(str(error))
-                if last_try or unreachable or asyncio.get_running_loop().time() >= deadline:
-                    reply = _UNREACHABLE if unreachable else _LOST
-                    return self._delivered(DeliveryState.UNSENT, reply, str(error))
+                # A transaction that upstream had begun is begun once more; where none began there is no use.
+                is_over = is_last or self._connection is None or asyncio.get_running_loop().time() >= dot_by
+                self._drop(str(error))
+                if is_over:
+                    return self._delivered(DeliveryState.UNSENT, error.reply, str(error))
         raise AssertionError("unreachable")
 
     async def abandon(self) -> None:
-        """Give the transaction up; the connection is reset and used again. Does not wait for that."""
+        """Give the transaction up; its connection is reset and used again. Does not wait for that."""
         connection, server = self._connection, self._server
-        self._connection, self._open, self._mail_refused = None, [], None
+        self._connection, self._mail_reply, self._accepted = None, None, []
         if connection is None or server is None or connection.is_lost:
             return
-        try:
-            (reset,) = connection.write(b"RSET\r\n", 1)
-        except UpstreamLostError:
-            return
-        timer = asyncio.get_running_loop().call_later(_STEP_SECONDS, connection.abort, "no reply to RSET")
+        loop = asyncio.get_running_loop()
+        (reset,) = connection.write(_RSET, loop.time() + _STEP_SECONDS, 1)
 
-        def return_it(reset: asyncio.Future[Reply]) -> None:
-            timer.cancel()
+        def give_back(reset: asyncio.Future[Reply]) -> None:
             if reset.cancelled() or reset.exception() or not reset.result().positive:
                 connection.abort("RSET failed")
             else:
                 self._pool.give_back(server, connection)
 
-        reset.add_done_callback(return_it)
+        reset.add_done_callback(give_back)
 
     # MAIL and RCPT
 
-    async def _begin(self, recipients: Sequence[Recipient], size: int | None) -> list[Reply]:
-        """MAIL and RCPT on a waiting or a fresh connection of the first server that takes part."""
-        error = UpstreamLostError("no server")
+    async def _ask(
+        self, recipients: Sequence[Recipient], size: int | None, deadline: float, *, anew: bool = False
+    ) -> list[Reply]:
+        """RCPT for each, in the open transaction or in a new one with the first server that takes part."""
+        if self._connection and not self._connection.is_lost:
+            return await self._ask_on(self._connection, recipients, size, deadline, anew=anew)
+        self._connection, self._mail_reply, self._accepted = None, None, []
+        error = UpstreamLostError("no server", UNREACHABLE)
         for server in self._pool.in_order(self._servers):
-            self._server, self._connection = server, None
-            while connection := self._pool.waiting(server):
+            self._server = server
+            if waiting := self._pool.waiting(server):
                 try:
-                    return await self._mail(connection, recipients, size)
+                    return await self._ask_on(waiting, recipients, size, deadline, anew=True)
                 except UpstreamLostError:
-                    continue  # it had been closed while it waited
+                    pass  # it had died while it waited: no fault of the server
             try:
-                connection = await self._pool.fresh(server)
-                return await self._mail(connection, recipients, size)
+                fresh = await self._pool.fresh(server, deadline)
+                return await self._ask_on(fresh, recipients, size, deadline, anew=True)
             except UpstreamLostError as lost:
                 error = lost
-        self._connection = None
         raise error
 
-    async def _mail(
-        self, connection: Connection, recipients: Sequence[Recipient], size: int | None
+    async def _ask_on(
+        self,
+        connection: Connection,
+        recipients: Sequence[Recipient],
+        size: int | None,
+        deadline: float,
+        *,
+        anew: bool,
     ) -> list[Reply]:
-        """A new transaction; the connection is this delivery's if upstream answers."""
-        wanted = size or self._envelope.declared_size
-        for recipient in recipients:
-            if reply := unfit(connection, self._envelope, recipient, wanted):
-                self._connection = connection
-                self._mail_refused = reply
-                return [reply] * len(recipients)
-        reset = b"RSET\r\n" if connection is self._connection else b""
-        before = reset + mail_command(connection, self._envelope)
-        self._open = []
-        replies = await self._exchange(connection, before, 2 if reset else 1, recipients)
-        if reset and not replies.pop(0).positive:
-            raise _lost(connection, "RSET was refused")
-        mail, *answers = replies
+        """One answer for each recipient; the connection is this delivery's once upstream has answered."""
+        begun = connection is self._connection and self._mail_reply is not None
+        known_size = self._envelope.declared_size if size is None else size
+        obstacle = mail_obstacle(connection.extensions, self._envelope, known_size)
+        obstacles = [obstacle or rcpt_obstacle(connection.extensions, recipient) for recipient in recipients]
+        asked = [r for r, obstacle in zip(recipients, obstacles, strict=True) if obstacle is None]
+        if not asked:
+            self._connection = connection
+            return [obstacle for obstacle in obstacles if obstacle]
+        before = []
+        if anew or not begun:
+            before = [mail_command(connection.extensions, self._envelope, size)]
+            if begun:
+                before.insert(0, _RSET)
+            self._mail_reply, self._accepted = None, []
+        commands = [*before, *map(rcpt_command, asked)]
+        replies = await _exchange(connection, commands, len(before), deadline)
         self._connection = connection
-        if not mail.positive:
-            self._mail_refused = mail
-            return [mail] * len(recipients)
-        self._open = [r for r, answer in zip(recipients, answers, strict=True) if answer.positive]
-        return answers
-
-    async def _rcpt(self, connection: Connection, recipients: Sequence[Recipient]) -> list[Reply]:
-        answers = await self._exchange(connection, b"", 0, recipients)
-        self._open += [r for r, answer in zip(recipients, answers, strict=True) if answer.positive]
-        return answers
-
-    async def _exchange(
-        self, connection: Connection, before: bytes, count: int, recipients: Sequence[Recipient]
-    ) -> list[Reply]:
-        """Commands and their replies, in one write where upstream can; raises UpstreamLostError."""
-        commands = [*before.splitlines(keepends=True), *map(rcpt_command, recipients)]
-        groups = [commands] if "PIPELINING" in connection.extensions else [[command] for command in commands]
-        replies: list[Reply] = []
-        deadline = asyncio.get_running_loop().time() + _STEP_SECONDS
-        for group in groups:
-            for future in connection.write(b"".join(group), len(group)):
-                reply = await connection.reply(future, deadline)
-                if 300 <= reply.code < 400:
-                    raise _lost(connection, f"nonsense: {reply}")
-                if reply.code == 421:
-                    connection.abort(str(reply))
-                    raise UpstreamLostError(str(reply))
-                replies.append(reply)
-            if groups[0] is not commands and len(replies) == count and not replies[-1].positive:
-                # without pipelining nothing is said after a refused MAIL
-                return [*replies, *[replies[-1]] * len(recipients)]
-        return replies
+        if before:
+            self._mail_reply = replies[len(before) - 1]
+            if not self._mail_reply.positive:
+                return [self._mail_reply] * len(recipients)
+        answers = replies[len(before) :]
+        self._accepted += [r for r, answer in zip(asked, answers, strict=True) if answer.positive]
+        remaining = iter(answers)
+        return [obstacle or next(remaining) for obstacle in obstacles]
 
     # DATA
 
-    async def _ready(self, recipients: tuple[Recipient, ...], size: int, deadline: float) -> Reply | None:
-        """See to it that upstream's transaction has exactly these recipients; gives a refusal."""
-        connection = self._connection
-        if connection is None or connection.is_lost:
-            self._connection = None
-            replies = await self._begin(recipients, size)
-        elif self._open != list(recipients):
-            replies = await self._mail(connection, recipients, size)
-        else:
-            return unfit(connection, self._envelope, recipients[0], size)
-        refused = [reply for reply in replies if not reply.positive]
-        if not refused:
-            return None
-        return refused[0] if len(set(replies)) == 1 else _CHANGED
-
-    async def _data(self, pieces: Sequence[bytes], size: int, deadline: float) -> Delivered:
-        connection = self._connection
-        if connection is None:
-            raise UpstreamLostError("no connection")
-        if "8BITMIME" not in connection.extensions and not all(map(bytes.isascii, pieces)):
-            await self.abandon()
-            return self._delivered(DeliveryState.REFUSED, _NO_8BIT)
-        loop = asyncio.get_running_loop()
-        (data,) = connection.write(b"DATA\r\n", 1)
-        reply = await connection.reply(data, min(deadline, loop.time() + _STEP_SECONDS))
-        if reply.code != 354:
-            return await self._no_data(connection, reply)
-        parts = list(_stuffed(pieces))
-        (end,) = connection.write(b"", 1)
-        if size <= _JOIN_OCTETS:
-            parts = [b"".join((*parts, _END))]
-        else:
-            if early := await self._write_body(connection, parts, end, deadline):
-                return early
-            parts = [_END]
-        if loop.time() >= deadline or end.done():
-            raise _lost(
-                connection, "no time left for the dot" if not end.done() else "a reply before the dot"
-            )
-        connection.write(parts[0], 0)
-        return await self._after_dot(connection, end, deadline)
-
-    async def _no_data(self, connection: Connection, reply: Reply) -> Delivered:
-        if reply.positive or reply.code < 400:
-            raise _lost(connection, f"nonsense: {reply}")
-        if reply.code == 421:
-            self._forget(str(reply))
-        else:
-            await self.abandon()
-        return self._delivered(DeliveryState.REFUSED, reply)
-
-    async def _write_body(
-        self, connection: Connection, parts: Iterable[bytes], end: asyncio.Future[Reply], deadline: float
-    ) -> Delivered | None:
-        """All but the dot; gives the end if upstream refuses in the midst of it."""
-        for part in parts:
-            view = memoryview(part)
-            for start in range(0, len(part), _CHUNK_OCTETS):
-                if not connection.is_lost and not end.done():
-                    connection.write(view[start : start + _CHUNK_OCTETS], 0)
-                    await connection.drain(deadline)
-                if end.done():
-                    if end.exception() is None and end.result().code >= 400:
-                        self._forget("refused in the midst of the message")
-                        return self._delivered(DeliveryState.REFUSED, end.result())
-                    raise _lost(connection, "a reply before the dot")
-        return None
-
-    async def _after_dot(
-        self, connection: Connection, end: asyncio.Future[Reply], deadline: float
+    async def _try(
+        self,
+        recipients: tuple[Recipient, ...],
+        pieces: Sequence[bytes],
+        size: int,
+        dot_by: float,
+        deadline: float,
     ) -> Delivered:
+        """Send it once; raises UpstreamLostError as long as it may be tried again."""
+        connection = self._connection
+        if connection is None or connection.is_lost or self._accepted != list(recipients):
+            replies = await self._ask(recipients, size, dot_by, anew=True)
+            if not all(reply.positive for reply in replies):
+                return await self._refused(replies)
+            connection = self._connection
+            if connection is None:
+                raise UpstreamLostError("no connection")
+        extensions = connection.extensions
+        if obstacle := mail_obstacle(extensions, self._envelope, size):
+            return await self._refused([obstacle])
+        if "8BITMIME" not in extensions and not all(map(bytes.isascii, pieces)):
+            return await self._refused([_NO_8BIT])
+        (reply,) = await _exchange(connection, [b"DATA\r\n"], 0, dot_by, intermediate=True)
+        if reply.code != 354:
+            return await self._refused([reply])
+        return await self._send_message(connection, pieces, size, dot_by, deadline)
+
+    async def _send_message(
+        self, connection: Connection, pieces: Sequence[bytes], size: int, dot_by: float, deadline: float
+    ) -> Delivered:
+        parts = stuffed(pieces)
+        loop = asyncio.get_running_loop()
+        if size > _ONE_WRITE_OCTETS:
+            (end,) = connection.write(b"", dot_by, 1)
+            if early := await send_body(connection, parts, end, dot_by):
+                self._drop(f"{early} in the midst of the message")
+                if early.code == 421:
+                    early = UpstreamLostError.closing(early).reply
+                return self._delivered(DeliveryState.REFUSED, early)
+            parts = []
+            if loop.time() >= dot_by:
+                raise connection.abort("no time left for the reply to the dot")
+            connection.write(END_OF_DATA, deadline)
+        else:
+            if loop.time() >= dot_by:
+                raise connection.abort("no time left for the reply to the dot")
+            (end,) = connection.write(b"".join((*parts, END_OF_DATA)), deadline, 1)
+        return await self._after_dot(connection, end)
+
+    async def _after_dot(self, connection: Connection, end: asyncio.Future[Reply]) -> Delivered:
+        """From here on nothing may be sent again."""
         try:
-            reply = await connection.reply(end, deadline)
-            if reply.code < 400 and not reply.positive:
-                raise _lost(connection, f"nonsense: {reply}")
+            reply = await connection.reply(end)
+            if 300 <= reply.code < 400:
+                raise connection.abort(f"nonsense after the dot: {reply}")
         except UpstreamLostError as error:
-            self._forget(str(error))
-            return self._delivered(DeliveryState.IN_DOUBT, _LOST, f"no reply after the dot: {error}")
-        self._connection, self._open = None, []
+            self._drop(str(error))
+            return self._delivered(DeliveryState.IN_DOUBT, LOST, f"no reply after the dot: {error}")
+        self._connection, self._mail_reply, self._accepted = None, None, []
         if reply.code == 421:
             connection.abort(str(reply))
-        elif self._server:
+            return self._delivered(DeliveryState.REFUSED, UpstreamLostError.closing(reply).reply, str(reply))
+        if self._server:
             self._pool.give_back(self._server, connection)
-        state = DeliveryState.ACCEPTED if reply.positive else DeliveryState.REFUSED
-        return self._delivered(state, reply)
+        return self._delivered(DeliveryState.ACCEPTED if reply.positive else DeliveryState.REFUSED, reply)
 
-    def _forget(self, why: str) -> None:
+    # Ends
+
+    async def _refused(self, replies: list[Reply]) -> Delivered:
+        """Refused before the dot, by upstream or because it cannot do what is needed.
+
+        The recipients had been accepted before, so that one answer must do for all of them.
+        """
+        await self.abandon()
+        refusal, *others = [reply for reply in replies if not reply.positive]
+        if len(others) + 1 < len(replies) or any(other.code != refusal.code for other in others):
+            return self._delivered(DeliveryState.UNSENT, _CHANGED, str(refusal))
+        return self._delivered(DeliveryState.REFUSED, refusal)
+
+    def _drop(self, why: str) -> None:
         if self._connection:
             self._connection.abort(why)
-        self._connection, self._open, self._mail_refused = None, [], None
+        self._connection, self._mail_reply, self._accepted = None, None, []
 
-    def _delivered(self, state: DeliveryState, reply: Reply, upstream: str = "") -> Delivered:
-        server = str(self._server) if self._server else None
-        words = upstream or str(reply)
-        if reply.code == 421:  # it closes, we do not
-            reply = replace(reply, code=451)
-        return Delivered(state=state, reply=reply, server=server, upstream_reply=words)
-
-
-def _lost(connection: Connection, why: str) -> UpstreamLostError:
-    connection.abort(why)
-    return UpstreamLostError(why)
+    def _delivered(self, state: DeliveryState, reply: Reply, upstream_reply: str | None = None) -> Delivered:
+        return Delivered(
+            state=state,
+            reply=reply,
+            server=str(self._server) if self._server else None,
+            upstream_reply=str(reply) if upstream_reply is None else upstream_reply,
+        )
 
 
-def _stuffed(pieces: Iterable[bytes]) -> Iterable[bytes]:
-    """The pieces with transparency dots (RFC 5321 section 4.5.2) and a line end at their end."""
-    piece = b"\r\n"
-    for piece in pieces:
-        dotted = piece.replace(b"\r\n.", b"\r\n..")  # the same object where there is none
-        yield b"." + dotted if piece.startswith(b".") else dotted
-    if not piece.endswith(b"\r\n"):
-        yield b"\r\n"
+async def _exchange(
+    connection: Connection,
+    commands: Sequence[bytes],
+    before: int,
+    deadline: float,
+    *,
+    intermediate: bool = False,
+) -> list[Reply]:
+    """The reply to each command, in one write where upstream can; raises UpstreamLostError.
+
+    Args:
+        connection: to send them on.
+        commands: the first ``before`` of them are RSET and MAIL: without PIPELINING nothing more is
+            said after a refused MAIL, and the rest has its reply.
+        before: how many.
+        deadline: on the event loop's clock; never longer than the time for one step.
+        intermediate: 354 is the positive reply, and not 2xx.
+    """
+    step_by = min(deadline, asyncio.get_running_loop().time() + _STEP_SECONDS)
+    pipelining = "PIPELINING" in connection.extensions
+    futures = connection.write(b"".join(commands), step_by, len(commands)) if pipelining else []
+    replies: list[Reply] = []
+    for number, command in enumerate(commands):
+        if not pipelining:
+            if before and number == before and not replies[-1].positive:
+                return [*replies, *[replies[-1]] * (len(commands) - before)]
+            futures += connection.write(command, step_by, 1)
+        reply = await connection.reply(futures[number])
+        if reply.code == 421:
+            connection.abort(str(reply))
+            raise UpstreamLostError.closing(reply)
+        is_positive = reply.code == 354 if intermediate else reply.positive
+        if not is_positive and reply.code < 400:
+            raise connection.abort(f"nonsense in reply to {command[:4].decode('ascii')}: {reply}")
+        if command == _RSET and not reply.positive:
+            raise connection.abort(f"RSET was refused: {reply}")
+        replies.append(reply)
+    return replies

@@ -2,65 +2,93 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import cast
 
-import aiosmtplib
-from aiosmtplib.errors import SMTPHeloError
+import aiosmtplib  # noqa: TID251 - this package is the place for it
 
 from proxy.config.settings import UpstreamServer
-from proxy.relay.connection import Connection, UpstreamLostError
+from proxy.relay.connection import UNREACHABLE, Connection, UpstreamLostError
 
-__all__ = ["open_connection"]
+__all__ = ["open_connection", "tls_context"]
+
+TlsContextOf = Callable[[UpstreamServer], ssl.SSLContext]
+
+_TROUBLE = (aiosmtplib.SMTPException, OSError, ValueError, RuntimeError)
+"""What connecting, a handshake, a certificate, a password file or an impossible AUTH mechanism raise."""
 
 
-async def open_connection(server: UpstreamServer, *, hostname: str, seconds: float) -> Connection:
-    """Ready for MAIL within that time; raises UpstreamLostError with the reason.
+class _StartTlsError(Exception):
+    """STARTTLS did not lead to TLS."""
 
-    TLS ``opportunistic`` uses STARTTLS where it is offered, with any certificate, and goes on without
-    it where the handshake fails: better than in the clear always, and no worse (RFC 7435).
+
+async def open_connection(
+    server: UpstreamServer, *, hostname: str, deadline: float, context_of: TlsContextOf
+) -> Connection:
+    """Ready for MAIL; raises UpstreamLostError with the reason, in time by the event loop's clock.
+
+    TLS ``opportunistic`` uses STARTTLS where it is offered, with any certificate. Where that fails
+    it goes on without, since TLS that anybody may break protects no better (RFC 7435); but a password
+    is not sent that way.
     """
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(deadline):
             try:
-                return await _open(server, hostname, starttls=server.tls in ("opportunistic", "required"))
-            except ssl.SSLError:
-                if server.tls != "opportunistic":
+                return await _open(
+                    server, hostname, context_of, starttls=server.tls in ("opportunistic", "required")
+                )
+            except _StartTlsError:
+                if server.tls == "required" or server.auth:
                     raise
-                return await _open(server, hostname, starttls=False)
+                return await _open(server, hostname, context_of, starttls=False)
+    except UpstreamLostError:
+        raise
     except TimeoutError:
-        raise UpstreamLostError(f"{server}: no greeting within {seconds:g} s") from None
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise UpstreamLostError(f"{server}: {type(error).__name__}: {error}"[:500]) from error
+        raise UpstreamLostError("no greeting in time", UNREACHABLE) from None
+    except (_StartTlsError, *_TROUBLE) as error:
+        raise UpstreamLostError(f"{type(error).__name__.lstrip('_')}: {error}", UNREACHABLE) from error
 
 
-async def _open(server: UpstreamServer, hostname: str, *, starttls: bool) -> Connection:
+def tls_context(server: UpstreamServer) -> ssl.SSLContext:
+    """What this server's certificate must be; raises OSError where the ``ca`` file cannot be read.
+
+    Slow (it reads the system's authorities): to be kept.
+    """
+    if server.tls == "opportunistic" or not server.verify:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    return ssl.create_default_context(cafile=str(server.ca) if server.ca else None)
+
+
+async def _open(
+    server: UpstreamServer, hostname: str, context_of: TlsContextOf, *, starttls: bool
+) -> Connection:
     client = aiosmtplib.SMTP(
         hostname=server.host,
         port=server.port,
         local_hostname=hostname,
-        timeout=None,  # one deadline for all is the caller's
+        timeout=None,  # one deadline for all of it is the caller's
         use_tls=server.tls == "implicit",
         start_tls=False,
-        tls_context=_tls_context(server),
+        tls_context=context_of(server) if server.tls == "implicit" else None,
     )
+    transport: asyncio.BaseTransport | None = None
     try:
         await client.connect()
+        transport = client.transport
         await _greet(client)
-        if starttls and client.get_transport_info("sslcontext") is None:
-            if client.supports_extension("starttls"):
-                response = await client.starttls()
-                if response.code != 220 and server.tls == "required":
-                    raise UpstreamLostError(f"{server} refuses STARTTLS: {response.code} {response.message}")
-                await _greet(client)
-            elif server.tls == "required":
-                raise UpstreamLostError(f"{server} does not offer STARTTLS")
+        if starttls:
+            await _start_tls(client, server, context_of)
+            transport = client.transport
         if server.auth:
-            password = server.auth.password_file.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+            password = server.auth.password_file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
             await client.login(server.auth.username, password)
         return _take_over(client, str(server))
     except BaseException:
-        if client.transport:
-            client.transport.abort()  # close() would flush
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()  # where client.close() would flush
         client.close()
         raise
 
@@ -69,27 +97,29 @@ async def _greet(client: aiosmtplib.SMTP) -> None:
     """EHLO, or HELO where that is refused (RFC 5321 section 3.2)."""
     try:
         await client.ehlo()
-    except SMTPHeloError:
+    except aiosmtplib.SMTPHeloError:
         if not client.is_connected:
             raise
         await client.helo()
 
 
+async def _start_tls(client: aiosmtplib.SMTP, server: UpstreamServer, context_of: TlsContextOf) -> None:
+    if not client.supports_extension("starttls"):
+        if server.tls == "required":
+            raise _StartTlsError("not offered")
+        return
+    try:
+        await client.starttls(tls_context=context_of(server))
+        await _greet(client)
+    except _TROUBLE as error:
+        raise _StartTlsError(f"{type(error).__name__}: {error}") from error
+
+
 def _take_over(client: aiosmtplib.SMTP, server: str) -> Connection:
     transport, protocol = client.transport, client.protocol
     if transport is None or protocol is None or transport.is_closing():
-        raise UpstreamLostError(f"{server} closed the connection")
-    if protocol._buffer:  # noqa: SLF001 - what it read too much would be the reply to our first command
-        raise UpstreamLostError(f"{server} sent more than was asked for")
+        raise UpstreamLostError("closed after the greeting", UNREACHABLE)
+    if protocol._buffer:  # noqa: SLF001 - what was read beyond the last reply would answer our first command
+        raise UpstreamLostError("said more than it was asked", UNREACHABLE)
     extensions = {name.upper(): argument for name, argument in client.esmtp_extensions.items()}
     return Connection(cast("asyncio.Transport", transport), extensions, server)
-
-
-def _tls_context(server: UpstreamServer) -> ssl.SSLContext | None:
-    if server.tls == "none":
-        return None
-    context = ssl.create_default_context(cafile=str(server.ca) if server.ca else None)
-    if server.tls == "opportunistic" or not server.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

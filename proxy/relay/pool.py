@@ -1,19 +1,22 @@
 """Connections to upstream that wait for their next transaction, and which servers are down."""
 
 import asyncio
-from collections.abc import Iterable
-from functools import partial
+import ssl
+from collections import deque
+from collections.abc import Sequence
 
 from proxy.config.settings import Limits, UpstreamServer
 from proxy.relay.connection import Connection, UpstreamLostError
-from proxy.relay.opening import open_connection
+from proxy.relay.opening import open_connection, tls_context
 
 __all__ = ["Pool"]
 
 _DOWN_SECONDS = 30.0
-"""A server that could not be reached is asked last for so long."""
+"""So long a server that could not be reached is asked last."""
 _IDLE_LIMIT = 64
 """Connections that wait, for one server."""
+_CLOSE_SECONDS = 3.0
+"""At the end, for servers to say goodbye."""
 
 
 class Pool:
@@ -22,70 +25,99 @@ class Pool:
     def __init__(self, *, hostname: str, limits: Limits) -> None:
         self._hostname = hostname
         self._limits = limits
-        self._idle: dict[UpstreamServer, list[tuple[Connection, asyncio.TimerHandle]]] = {}
+        self._open: set[Connection] = set()
+        """All of them, in use or not."""
+        self._idle: dict[UpstreamServer, deque[tuple[Connection, float]]] = {}
+        """With the time at which they have waited long enough; the last one has waited least."""
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._down_until: dict[UpstreamServer, float] = {}
         self._extensions: dict[UpstreamServer, frozenset[str]] = {}
+        self._tls_contexts: dict[UpstreamServer, ssl.SSLContext] = {}
         self._closed = False
 
     def extensions(self, server: UpstreamServer) -> frozenset[str]:
         """What the server offered when it was last greeted; nothing if it never was."""
         return self._extensions.get(server, frozenset())
 
-    def in_order(self, servers: Iterable[UpstreamServer]) -> list[UpstreamServer]:
+    def in_order(self, servers: Sequence[UpstreamServer]) -> Sequence[UpstreamServer]:
         """The servers as listed, those that are known to be down last."""
+        if not self._down_until:
+            return servers
         now = asyncio.get_running_loop().time()
         return sorted(servers, key=lambda server: self._down_until.get(server, 0.0) > now)
 
     def waiting(self, server: UpstreamServer) -> Connection | None:
-        """A connection that is open already; the caller must be ready to find it dead."""
-        idle = self._idle.get(server, [])
+        """A connection that is open already; it may still turn out to be dead."""
+        idle = self._idle.get(server)
         while idle:
-            connection, timer = idle.pop()
-            timer.cancel()
+            connection, _ = idle.pop()
             if not connection.is_lost:
                 return connection
         return None
 
-    async def fresh(self, server: UpstreamServer) -> Connection:
-        """A new connection; raises UpstreamLostError."""
+    async def fresh(self, server: UpstreamServer, deadline: float) -> Connection:
+        """A new connection, in `Limits.connect_time` and before the deadline; raises UpstreamLostError."""
         loop = asyncio.get_running_loop()
         try:
             connection = await open_connection(
-                server, hostname=self._hostname, seconds=self._limits.connect_time
+                server,
+                hostname=self._hostname,
+                deadline=min(deadline, loop.time() + self._limits.connect_time),
+                context_of=self._tls_context,
             )
         except UpstreamLostError:
             self._down_until[server] = loop.time() + _DOWN_SECONDS
-            self._extensions.pop(server, None)
+            self._tls_contexts.pop(server, None)  # its files may have been renewed
             raise
         self._down_until.pop(server, None)
         self._extensions[server] = frozenset(connection.extensions)
+        self._open.add(connection)
+        connection.gone.add_done_callback(lambda _: self._open.discard(connection))
         return connection
 
     def give_back(self, server: UpstreamServer, connection: Connection) -> None:
         """Keep it for the next transaction, if it is clean."""
-        idle = self._idle.setdefault(server, [])
+        if connection.is_lost:
+            return
+        idle = self._idle.setdefault(server, deque())
+        if len(idle) >= _IDLE_LIMIT:
+            self._idle[server] = idle = deque(entry for entry in idle if not entry[0].is_lost)
         if self._closed or not connection.is_quiet or len(idle) >= _IDLE_LIMIT:
             connection.quit()
             return
-        if connection.is_lost:
-            return
         loop = asyncio.get_running_loop()
-        entry = (
-            connection,
-            loop.call_later(self._limits.idle_time, partial(self._expire, server, connection)),
-        )
-        idle.append(entry)
+        until = loop.time() + self._limits.idle_time
+        idle.append((connection, until))
+        if self._sweep_timer is None:
+            self._sweep_timer = loop.call_at(until, self._sweep)
 
-    def _expire(self, server: UpstreamServer, connection: Connection) -> None:
-        self._idle[server] = [entry for entry in self._idle.get(server, ()) if entry[0] is not connection]
-        connection.quit()
+    def _sweep(self) -> None:
+        """End what has waited long enough, and look again when the next one has."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for idle in self._idle.values():
+            while idle and (idle[0][1] <= now or idle[0][0].is_lost):
+                idle.popleft()[0].quit()
+        soonest = min((idle[0][1] for idle in self._idle.values() if idle), default=None)
+        self._sweep_timer = None if soonest is None else loop.call_at(soonest, self._sweep)
+
+    def _tls_context(self, server: UpstreamServer) -> ssl.SSLContext:
+        if server not in self._tls_contexts:
+            self._tls_contexts[server] = tls_context(server)
+        return self._tls_contexts[server]
 
     async def close(self) -> None:
-        """Say goodbye on all that wait."""
+        """Say goodbye on all that wait, then end what is left."""
         self._closed = True
+        if self._sweep_timer:
+            self._sweep_timer.cancel()
+        saying_goodbye = []
         for idle in self._idle.values():
-            for connection, timer in idle:
-                timer.cancel()
+            for connection, _ in idle:
                 connection.quit()
+                saying_goodbye.append(connection.gone)
         self._idle.clear()
-        await asyncio.sleep(0)
+        if saying_goodbye:
+            await asyncio.wait(saying_goodbye, timeout=_CLOSE_SECONDS)
+        for connection in tuple(self._open):
+            connection.abort("closed")

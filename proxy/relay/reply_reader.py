@@ -1,16 +1,18 @@
 """Octets from upstream -> replies, strictly and within bounds (RFC 5321 section 4.2)."""
 
 import re
+from functools import lru_cache
 
 from proxy.verdict import Reply
 
 __all__ = ["GarbageError", "ReplyReader"]
 
 _LINE_OCTETS = 2048
-"""Four times what section 4.5.3.1.5 allows."""
-_LINES = 100
+"""With its CRLF; four times what section 4.5.3.1.5 allows."""
+_REPLY_OCTETS = 32 << 10
+_REPLY_LINES = 100
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: (.*))?", re.ASCII)
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: .*)?", re.ASCII | re.DOTALL)
 
 
 class GarbageError(Exception):
@@ -21,45 +23,61 @@ class ReplyReader:
     """Puts replies together from what arrives."""
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._lines: list[tuple[bytes, bytes]] = []
+        self._rest = b""
+        self._code = b""
+        self._lines: list[str] = []
+        self._octets = 0
 
     @property
     def is_empty(self) -> bool:
         """True if no part of a reply waits for its rest."""
-        return not self._buffer and not self._lines
+        return not self._rest and not self._lines
 
     def feed(self, octets: bytes) -> list[Reply]:
         """The replies that are complete now; raises GarbageError."""
-        *lines, self._buffer = (self._buffer + octets).split(b"\n")
-        if len(self._buffer) > _LINE_OCTETS:
+        *lines, self._rest = (self._rest + octets).split(b"\n")
+        if len(self._rest) > _LINE_OCTETS:
             raise GarbageError("a reply line without end")
         return [reply for line in lines if (reply := self._line(line))]
 
     def _line(self, line: bytes) -> Reply | None:
-        found = _LINE.fullmatch(line[:-1]) if line.endswith(b"\r") and len(line) <= _LINE_OCTETS else None
-        if not found:
+        if not self._lines and (reply := _one_line(line)):
+            return reply
+        found = _LINE.fullmatch(line, 0, len(line) - 1) if line.endswith(b"\r") else None
+        if not found or len(line) >= _LINE_OCTETS:
             raise GarbageError(f"no SMTP reply: {line[:80]!r}")
         code, separator, text = found.groups()
-        self._lines.append((code, text or b""))
-        if self._lines[0][0] != code or len(self._lines) > _LINES:
-            raise GarbageError("a reply of different codes or without end")
+        if self._lines and code != self._code:
+            raise GarbageError(f"a reply with the codes {self._code!r} and {code!r}")
+        self._code = code
+        self._lines.append((text or b"").decode("utf-8", "surrogateescape"))
+        self._octets += len(line)
+        if len(self._lines) > _REPLY_LINES or self._octets > _REPLY_OCTETS:
+            raise GarbageError("a reply without end")
         if separator == b"-":
             return None
-        lines, self._lines = self._lines, []
-        return _reply(int(code), [text.decode("utf-8", "replace") for _, text in lines])
+        lines, self._lines, self._octets = self._lines, [], 0
+        return _reply(int(code), lines)
+
+
+@lru_cache(maxsize=256)
+def _one_line(line: bytes) -> Reply | None:
+    """A reply of one line; most are the same all day. None: it is something else, or garbage."""
+    if line[3:4] != b" " or not line.endswith(b"\r") or len(line) >= _LINE_OCTETS:
+        return None
+    found = _LINE.fullmatch(line, 0, len(line) - 1)
+    return _reply(int(found[1]), [found[3].decode("utf-8", "surrogateescape")]) if found else None
 
 
 def _reply(code: int, lines: list[str]) -> Reply:
-    """The enhanced status code (RFC 2034) stands in each line; it is taken out of all that have the first's."""
+    """The enhanced status code (RFC 2034) is repeated in each line; it is taken out of those that have it."""
     found = _ENHANCED.fullmatch(lines[0])
     if not found or found[1][0] != str(code)[0]:
         return Reply(code=code, text="\n".join(lines))
     enhanced = found[1]
+    prefix = f"{enhanced} "
     return Reply(
         code=code,
         enhanced=enhanced,
-        text="\n".join(
-            line[len(enhanced) :].removeprefix(" ") if line.startswith(enhanced) else line for line in lines
-        ),
+        text="\n".join("" if line == enhanced else line.removeprefix(prefix) for line in lines),
     )

@@ -86,7 +86,8 @@ class Connection(SMTP):
         else:
             self._input = data
         self._at = 0
-        if len(self._input) > _MAX_UNREAD and not self._wants_input and self.transport:
+        if len(self._input) > _MAX_UNREAD and not self._reading_paused and self.transport:
+            # at once: uvloop gives up to 8 MB in one turn of the loop, before the session runs again
             self._reading_paused = True
             self.transport.pause_reading()
         self._wake()
@@ -316,7 +317,7 @@ class Connection(SMTP):
         await asyncio.sleep(0)  # start_tls puts the layer between transport and session
         await asyncio.sleep(0)  # and the layer is told of its transport
         layer: Any = plain.get_protocol()  # uvloop's is no subclass of asyncio.BufferedProtocol
-        while octets and layer is not self:
+        while octets and layer not in (self, None):  # it is, where the client is gone already
             buffer = layer.get_buffer(len(octets))
             count = min(len(buffer), len(octets))
             buffer[:count] = octets[:count]

@@ -99,7 +99,9 @@ class SmtpSession(MailTransactions):
         deadline = self.seconds_from_now(min(_PROXY_HEADER_SECONDS, self.endpoint.limits.command_time))
         try:
             header = await read_proxy_header(lambda count: self.read_exactly(count, deadline))
-        except (ValueError, SessionEnd) as error:
+        except SessionEnd as end:  # a balancer's health check connects and says nothing
+            raise SessionEnd from end
+        except ValueError as error:
             log.warning("no valid PROXY header from a source that must send one: %r", str(error))
             raise SessionEnd from error
         return (_address(str(header[0])), header[1]) if header else None

@@ -172,7 +172,6 @@ class MailTransactions(Connection):
             reply = await asyncio.shield(self._message)
             if reply.positive:
                 self.errors = 0
-        self.in_transaction = False
         try:
             self.answer(reply)
         finally:

@@ -139,7 +139,7 @@ class Archive:
         )
         with self._database.write() as connection:
             deleted = set(connection.scalars(change))
-        return [kept_id for kept_id in kept_ids if kept_id in deleted]
+        return [kept_id for kept_id in dict.fromkeys(kept_ids) if kept_id in deleted]
 
     def mark_released(self, kept_id: str, *, who: str, to: Sequence[str], reply: Reply) -> bool:
         """Note that a kept message was sent on; False where it is not there any more."""

@@ -8,6 +8,7 @@ from typing import Self
 
 from sqlalchemy import Connection, create_engine, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from proxy.config.settings import StoreSettings
@@ -18,6 +19,8 @@ from proxy.store.schema import VERSION, metadata, version
 __all__ = ["Database"]
 
 _READERS = 5
+_PATIENCE_SECONDS = 10
+"""For one of the connections."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -33,6 +36,7 @@ class Database:
             poolclass=QueuePool,
             pool_size=connections,
             max_overflow=0,
+            pool_timeout=_PATIENCE_SECONDS,
             hide_parameters=True,  # they are people's mail
         )
         self._file: tuple[int, int] | None = None
@@ -93,6 +97,8 @@ class Database:
                     raise
         except DBAPIError as error:
             raise sqlite.error_for(error.orig or error, self.path) from error
+        except PoolTimeoutError as error:
+            raise StoreUnavailable(f"the store {self.path} has too many readers") from error
         except sqlite3.Error as error:
             raise sqlite.error_for(error, self.path) from error
 

@@ -7,8 +7,10 @@ assert run_filter(MyFilter, transaction, words=["won"])
 from proxy.testing.filters import ask_filter, run_filter
 from proxy.testing.gateway import RunningGateway, running_gateway
 from proxy.testing.samples import make_message, make_record, make_transaction
+from proxy.testing.upstream import FakeUpstream
 
 __all__ = [
+    "FakeUpstream",
     "RunningGateway",
     "ask_filter",
     "make_message",

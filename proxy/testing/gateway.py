@@ -5,7 +5,7 @@ import smtplib
 import tempfile
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,10 @@ _NO_FILES: Mapping[str, str | bytes] = {}
 T = TypeVar("T")
 
 
+Rules = str | Mapping[str, Any]
+"""What rules.yaml holds, as text or as a mapping."""
+
+
 class Upstream(Protocol):
     """A server to relay to, such as `FakeUpstream`."""
 
@@ -48,9 +52,14 @@ class Upstream(Protocol):
 class RunningGateway:
     """A gateway that takes mail."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, take: Callable[[Rules], None]) -> None:
         self._service = service
+        self._take = take
         self.host, self.port = service.addresses[0]
+
+    def reload(self, rules: Rules) -> None:
+        """Take new rules, as at SIGHUP; raises ConfigError, and the old ones stay."""
+        self._take(rules)
 
     def send(self, transaction: Transaction | None = None) -> Reply:
         """Send one transaction over a connection of its own; what the client is told in the end.
@@ -114,7 +123,7 @@ class RunningGateway:
 
 @contextmanager
 def running_gateway(
-    rules: str | Mapping[str, Any],
+    rules: Rules,
     *,
     upstream: Upstream | None = None,
     files: Mapping[str, str | bytes] = _NO_FILES,
@@ -132,19 +141,27 @@ def running_gateway(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.encode() if isinstance(content, str) else content)
         path = Path(folder, "rules.yaml")
-        path.write_text(_with_defaults(rules, upstream), encoding="utf-8")
-        loaded = load(path)
+
+        def settings(rules: Rules) -> LoadedConfig:
+            path.write_text(_with_defaults(rules, upstream), encoding="utf-8")
+            return load(path)
+
+        loaded = settings(rules)
         with _event_loop() as loop:
             service = _wait_for(loop, _started(loaded))
+
+            async def take(loaded: LoadedConfig) -> None:
+                service.reload(loaded)
+
             try:
-                yield RunningGateway(service)
+                yield RunningGateway(service, lambda rules: _wait_for(loop, take(settings(rules))))
             finally:
                 _wait_for(loop, service.stop())
 
 
-def _with_defaults(rules: str | Mapping[str, Any], upstream: Upstream | None) -> str:
+def _with_defaults(rules: Rules, upstream: Upstream | None) -> str:
     """The rules as YAML, with the keys that a test would repeat put behind them."""
-    text = dedent(rules) if isinstance(rules, str) else yaml.safe_dump(dict(rules), sort_keys=False)
+    text = dedent(rules) if isinstance(rules, str) else _dumped(rules)
     if upstream:
         route = {"recipients": "*@example.com", "to": f"smtp://{upstream.host}:{upstream.port}"}
     else:
@@ -156,7 +173,11 @@ def _with_defaults(rules: str | Mapping[str, Any], upstream: Upstream | None) ->
     }
     given = yaml.safe_load(text) or {}
     missing = {key: value for key, value in defaults.items() if key not in given}
-    return f"{text}\n{yaml.safe_dump(missing)}" if missing else text
+    return f"{text}\n{_dumped(missing)}"
+
+
+def _dumped(data: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(data), sort_keys=False) if data else ""
 
 
 async def _started(loaded: LoadedConfig) -> Service:

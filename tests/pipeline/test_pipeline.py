@@ -1,6 +1,7 @@
 """Rules in file order, each recipient for itself, and no filter can do harm."""
 
 import asyncio
+import contextlib
 import inspect
 import threading
 from datetime import UTC, datetime
@@ -146,12 +147,9 @@ async def _hang():
 
 
 async def _swallow():
-    while True:
-        try:
-            await asyncio.sleep(0.2)
-            return
-        except asyncio.CancelledError:
-            pass
+    for _ in range(3):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.1)
 
 
 def _recurse():

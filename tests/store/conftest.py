@@ -1,5 +1,6 @@
 """A store in a temporary folder, and records and messages to put into it."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -8,13 +9,13 @@ import pytest
 from proxy.config.settings import StoreSettings
 from proxy.mail import Stage, new_id
 from proxy.record import Disposition, RecipientRecord, Record
-from proxy.store import Box, Kept, Store
+from proxy.store import Box, JournalQuery, Kept, KeptQuery, Store
 from proxy.verdict import Action, Evaluation, Match, Result
 
 RECORD = Record(
     id="",
     session_id="session",
-    at=datetime(2026, 11, 23, 18, 0, 0, 123456, tzinfo=UTC),
+    received_at=datetime(2026, 11, 23, 18, 0, 0, 123456, tzinfo=UTC),
     client="192.0.2.1",
     helo="client.example",
     tls="TLSv1.3",
@@ -97,3 +98,27 @@ async def store(settings, tmp_path):
     opened = Store.open(settings, tmp_path)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def until():
+    """Wait until a condition holds that another thread or process brings about."""
+
+    async def wait(condition):
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture
+def everything():
+    """The ids of all records and of all kept messages of a store."""
+
+    def ids(store):
+        records = store.archive.records(JournalQuery(), limit=10_000)
+        messages = store.archive.kept(KeptQuery(state=None), limit=10_000)
+        return {record.id for record in records}, {kept.id for kept in messages}
+
+    return ids

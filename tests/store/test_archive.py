@@ -1,0 +1,180 @@
+"""Looking up, deleting and marking: what people do with the store."""
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from proxy.record import Disposition, RecipientRecord
+from proxy.store import Archive, Box, JournalQuery, KeptQuery, State
+from proxy.verdict import Action, Reply
+
+
+@pytest.fixture
+async def archive(store, make_record):
+    """Three transactions: b is an hour, c two hours after a."""
+    first = make_record(id="a")
+    refused = RecipientRecord(
+        address="dave@example.com", disposition=Disposition.REFUSED, action=Action.REJECT, rule="words"
+    )
+    await store.commit(first)
+    await store.commit(
+        replace(
+            first,
+            id="b",
+            received_at=first.received_at + timedelta(hours=1),
+            client="192.0.2.20",
+            mail_from="",
+            evaluations=(),
+        )
+    )
+    await store.commit(
+        replace(
+            first,
+            id="c",
+            received_at=first.received_at + timedelta(hours=2),
+            client="2001:db8::1",
+            mail_from=None,
+            recipients=(refused,),
+            evaluations=(),
+            message_id="<100%_sure@example.com>",
+        )
+    )
+    return store.archive
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, "cba"),
+        ({"client": "192.0.2.1"}, "a"),
+        ({"client": "192.0.2.*"}, "ba"),
+        ({"mail_from": "ann@EXAMPLE.com"}, "a"),
+        ({"mail_from": "*@example.com"}, "a"),
+        ({"mail_from": ""}, "b"),
+        ({"mail_from": "*"}, "ba"),
+        ({"recipient": "bob@example.net"}, "ba"),
+        ({"recipient": "*@example.*"}, "cba"),
+        ({"recipient": "bob@example.ne_"}, ""),
+        ({"message_id": "<1@example.com>"}, "ba"),
+        ({"message_id": "<100%_*"}, "c"),
+        ({"message_id": "%"}, ""),
+        ({"message_id": "<___@*"}, ""),
+        ({"rule": "no-executables"}, "ba"),
+        ({"rule": "words"}, "ca"),
+        ({"rule": "quiet"}, ""),
+        ({"disposition": Disposition.RELAYED}, "ba"),
+        ({"disposition": Disposition.REFUSED, "recipient": "dave@*"}, "c"),
+        ({"client": "' OR 1=1 --"}, ""),
+    ],
+    ids=str,
+)
+async def test_records_are_found_by_what_is_known_of_them(archive, query, found):
+    assert "".join(record.id for record in archive.records(JournalQuery(**query), limit=9)) == found
+
+
+async def test_records_are_found_by_time(archive):
+    start = archive.record("a").received_at
+    half, third = start + timedelta(minutes=30), start + timedelta(minutes=90)
+    ids = [
+        "".join(record.id for record in archive.records(query, limit=9))
+        for query in (
+            JournalQuery(since=half),
+            JournalQuery(until=half),
+            JournalQuery(since=half, until=third),
+            JournalQuery(since=start, until=start),
+        )
+    ]
+    assert ids == ["cb", "a", "b", ""]
+
+
+async def test_pages_show_each_record_once(store, make_record):
+    written = [make_record(id=f"r{number:02}") for number in range(25)]  # all of the same moment
+    for record in written:
+        await store.commit(record)
+    seen, page = [], store.archive.records(JournalQuery(), limit=10)
+    while page:
+        seen += page
+        page = store.archive.records(JournalQuery(), limit=10, before=page[-1].id)
+    assert seen == written[::-1]
+    assert store.archive.records(JournalQuery(), limit=10, before="gone") == []
+
+
+async def test_kept_messages_are_found_and_paged(store, make_record, make_kept):
+    messages = [make_kept(box=box) for box in (Box.INBOX, Box.QUARANTINE) * 6]
+    record = make_record()
+    await store.commit(record, messages)
+    other = make_kept(
+        mail_from="", recipients=("Zoë@example.com",), rule=None, content=b"Subject: 50% _off_\r\n\r\n"
+    )
+    await store.commit(make_record(), (other,))
+
+    def found(limit=20, before=None, **query):
+        return [kept.id for kept in store.archive.kept(KeptQuery(**query), limit=limit, before=before)]
+
+    quarantined = [kept.id for kept in messages if kept.box is Box.QUARANTINE][::-1]
+    everything = [other.id, *quarantined]
+    assert found(box=Box.QUARANTINE) == everything
+    assert found(box=Box.QUARANTINE, limit=3, before=everything[2]) == everything[3:6]
+    assert found(before="gone") == []
+    for query in ({"mail_from": ""}, {"recipient": "zoë@*"}, {"subject": "50% _*"}):
+        assert found(**query) == [other.id]
+    assert found(transaction_id=record.id, recipient="CAROL@example.org", box=Box.QUARANTINE) == quarantined
+    assert found(rule="no-executables", box=Box.QUARANTINE, message_id="<1@*") == quarantined
+    assert found(rule="no") == found(subject="50%") == found(state=State.RELEASED) == []
+
+
+async def test_what_is_deleted_is_gone_and_who_did_it_is_known(store, make_record, make_kept):
+    kept, stays = make_kept(), make_kept()
+    await store.commit(make_record(), (kept, stays))
+    archive = store.archive
+    assert archive.delete([kept.id, "unknown", kept.id], who="ann") == [kept.id]
+    assert archive.delete([kept.id], who="bob") == []
+    message = archive.kept_message(kept.id)
+    assert (message.state, message.changed_by, message.delivered_form) == (State.DELETED, "ann", b"")
+    assert message.changed_at is not None
+    assert [kept.id for kept in archive.kept(KeptQuery(), limit=9)] == [stays.id]
+    assert not archive.mark_released(kept.id, who="ann", to=("x@y",), reply=Reply(code=250, text="Ok"))
+
+
+async def test_what_is_released_stays_and_says_so(store, make_record, make_kept):
+    kept = make_kept()
+    await store.commit(make_record(), (kept,))
+    reply = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
+    assert store.archive.mark_released(kept.id, who="ann", to=("x@example.com", "y@example.com"), reply=reply)
+    message = store.archive.kept_message(kept.id)
+    assert (message.state, message.changed_by, message.content) == (State.RELEASED, "ann", kept.content)
+    assert message.note == "x@example.com, y@example.com: 250 2.0.0 Ok: queued"
+    assert store.archive.kept(KeptQuery(), limit=9) == []
+
+
+async def test_nothing_is_found_where_nothing_is(store):
+    assert store.archive.record("unknown") is None
+    assert store.archive.kept_message("unknown") is None
+    assert store.archive.records(JournalQuery(), limit=9) == []
+    assert store.archive.kept(KeptQuery(), limit=9) == []
+
+
+async def test_threads_and_commands_read_while_the_gateway_writes(
+    store, settings, tmp_path, make_record, make_kept
+):
+    seen, stop = [], threading.Event()
+
+    def read():
+        with Archive.open(settings, tmp_path) as archive:
+            while not stop.is_set():
+                for kept in archive.kept(KeptQuery(), limit=3):
+                    seen.append(archive.kept_message(kept.id).content)
+                    archive.delete([kept.id], who="ann")
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(50):
+        await store.commit(make_record(), (make_kept(),))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(store.archive.records(JournalQuery(), limit=99)) == 50
+    assert len(store.archive.kept(KeptQuery(state=None), limit=99)) == 50

@@ -1,0 +1,134 @@
+"""The tables, and how an older database becomes one of today."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine  # noqa: TID251 - the store's own tests
+
+from proxy.store import Archive, Box, JournalQuery, KeptQuery, Store, StoreError, StoreFull
+from proxy.store import database as database_module
+from proxy.store.schema import VERSION, metadata
+
+ROOT = Path(__file__).parents[2]
+VERSION_1 = Path(__file__).with_name("version_0001.sql")
+
+
+def tables_of(connection):
+    """What SQLite knows of the tables and indices, without the layout of their source."""
+    found = connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master")
+    return {(kind, name): re.sub(r"\s+", " ", sql or "").replace('"', "") for kind, name, sql in found}
+
+
+def new_engine(path):
+    return create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(tmp_path):
+    made, migrated = new_engine(tmp_path / "made.db"), new_engine(tmp_path / "migrated.db")
+    with made.connect() as connection:
+        metadata.create_all(connection)
+        wanted = tables_of(connection)
+    with migrated.connect() as connection:
+        database_module.migrate(connection)
+        assert tables_of(connection) == wanted
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == VERSION
+    made.dispose()
+    migrated.dispose()
+
+
+async def test_a_store_of_version_1_is_read_as_it_was_written(settings, tmp_path, make_record):
+    with closing(sqlite3.connect(tmp_path / "gatepost.db")) as connection:
+        connection.executescript(VERSION_1.read_text())
+    store = Store.open(settings, tmp_path)
+    await store.commit(make_record())
+    records = store.archive.records(JournalQuery(), limit=9)
+    assert "01m84vek4zzmkmvx" in {record.id for record in records}
+    assert [end.address for end in records[-1].recipients] == ["Bob@example.net", "carol@example.org"]
+    (message,) = store.archive.kept(KeptQuery(box=Box.QUARANTINE), limit=9)
+    assert store.archive.kept_message(message.id).content.endswith(b"\r\n\r\nHi\r\n")
+    with store._database.read() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == VERSION
+    await store.close()
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A store whose version is older than the schema's: nothing but the newest migration is missing."""
+    with closing(sqlite3.connect(tmp_path / "gatepost.db")) as connection:
+        connection.executescript(VERSION_1.read_text())
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        connection.commit()
+
+
+def test_a_migration_that_fails_changes_nothing(older, settings, tmp_path, monkeypatch):
+    def fail(connection):
+        connection.exec_driver_sql("DROP TABLE kept")
+        raise StoreFull("no room to migrate")
+
+    monkeypatch.setattr(database_module, "migrate", fail)
+    with pytest.raises(StoreFull):
+        Store.open(settings, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "gatepost.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (1,)
+
+
+def test_commands_do_not_migrate(older, settings, tmp_path):
+    with pytest.raises(StoreError, match="older version; `gatepost serve`"):
+        Archive.open(settings, tmp_path)
+
+
+def test_commands_make_no_store(settings, tmp_path):
+    with pytest.raises(StoreError, match="there is no store"):
+        Archive.open(settings, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_of_today_is_opened_without_alembic(tmp_path):
+    code = (
+        "import sys, pathlib, asyncio\n"
+        "from proxy.config.settings import StoreSettings\n"
+        "from proxy.store import Store\n"
+        "for _ in range(2):\n"
+        f"    store = Store.open(StoreSettings(), pathlib.Path({str(tmp_path)!r}))\n"
+        "    asyncio.run(store.close())\n"
+        "sys.exit('alembic' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30, check=False)
+    assert done.returncode == 0
+
+
+def test_only_the_store_imports_sqlalchemy():
+    importing = re.compile(r"^\s*(?:from|import)\s+(?:sqlalchemy|alembic)\b", re.MULTILINE)
+    outside = [
+        str(path.relative_to(ROOT))
+        for folder in ("proxy", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+        if importing.search(path.read_text()) and not path.is_relative_to(ROOT / "proxy" / "store")
+    ]
+    assert outside == []
+
+
+@pytest.mark.parametrize(
+    ("conditions", "index"),
+    [
+        ("received_at > 5 ORDER BY received_at DESC, id DESC", "transactions_received_at"),
+        ("client = 'x' ORDER BY received_at DESC, id DESC", "transactions_client"),
+        ("lower(mail_from) = lower('x') ORDER BY received_at DESC, id DESC", "transactions_mail_from"),
+        ("message_id = 'x'", "transactions_message_id"),
+        (
+            "id IN (SELECT transaction_id FROM recipients WHERE lower(address) = lower('x'))",
+            "recipients_address",
+        ),
+    ],
+)
+async def test_looking_up_uses_an_index(store, conditions, index):
+    with store._database.read() as connection:
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN SELECT * FROM transactions WHERE {conditions}"
+        ).all()
+    assert index in " ".join(row[-1] for row in plan)
