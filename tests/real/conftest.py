@@ -104,8 +104,8 @@ class Gatepost:
     def smtp(self) -> "Session":
         return Session("127.0.0.1", self.port, local_hostname="client.example.org", timeout=PATIENCE_SECONDS)
 
-    def client(self) -> "Client":
-        return Client(self.port)
+    def client(self, first: bytes = b"") -> "Client":
+        return Client(self.port, first)
 
     def send(self, content: bytes | str, *recipients: str, sender: str = "alice@example.org") -> str:
         """One transaction in a session of its own; the reply that ended it."""
@@ -221,7 +221,8 @@ class Sink:
         self.process.wait(PATIENCE_SECONDS)
 
     def messages(self) -> list["Sunk"]:
-        return [Sunk(file.read_bytes()) for file in sorted(self.folder.glob("message.*"))]
+        """What came; of a transaction that ended without a message there is an empty file."""
+        return [Sunk(octets) for file in self.folder.glob("message.*") if (octets := file.read_bytes())]
 
 
 class Sunk:
