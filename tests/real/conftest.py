@@ -45,8 +45,8 @@ def gatepost(*arguments: str, folder: Path, timeout: float = 30, **options) -> s
     )
 
 
-def environment(**more: str) -> dict[str, str]:
-    path = os.pathsep.join((str(ROOT), str(ROOT / "plugins")))
+def environment(extra_path: str = "", **more: str) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, (extra_path, str(ROOT), str(ROOT / "plugins"))))
     return {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", **more}
 
 
