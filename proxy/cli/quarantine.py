@@ -88,7 +88,7 @@ def list_messages(
     )
 
 
-@app.command("show")
+@app.command("show", short_help="Show one message with its header section.")
 def show(
     message: Id,
     config: SettingsFile = Path("rules.yaml"),
@@ -135,7 +135,7 @@ def delete(
         raise typer.Exit(FAILED)
 
 
-@app.command("release")
+@app.command("release", short_help="Deliver a message after all.")
 def release(
     message: Id,
     config: SettingsFile = Path("rules.yaml"),

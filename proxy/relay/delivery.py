@@ -77,6 +77,8 @@ class Delivery:
         """To the MAIL that is open on it; None before MAIL."""
         self._accepted: list[Recipient] = []
         """By upstream, in that transaction."""
+        self.dot_was_sent = False
+        """True from the first dot on: who breaks off after it leaves the message in doubt."""
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         """Upstream's own answer to a recipient; transport trouble is 451."""
@@ -106,6 +108,9 @@ class Delivery:
         for is_last in (False, True):
             try:
                 return await self._try(recipients, pieces, size, dot_by, deadline)
+            except asyncio.CancelledError:
+                self._drop("broken off")
+                raise
             except UpstreamLostError as error:
                 # A transaction that upstream had begun is begun once more; where none began there is no use.
                 is_over = is_last or self._connection is None or asyncio.get_running_loop().time() >= dot_by
@@ -237,11 +242,14 @@ class Delivery:
             parts = []
             if loop.time() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
+            self.dot_was_sent = True
             connection.write(END_OF_DATA, deadline)
         else:
             if loop.time() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
-            (end,) = connection.write(b"".join((*parts, END_OF_DATA)), deadline, 1)
+            octets = b"".join((*parts, END_OF_DATA))
+            self.dot_was_sent = True
+            (end,) = connection.write(octets, deadline, 1)
         return await self._after_dot(connection, end)
 
     async def _after_dot(self, connection: Connection, end: asyncio.Future[Reply]) -> Delivered:
