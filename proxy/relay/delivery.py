@@ -116,9 +116,12 @@ class Delivery:
 
     async def abandon(self) -> None:
         """Give the transaction up; its connection is reset and used again. Does not wait for that."""
-        connection, server = self._connection, self._server
+        connection, server, mail_reply = self._connection, self._server, self._mail_reply
         self._connection, self._mail_reply, self._accepted = None, None, []
         if connection is None or server is None or connection.is_lost:
+            return
+        if mail_reply is None or not mail_reply.positive:  # no transaction is open upstream
+            self._pool.give_back(server, connection)
             return
         loop = asyncio.get_running_loop()
         (reset,) = connection.write(_RSET, loop.time() + _STEP_SECONDS, 1)
