@@ -163,6 +163,7 @@ class FakeUpstream:
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         users: Mapping[str, str] | None = None,
+        mechanisms: str = "PLAIN LOGIN",
         port: int = 0,
         receive_buffer: int | None = None,
     ) -> None:
@@ -173,7 +174,8 @@ class FakeUpstream:
             extensions: lines of the reply to EHLO, or a function that gives them for the nth connection.
             tls: offer STARTTLS with this context.
             implicit_tls: speak TLS from the beginning instead.
-            users: names and passwords; AUTH PLAIN and LOGIN are offered, and MAIL needs one of them.
+            users: names and passwords; AUTH is offered, and MAIL needs it.
+            mechanisms: of AUTH; these two are known.
             port: 0 takes a free one.
             receive_buffer: octets that the system buffers for a connection; None: as it likes.
         """
@@ -193,6 +195,7 @@ class FakeUpstream:
         self._tls = tls
         self._implicit_tls = implicit_tls
         self._users = users
+        self._mechanisms = mechanisms
         self._receive_buffer = receive_buffer
         self._changed = threading.Condition()
         self._messages: list[ReceivedMessage] = []
@@ -294,19 +297,26 @@ class FakeUpstream:
         except (_EndError, OSError):
             pass
         finally:
-            with self._changed:
-                self._sockets.discard(accepted)
             conversation.close()
             with self._changed:
                 self._closed.add(number)
                 self._changed.notify_all()
+
+    def _forget_socket(self, connection: socket.socket) -> None:
+        with self._changed:
+            self._sockets.discard(connection)
+
+    def _replace_socket(self, plain: socket.socket, over_tls: socket.socket) -> None:
+        with self._changed:
+            self._sockets.discard(plain)
+            self._sockets.add(over_tls)
 
     def _offers(self, number: int, *, over_tls: bool) -> list[str]:
         offered = list(self._extensions(number) if callable(self._extensions) else self._extensions)
         if self._tls and not over_tls:
             offered.append("STARTTLS")
         if self._users:
-            offered.append("AUTH PLAIN LOGIN")
+            offered.append(f"AUTH {self._mechanisms}")
         return offered
 
     def _note_command(self, number: int, line: str) -> None:
@@ -349,6 +359,7 @@ class _Conversation:
         self._recipients: tuple[Recipient, ...] = ()
 
     def close(self) -> None:
+        self._server._forget_socket(self._socket)  # noqa: SLF001
         self._socket.close()
 
     def run(self) -> None:
@@ -444,7 +455,9 @@ class _Conversation:
 
     def _start_tls(self, context: ssl.SSLContext) -> None:
         plain = self._socket
-        self._socket = context.wrap_socket(plain, server_side=True)  # closes the plain one where it fails
+        self._socket = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        self._server._replace_socket(plain, self._socket)  # noqa: SLF001
+        self._socket.do_handshake()
         self._over_tls = True
         self._buffer = b""
 
