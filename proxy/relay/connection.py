@@ -58,7 +58,8 @@ class Connection(asyncio.Protocol):
         self._reader = ReplyReader()
         self._awaited: deque[asyncio.Future[Reply]] = deque()
         self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = 0.0
         self._lost: UpstreamLostError | None = None
         self._paused: asyncio.Future[None] | None = None
         transport.set_protocol(self)
@@ -143,9 +144,10 @@ class Connection(asyncio.Protocol):
 
     def _end_by(self, deadline: float) -> None:
         self._deadline = deadline
-        if self._timer is None or deadline < self._timer.when():
+        if self._timer is None or deadline < self._rings_at:
             if self._timer:
                 self._timer.cancel()
+            self._rings_at = deadline
             self._timer = self._loop.call_at(deadline, self._ring)
 
     def _ring(self) -> None:

@@ -105,25 +105,25 @@ class Delivery:
         """
         size = sum(map(len, pieces))
         dot_by = deadline - min(_DOT_SECONDS, self._limits.upstream_time / 4)
-        for is_last in (False, True):
-            try:
-                return await self._try(recipients, pieces, size, dot_by, deadline)
-            except asyncio.CancelledError:
-                self._drop("broken off")
-                raise
-            except UpstreamLostError as error:
-                # A transaction that upstream had begun is begun once more; where none began there is no use.
-                is_over = is_last or self._connection is None or asyncio.get_running_loop().time() >= dot_by
-                self._drop(str(error))
-                if is_over:
-                    return self._delivered(DeliveryState.UNSENT, error.reply, str(error))
-        raise AssertionError("unreachable")
+        try:
+            return await self._try(recipients, pieces, size, dot_by, deadline)
+        except UpstreamLostError as error:
+            if self._connection is None or asyncio.get_running_loop().time() >= dot_by:
+                return self._unsent(error)
+            self._drop(str(error))
+        try:  # upstream had begun this transaction, so there is some use in beginning it once more
+            return await self._try(recipients, pieces, size, dot_by, deadline)
+        except UpstreamLostError as error:
+            return self._unsent(error)
 
     async def abandon(self) -> None:
         """Give the transaction up; its connection is reset and used again. Does not wait for that."""
-        connection, server = self._connection, self._server
+        connection, server, mail_reply = self._connection, self._server, self._mail_reply
         self._connection, self._mail_reply, self._accepted = None, None, []
         if connection is None or server is None or connection.is_lost:
+            return
+        if mail_reply is None or not mail_reply.positive:  # no transaction is open upstream
+            self._pool.give_back(server, connection)
             return
         loop = asyncio.get_running_loop()
         (reset,) = connection.write(_RSET, loop.time() + _STEP_SECONDS, 1)
@@ -281,6 +281,10 @@ class Delivery:
         if len(others) + 1 < len(replies) or any(other.code != refusal.code for other in others):
             return self._delivered(DeliveryState.UNSENT, _CHANGED, str(refusal))
         return self._delivered(DeliveryState.REFUSED, refusal)
+
+    def _unsent(self, error: UpstreamLostError) -> Delivered:
+        self._drop(str(error))
+        return self._delivered(DeliveryState.UNSENT, error.reply, str(error))
 
     def _drop(self, why: str) -> None:
         if self._connection:

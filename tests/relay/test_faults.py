@@ -174,6 +174,13 @@ async def test_80_a_reply_that_was_not_asked_for_ends_the_connection(post, step,
         assert upstream.messages[1].connection > 1
 
 
+async def test_80_a_yes_before_the_dot_is_no_yes(post):
+    with FakeUpstream({"body": ["250 2.0.0 Ok", Stall()]}) as upstream:
+        posted = await post(upstream, content=LARGE)
+        assert (posted.state, posted.end) == (UNSENT, (451, "4.4.2"))
+        assert upstream.messages == ()
+
+
 @pytest.mark.parametrize("behaviour", ["554 5.0.0 No", Close(), Reset(), b"garbage", Stall()], ids=str)
 async def test_81_trouble_at_quit_changes_nothing(post, behaviour, monkeypatch):
     monkeypatch.setattr("proxy.relay.connection._QUIT_SECONDS", 0.1)

@@ -1,0 +1,168 @@
+"""TLS and AUTH towards upstream."""
+
+import ssl
+
+import pytest
+import trustme
+
+from proxy.config.settings import UpstreamAuth, UpstreamServer
+from proxy.relay import DeliveryState
+from proxy.testing.upstream import Close, FakeUpstream, OnTransaction, Reset, Stall
+
+ACCEPTED = DeliveryState.ACCEPTED
+UNAVAILABLE = (451, "4.4.1")
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def contexts(authority):
+    """Of servers, by what their certificates are like."""
+
+    def context(issuer, name):
+        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        issuer.issue_cert(name).configure_cert(made)
+        return made
+
+    return {
+        "good": context(authority, "127.0.0.1"),
+        "other name": context(authority, "mail.example.com"),
+        "unknown authority": context(trustme.CA(), "127.0.0.1"),
+        None: None,
+    }
+
+
+def server_of(upstream, mode, *, ca=None, **settings):
+    return UpstreamServer(host=upstream.host, port=upstream.port, tls=mode, ca=ca, **settings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "certificate", "verify", "over_tls"),
+    [
+        ("none", "good", True, False),
+        ("opportunistic", "good", True, True),
+        ("opportunistic", "other name", True, True),
+        ("opportunistic", "unknown authority", True, True),
+        ("opportunistic", None, True, False),
+        ("required", "good", True, True),
+        ("required", "other name", True, None),
+        ("required", "unknown authority", True, None),
+        ("required", None, True, None),
+        ("required", "other name", False, True),
+        ("implicit", "good", True, True),
+        ("implicit", "other name", True, None),
+        ("implicit", "unknown authority", True, None),
+        ("implicit", "unknown authority", False, True),
+    ],
+)
+async def test_tls_is_what_the_settings_say(post, contexts, ca_file, mode, certificate, verify, over_tls):
+    """None: no mail goes there."""
+    with FakeUpstream(tls=contexts[certificate], implicit_tls=mode == "implicit") as upstream:
+        for _ in range(2):  # the second time on the same connection
+            posted = await post(server_of(upstream, mode, ca=ca_file, verify=verify))
+            if over_tls is None:
+                assert posted.end == UNAVAILABLE
+            else:
+                assert posted.state is ACCEPTED
+                assert upstream.messages[-1].tls is over_tls
+        assert len(upstream.messages) == (0 if over_tls is None else 2)
+        if over_tls is not None:
+            assert upstream.connections == 1
+
+
+async def test_without_ca_the_systems_authorities_count(post, contexts):
+    with FakeUpstream(tls=contexts["good"]) as upstream:
+        assert (await post(server_of(upstream, "required"))).end == UNAVAILABLE
+
+
+async def test_a_ca_file_that_is_missing_is_temporary_and_seen_when_it_comes(
+    make_post, contexts, ca_file, tmp_path
+):
+    path = tmp_path / "ca.pem"
+    with FakeUpstream(tls=contexts["good"]) as upstream:
+        post = make_post()
+        assert (await post(server_of(upstream, "required", ca=path))).end == UNAVAILABLE
+        path.write_bytes(ca_file.read_bytes())
+        assert (await post(server_of(upstream, "required", ca=path))).state is ACCEPTED
+
+
+STARTTLS_FAULTS = [
+    "454 4.7.0 Not now",
+    ["220 Go ahead", Close()],
+    ["220 Go ahead", Reset()],
+    ["220 Go ahead", Stall(0.05), "what?"],
+]
+
+
+@pytest.mark.parametrize("fault", STARTTLS_FAULTS, ids=str)
+@pytest.mark.parametrize("mode", ["opportunistic", "required"])
+async def test_starttls_that_fails_is_done_without_only_where_it_is_opportunistic(
+    post, contexts, ca_file, mode, fault
+):
+    with FakeUpstream({"starttls": fault}, tls=contexts["good"]) as upstream:
+        posted = await post(server_of(upstream, mode, ca=ca_file))
+        if mode == "required":
+            assert posted.end == UNAVAILABLE
+        else:
+            assert posted.state is ACCEPTED
+            assert "STARTTLS" not in upstream.commands[1], "a fresh connection, since the first one is spoilt"
+
+
+async def test_a_fault_over_tls_is_told_as_it_is(post, contexts):
+    script = {"dot": OnTransaction(2, Reset())}
+    with FakeUpstream(script, tls=contexts["good"]) as upstream:
+        assert (await post(upstream)).state is ACCEPTED
+        assert (await post(upstream)).state is DeliveryState.IN_DOUBT
+        large = b"x" * 998 + b"\r\n" * 1_000_000
+        assert (await post(upstream, content=large)).state is ACCEPTED
+        assert upstream.messages[-1].content == large
+
+
+@pytest.fixture
+def auth(tmp_path):
+    path = tmp_path / "password"
+    path.write_text("sécret word\nnot this line\n", encoding="utf-8")
+    return UpstreamAuth(username="gateway", password_file=path)
+
+
+@pytest.mark.parametrize("mechanisms", ["PLAIN LOGIN", "PLAIN", "LOGIN"])
+async def test_the_first_line_of_the_password_file_is_the_password(post, auth, mechanisms):
+    with FakeUpstream(users={"gateway": "sécret word"}, mechanisms=mechanisms) as upstream:
+        assert (await post(server_of(upstream, "none", auth=auth))).state is ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "script",
+    [{}, {"auth": "454 4.7.0 Later"}, {"auth": Close()}, {"auth": "235"}],
+    ids=["wrong password", "temporary", "close", "accepted, but not for MAIL"],
+)
+async def test_auth_that_fails_is_temporary_and_keeps_the_password_secret(post, auth, script):
+    with FakeUpstream(script, users={"gateway": "another"}) as upstream:
+        posted = await post(server_of(upstream, "none", auth=auth))
+        assert posted.state is None
+        assert posted.end == ((530, "5.7.0") if script.get("auth") == "235" else UNAVAILABLE)
+        assert upstream.messages == ()
+
+
+async def test_auth_that_is_not_offered_or_has_no_password_file_is_temporary(post, auth, tmp_path):
+    missing = UpstreamAuth(username="gateway", password_file=tmp_path / "missing")
+    with FakeUpstream() as upstream:
+        assert (await post(server_of(upstream, "none", auth=auth))).end == UNAVAILABLE
+        assert (await post(server_of(upstream, "none", auth=missing))).end == UNAVAILABLE
+
+
+async def test_no_password_goes_in_the_clear_where_tls_was_broken(post, auth, contexts):
+    script = {"starttls": "454 4.7.0 Not now"}
+    with FakeUpstream(script, tls=contexts["good"], users={"gateway": "sécret word"}) as upstream:
+        assert (await post(server_of(upstream, "opportunistic", auth=auth))).end == UNAVAILABLE
+        assert not any(line.startswith("AUTH") for lines in upstream.commands for line in lines)
