@@ -70,7 +70,7 @@ def test_it_shows_the_conversation_without_secrets_and_delivers_nothing(complain
         "< QUIT",
         "> 221 2.0.0 ",
         "Too hot",
-        "< RCPT TO:<c@example.net>",
+        "< rcpt TO:<c@example.net>",
     ):
         assert text in shown, text
     secrets = (SECRET, NAME, PASSWORD, "open sesame", "hunter2", base64.b64encode(b"hunter2").decode().rstrip("="))
