@@ -5,8 +5,6 @@ import hashlib
 import os
 import re
 import subprocess
-import time
-from email.message import EmailMessage
 from pathlib import Path
 
 import psutil
@@ -124,19 +122,3 @@ def test_upstream_stopped_is_451_and_the_second_try_is_delivered_once(gateway, s
     ]
     ends = [record.recipients[0].disposition for record in running.journal(3)]
     assert ends == [Disposition.RELAYED, Disposition.DEFERRED, Disposition.RELAYED]
-
-
-@pytest.mark.real("smtp-sink")
-def test_smtplib_sends(gateway, sink):
-    behind = sink()
-    running = gateway(upstream=behind.port)
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = "alice@example.org", "bob@example.com", "Grüße"
-    message.set_content(".\n.. dots\nÄ\n")
-    with running.smtp() as smtp:
-        assert smtp.sendmail("alice@example.org", ["bob@example.com"], "Subject: plain\n\n.\n.dot\n") == {}
-        assert smtp.send_message(message) == {}
-    assert {m.content for m in behind.messages()} == {
-        b"Subject: plain\r\n\r\n.\r\n.dot\r\n",
-        message.as_bytes(policy=message.policy.clone(linesep="\r\n")),
-    }
