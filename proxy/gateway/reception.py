@@ -186,7 +186,7 @@ class Reception:
 
         async def keep_first(kept: Sequence[Kept]) -> None:
             # Until upstream has answered the journal says what a crash would leave: doubt.
-            await self._store.commit(_record(opened, _in_doubt(outcomes), transaction=transaction), kept)
+            await self._store.commit(_record(opened, _in_doubt(opened), transaction=transaction), kept)
 
         act = Act(
             transaction=transaction,
@@ -296,18 +296,20 @@ def _refused(opened: _Open, reply: Reply) -> Ended:
     )
 
 
-def _in_doubt(outcomes: tuple[Outcome, ...]) -> Ended:
+def _in_doubt(opened: _Open) -> Ended:
     """What is known between the dot and its reply."""
-    return Ended(reply=None, outcomes=outcomes, dispositions=(Disposition.IN_DOUBT,) * len(outcomes))
+    return _ended(opened, Disposition.IN_DOUBT)
 
 
 def _abandoned(opened: _Open) -> Ended:
+    """The client left."""
+    return _ended(opened, Disposition.ABANDONED)
+
+
+def _ended(opened: _Open, disposition: Disposition) -> Ended:
     count = len(opened.envelope.recipients)
-    return Ended(
-        reply=None,
-        outcomes=(Outcome(action=Action.ACCEPT),) * count,
-        dispositions=(Disposition.ABANDONED,) * count,
-    )
+    outcomes = (Outcome(action=Action.ACCEPT),) * count
+    return Ended(reply=None, outcomes=outcomes, dispositions=(disposition,) * count)
 
 
 def _record(

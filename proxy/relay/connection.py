@@ -81,8 +81,8 @@ class Connection(asyncio.Protocol):
         If one of the replies is not there at the deadline (on the event loop's clock) the connection
         is aborted, and the future raises UpstreamLostError as it does for any other trouble.
         """
-        if self._lost:
-            raise self._lost
+        if self._lost or self._transport.is_closing():  # it closes before it says so
+            raise self._end(UpstreamLostError("connection lost"))
         futures: list[asyncio.Future[Reply]] = [self._loop.create_future() for _ in range(replies)]
         self._awaited.extend(futures)
         self._end_by(deadline)
@@ -100,10 +100,10 @@ class Connection(asyncio.Protocol):
 
     async def drain(self, early: asyncio.Future[Reply]) -> None:
         """Wait until upstream has taken most of what was written, or replies early, or is lost."""
-        if self._paused is None or early.done():
-            return
         try:
-            await asyncio.wait((self._paused, early), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # what has come is read before more is written
+            if self._paused and not early.done():
+                await asyncio.wait((self._paused, early), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self.abort("cancelled")
             raise

@@ -152,7 +152,9 @@ class Delivery:
                 try:
                     return await self._ask_on(waiting, recipients, size, deadline, anew=True)
                 except UpstreamLostError:
-                    pass  # it had died while it waited: no fault of the server
+                    if asyncio.get_running_loop().time() >= deadline:
+                        raise
+                    # It had died while it waited: no fault of the server.
             try:
                 fresh = await self._pool.fresh(server, deadline)
                 return await self._ask_on(fresh, recipients, size, deadline, anew=True)

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-import aiosmtplib  # noqa: TID251 - this package is the place for it
+import aiosmtplib
 
 from proxy.config.settings import UpstreamServer
 from proxy.relay.connection import UNREACHABLE, Connection, UpstreamLostError

@@ -14,12 +14,14 @@ from proxy.verdict import Reply
 
 __all__ = ["parse_mail", "parse_rcpt"]
 
-MAX_LOCAL_PART: Final = 64
-"""Octets (RFC 5321 section 4.5.3.1.1)."""
 MAX_DOMAIN: Final = 255
-"""Octets (section 4.5.3.1.2)."""
+"""Octets (RFC 5321 section 4.5.3.1.2)."""
 MAX_PATH: Final = 256
-"""Octets with the angle brackets (section 4.5.3.1.3)."""
+"""Octets with the angle brackets (section 4.5.3.1.3).
+
+The local part has no limit of its own: the return addresses of mailing lists (VERP) are longer than
+the 64 octets of section 4.5.3.1.1, and section 4.5.3.1 asks not to enforce what need not be.
+"""
 MAX_PARAMETERS: Final = 20
 
 _UTF8 = "\u00a0-\U0010ffff"  # UTF8-non-ascii (RFC 6531 section 3.3) without the C1 control characters
@@ -90,15 +92,10 @@ def _check_mailbox(address: str, bad_path: Reply, *, smtputf8: bool) -> None:
     found = _MAILBOX.fullmatch(address)
     if not found:
         raise Refusal(bad_path)
-    local_part, domain = found.groups()
-    if not address.isascii():
-        if not smtputf8:
-            raise Refusal(replies.NEEDS_SMTPUTF8)
-        local_octets, domain_octets = len(local_part.encode()), len(domain.encode())
-    else:
-        local_octets, domain_octets = len(local_part), len(domain)
-    path_octets = local_octets + domain_octets + len("<@>")
-    if local_octets > MAX_LOCAL_PART or domain_octets > MAX_DOMAIN or path_octets > MAX_PATH:
+    domain = found[2]
+    if not smtputf8 and not address.isascii():
+        raise Refusal(replies.NEEDS_SMTPUTF8)
+    if len(domain.encode()) > MAX_DOMAIN or len(address.encode()) + len("<>") > MAX_PATH:
         raise Refusal(bad_path)
     if domain[0] == "[":
         _check_literal(domain[1:-1], bad_path)

@@ -72,10 +72,9 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Does nothing until `FakeUpstream.release` is set or that time has passed, then goes on."""
+    """Does nothing until that time has passed or `FakeUpstream.release` is set; what follows comes late."""
 
     seconds: float | None = None
-    then: "Behaviour" = Usual()
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -128,7 +127,7 @@ Behaviour = (
 
 - text: sent as a reply; of several lines each is written whole: ``"550-No\\n550 not here"``
 - octets: sent as they are
-- a list: one after the other
+- a list: one after the other, as in ``[Stall(), "250 late"]``
 - a function: is given the command's argument and gives a behaviour
 - None: the usual
 """
@@ -149,6 +148,8 @@ class ReceivedMessage:
     """As it came, with them and with the final dot."""
     connection: int
     """Counted from 1."""
+    tls: bool
+    """True if it came over TLS."""
 
 
 class FakeUpstream:
@@ -276,6 +277,9 @@ class FakeUpstream:
                 accepted, _ = listener.accept()
             except OSError:  # closed
                 return
+            accepted.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+            )  # replies do not wait for each other
             with self._changed:
                 self._sockets.add(accepted)
                 self._commands.append([])
@@ -399,9 +403,8 @@ class _Conversation:
             case Reset():
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                 raise _EndError
-            case Stall(seconds, then):
+            case Stall(seconds):
                 self._server._stall(seconds)  # noqa: SLF001
-                self._behave(then, argument, usual)
             case Then():
                 self._behave(behaviour._next(), argument, usual)  # noqa: SLF001
             case OnConnection(number, wanted):
@@ -525,6 +528,7 @@ class _Conversation:
                 content=bytes(received[: end + 2].replace(b"\r\n.", b"\r\n")[2:]),
                 wire=bytes(received[2 : end + 5]),
                 connection=self._number,
+                tls=self._over_tls,
             )
         )
         self._reset()

@@ -245,7 +245,7 @@ async def test_connections_past_the_limit_are_told_so(start, limit):
     clients[0].close()
     async with asyncio.timeout(5):
         await mx.script.closed.wait()
-        while not (await (await mx.connect()).reply()).startswith("220"):  # noqa: ASYNC110 - no event tells
+        while not (await (await mx.connect()).reply()).startswith("220"):
             await asyncio.sleep(0.01)
 
 

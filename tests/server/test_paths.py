@@ -23,6 +23,7 @@ ADDRESSES = [
     "a%b@example.org",
     "b!a@example.org",
     "l" * 64 + "@example.org",
+    "bounce+" + "l" * 100 + "=example.com@example.org",
     "l" * 64 + "@" + ".".join(["d" * 46] * 4),
 ]
 
@@ -81,7 +82,6 @@ BAD_PATHS = [
     "<a\x00@b>",
     "<a\r@b>",
     "<a\t@b>",
-    f"<{'l' * 65}@example.org>",
     f"<{'l' * 64}@{'.'.join(['d' * 47] * 4)}>",
     f"<a@{'d' * 64}.org>",
 ]
@@ -126,7 +126,7 @@ def test_other_than_ascii_needs_smtputf8(address):
 
 def test_lengths_are_counted_in_octets():
     with pytest.raises(Refusal, match=r"^501 5\.1\.3 "):
-        parse_rcpt(f"TO:<{'ü' * 33}@example.org>", ALL, smtputf8=True)
+        parse_rcpt(f"TO:<{'ü' * 122}@example.org>", ALL, smtputf8=True)
 
 
 @pytest.mark.parametrize("argument", ["", "FROM", "FROM <a@b>", "TO:<a@b>", "FROM :<a@b>", "<a@b>"])
