@@ -76,7 +76,9 @@ def test_swaks_sends_plain_and_with_an_attachment(gateway, sink, tmp_path):
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_swaks_submits_with_auth(gateway, sink, submission, mechanism):
     behind = sink()
-    rules = SUBMISSION.replace("required: true}\n        auth: {", "required: false}\n        auth: {without_tls: true, ")
+    rules = SUBMISSION.replace(
+        "required: true}\n        auth: {", "required: false}\n        auth: {without_tls: true, "
+    )
     running = gateway(rules % behind.port, files=submission.files)
     user = ("--auth", mechanism, "--auth-user", "alice", "--auth-password")
     assert swaks(running.port, *user, "open sesame").returncode == 0
@@ -128,7 +130,11 @@ def test_smtplib_sends(gateway, sink):
     behind = sink()
     running = gateway(upstream=behind.port)
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = "alice@example.org", "bob@example.com", "Gr\u00fc\u00dfe"
+    message["From"], message["To"], message["Subject"] = (
+        "alice@example.org",
+        "bob@example.com",
+        "Gr\u00fc\u00dfe",
+    )
     message.set_content(".\n.. dots\n\u00c4\n")
     with running.smtp() as smtp:
         assert smtp.sendmail("alice@example.org", ["bob@example.com"], "Subject: plain\n\n.\n.dot\n") == {}

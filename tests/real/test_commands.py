@@ -78,7 +78,14 @@ def test_a_fine_file_is_called_fine(run, tmp_path):
 def test_explain_says_what_each_rule_says(run, tmp_path):
     (tmp_path / "rules.yaml").write_text(RULES)
     (tmp_path / "message.eml").write_text(MESSAGE)
-    arguments = ("explain", "message.eml", "--recipient", "bob@example.com", "--recipient", "bob@elsewhere.example")
+    arguments = (
+        "explain",
+        "message.eml",
+        "--recipient",
+        "bob@example.com",
+        "--recipient",
+        "bob@elsewhere.example",
+    )
     text = run(*arguments)
     assert (text.returncode, text.stderr) == (0, "")
     for line in (
@@ -91,7 +98,9 @@ def test_explain_says_what_each_rule_says(run, tmp_path):
     ):
         assert re.search(f"^ *{line} *$", text.stdout, re.MULTILINE), (line, text.stdout)
     told = json.loads(run(*arguments, "--json").stdout)
-    assert [(e["rule"], e["stage"], e["result"]) for e in told["evaluations"]] == [("words", "message", "hit")]
+    assert [(e["rule"], e["stage"], e["result"]) for e in told["evaluations"]] == [
+        ("words", "message", "hit")
+    ]
     assert told["not_asked"] == ["programs", "trial"]
     assert [end["address"] for end in told["recipients"]] == ["bob@example.com", "bob@elsewhere.example"]
     observed = run("explain", "-", "--recipient", "bob@example.com", input=MESSAGE.replace("wire", "wired"))
@@ -129,7 +138,9 @@ def test_an_address_in_use_is_said_in_a_line(run, tmp_path, command):
     assert done.stderr == f"gatepost: cannot listen on {address}: Address already in use\n"
 
 
-@pytest.mark.parametrize("url", ["sqlite:///no/such/folder/gatepost.db", "sqlite:///rules.yaml", "sqlite:////proc/gatepost.db"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///no/such/folder/gatepost.db", "sqlite:///rules.yaml", "sqlite:////proc/gatepost.db"]
+)
 def test_a_store_that_cannot_be_opened_is_said_in_a_line(run, tmp_path, url):
     (tmp_path / "rules.yaml").write_text(f"{RULES}store: {{url: '{url}'}}\n")
     done = run("serve")

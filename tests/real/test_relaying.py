@@ -16,7 +16,10 @@ LOOKS_AT_ALL = """
     rules:
       - name: words
         filter: keywords
-        with: {words: [wire transfer, viagra, invoice], patterns: ['[0-9]{16}'], in: [subject, headers, body, html, attachment-names]}
+        with:
+          words: [wire transfer, viagra, invoice]
+          patterns: ['[0-9]{16}']
+          in: [subject, headers, body, html, attachment-names]
         mode: observe
       - name: programs
         filter: attachments
@@ -69,7 +72,7 @@ def test_real_mail_arrives_octet_for_octet(gateway, sink):
 def test_a_burst_of_smtp_source_is_relayed(gateway, sink, options):
     behind = sink()
     running = gateway(LOOKS_AT_ALL, upstream=behind.port)
-    command = ["smtp-source", *options, *"-s 20 -l 1024 -m 500 -f a@example.org -t b@example.com".split()]
+    command = ["smtp-source", *options, "-s", "20", "-l", "1024", "-m", "500", "-t", "b@example.com"]
     path = {**os.environ, "PATH": PROGRAMS}
     done = subprocess.run(
         [*command, f"127.0.0.1:{running.port}"], capture_output=True, timeout=30, env=path, check=False
@@ -92,7 +95,7 @@ def test_a_message_of_30_mb_needs_less_than_four_times_its_size(gateway, sink):
     before = psutil.Process(running.pid).memory_info().rss
     assert running.send(content).startswith("250 2.")
     factor = (memory_peak(running.pid) - before) / len(content)
-    print(f"\npeak memory for {len(content) / 1e6:.1f} MB: {factor:.2f} times its size")
+    print(f"\npeak memory for {len(content) / 1e6:.1f} MB: {factor:.2f} times its size")  # noqa: T201 - seen with pytest -s
     (message,) = behind.messages()
     assert hashlib.sha256(message.content).digest() == hashlib.sha256(content).digest()
     assert factor < 4
