@@ -117,11 +117,14 @@ def test_upstream_stopped_is_451_and_the_second_try_is_delivered_once(gateway, s
     reply = running.send("Subject: second\r\n\r\n")
     assert reply.startswith("451 4.4.1 ")
     assert not re.search(r"127\.0\.0\.1|Error|refused|\[Errno", reply), reply
+    running.logs(f"WARNING upstream 127.0.0.1:{behind.port} cannot be used: ")
+    assert running.log.count("cannot be used") == 1
     behind.start()
     assert running.send("Subject: second\r\n\r\n").startswith("250 2.")
     assert sorted(message.content for message in behind.messages()) == [
         b"Subject: first\r\n\r\n",
         b"Subject: second\r\n\r\n",
     ]
+    running.logs("can be used again")
     ends = [record.recipients[0].disposition for record in running.journal(3)]
     assert ends == [Disposition.RELAYED, Disposition.DEFERRED, Disposition.RELAYED]
