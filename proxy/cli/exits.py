@@ -28,6 +28,8 @@ def exits() -> Iterator[None]:
     except StoreError as error:
         print(f"gatepost: {error}", file=sys.stderr)
         raise typer.Exit(FAILED) from None
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough; typer ends quietly
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
         print(f"gatepost: {file}{error.strerror or error}", file=sys.stderr)

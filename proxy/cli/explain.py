@@ -7,15 +7,16 @@ import sys
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proxy.cli.exits import USAGE, exits
 from proxy.cli.serve import SettingsFile
+from proxy.verdict import Action
 
 if TYPE_CHECKING:
-    from proxy.explain import Explanation
+    from proxy.explain import Explanation, RecipientExplanation
     from proxy.mail import Transaction
 
 __all__ = ["explain"]
@@ -55,7 +56,7 @@ def explain(
         )
         explanation = ask(load(config), transaction)
     if as_json:
-        print(json.dumps(dataclasses.asdict(explanation), default=str, ensure_ascii=False))
+        print(json.dumps(_plain(explanation), default=str, ensure_ascii=False))
     else:
         _show(explanation)
 
@@ -113,21 +114,32 @@ def _show(explanation: "Explanation") -> None:
         )
     if explanation.evaluations:
         console.print(table)
-    for name in explanation.not_asked:
-        console.print(
-            Text(
-                f"{name}: not asked (its `when` does not hold, or the matter was decided before)", style="dim"
-            )
-        )
+    if explanation.not_asked:
+        names = ", ".join(explanation.not_asked)
+        why = "their `when` does not hold, or the matter was decided before"
+        console.print(Text(f"not asked ({why}): {names}", style="dim"), soft_wrap=True)
     for warning in explanation.warnings:
-        console.print(Text(f"parsing: {warning}", style="dim"))
+        console.print(Text(f"parsing: {warning}", style="dim"), soft_wrap=True)
     console.print()
     for end in explanation.recipients:
-        outcome = end.outcome
-        words = f"{end.address}: {outcome.action}"
-        words += f" by {outcome.rule}" if outcome.rule else ""
-        words += f" at {end.stage.name.lower()}" if outcome.rule else ""
-        words += f", reply {outcome.reply}" if outcome.reply else ""
-        words += f", edited: {len(outcome.edits)}" if outcome.edits else ""
-        words += f", to {end.route}" if end.route else ", but no route takes it: 550 5.7.1 Relaying denied"
-        console.print(Text(words, style="bold"))
+        console.print(Text(f"{end.address}: {_words(end)}", style="bold"), soft_wrap=True)
+
+
+def _words(end: "RecipientExplanation") -> str:
+    """What would become of the message for that recipient."""
+    outcome = end.outcome
+    words = str(outcome.action)
+    words += f" by {outcome.rule} at {end.stage.name.lower()}" if outcome.rule else ""
+    words += f", edited: {len(outcome.edits)}" if outcome.edits else ""
+    words += f", reply {outcome.reply}" if outcome.reply else ""
+    if not end.route:
+        return f"no route takes it, 550 5.7.1 Relaying denied; the rules say {words}"
+    return f"{words}, to {end.route}" if outcome.action is Action.ACCEPT else words
+
+
+def _plain(explanation: "Explanation") -> dict[str, Any]:
+    """As values of JSON; stages by their names."""
+    told = dataclasses.asdict(explanation)
+    for part in (*told["recipients"], *told["evaluations"]):
+        part["stage"] = part["stage"].name.lower()
+    return told

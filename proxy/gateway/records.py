@@ -103,6 +103,7 @@ def log_record(record: Record) -> None:
     if not log.isEnabledFor(logging.INFO):
         return
     ends = {recipient.disposition: recipient.rule for recipient in record.recipients}
+    reply = record.reply or next((recipient.reply for recipient in record.recipients), "")
     rules = sorted({rule for rule in ends.values() if rule})
     log.info(
         "%s %s client=%s helo=%r from=%r to=%s size=%s%s%s reply=%r %.1fms",
@@ -115,6 +116,6 @@ def log_record(record: Record) -> None:
         record.size,
         f" rules={','.join(rules)}" if rules else "",
         f" upstream={record.upstream}" if record.upstream else "",
-        record.reply,
+        reply,
         record.seconds * 1000,
     )

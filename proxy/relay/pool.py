@@ -1,6 +1,7 @@
 """Connections to upstream that wait for their next transaction, and which servers are down."""
 
 import asyncio
+import logging
 import ssl
 from collections import deque
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from proxy.relay.connection import Connection, UpstreamLostError
 from proxy.relay.opening import open_connection, tls_context
 
 __all__ = ["Pool"]
+
+log = logging.getLogger(__name__)
 
 _DOWN_SECONDS = 30.0
 """So long a server that could not be reached is asked last."""
@@ -65,11 +68,14 @@ class Pool:
                 deadline=min(deadline, loop.time() + self._limits.connect_time),
                 context_of=self._tls_context,
             )
-        except UpstreamLostError:
+        except UpstreamLostError as error:
+            if self._down_until.get(server, 0.0) <= loop.time():  # not for each message of a long outage
+                log.warning("upstream %s cannot be used: %s", server, error)
             self._down_until[server] = loop.time() + _DOWN_SECONDS
             self._tls_contexts.pop(server, None)  # its files may have been renewed
             raise
-        self._down_until.pop(server, None)
+        if self._down_until.pop(server, None) is not None:
+            log.warning("upstream %s can be used again", server)
         self._extensions[server] = frozenset(connection.extensions)
         self._open.add(connection)
         connection.gone.add_done_callback(lambda _: self._open.discard(connection))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
+from typing import Self
 
 import pytest
 import yaml
@@ -37,11 +38,20 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
-def gatepost(*arguments: str, folder: Path, timeout: float = 30, **options) -> subprocess.CompletedProcess[str]:
+def gatepost(
+    *arguments: str, folder: Path, timeout: float = 30, **options
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     command = [sys.executable, "-m", "proxy", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=timeout, check=False, **options
+        command,
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        **options,
     )
 
 
@@ -145,7 +155,9 @@ class Session(smtplib.SMTP):
         refusal = next((answer for answer in answers if answer[0] not in (250, 251)), None)
         code, text = refusal or self.docmd("DATA")
         if code == 354:
-            self.send((b"." if octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+            self.send(
+                (b"." if octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+            )
             code, text = self.getreply()
         elif refusal:
             self.docmd("RSET")
@@ -189,7 +201,7 @@ class Client:
         self.lines.close()
         self.socket.close()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -277,7 +289,11 @@ def gateway(tmp_path) -> Iterator[Callable[..., Gatepost]]:
     running: list[tuple[Gatepost, Sequence[str]]] = []
 
     def start(
-        rules: str = "", *, upstream: int | None = None, files: Mapping[str, str] = {}, errors: Sequence[str] = ()
+        rules: str = "",
+        *,
+        upstream: int | None = None,
+        files: Mapping[str, str] = {},
+        errors: Sequence[str] = (),
     ) -> Gatepost:
         folder = tmp_path / f"gateway{len(running)}"
         folder.mkdir()
@@ -303,7 +319,9 @@ def write_rules(folder: Path, rules: str, upstream: int | None = None) -> Path:
     defaults = {
         "hostname": "gateway.example.net",
         "listen": "127.0.0.1:0",
-        "relay": [{"recipients": "*@example.com", "to": f"smtp://127.0.0.1:{upstream}" if upstream else "inbox"}],
+        "relay": [
+            {"recipients": "*@example.com", "to": f"smtp://127.0.0.1:{upstream}" if upstream else "inbox"}
+        ],
     }
     missing = {key: value for key, value in defaults.items() if key not in given}
     path = folder / "rules.yaml"

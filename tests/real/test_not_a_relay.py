@@ -51,7 +51,9 @@ def test_a_stranger_cannot_relay(gateway, sink):
             assert sender.startswith("250 "), mail_from
             assert recipient.startswith(("550 5.7.1 ", "501 ", "553 ")), (rcpt_to, recipient)
             assert end.startswith("250 ")
-        own = client.say("MAIL FROM:<a@example.org>", "RCPT TO:<bob@example.com>", "RCPT TO:<Postmaster>", "QUIT")
+        own = client.say(
+            "MAIL FROM:<a@example.org>", "RCPT TO:<bob@example.com>", "RCPT TO:<Postmaster>", "QUIT"
+        )
         assert [reply[:3] for reply in own] == ["250", "250", "250", "221"]
     assert behind.messages() == []
     records = running.journal(len(PAIRS))

@@ -1,4 +1,4 @@
-"""Rules on real mail: what they do to the reply, upstream, quarantine and journal; what bad filters cannot do."""
+"""What rules do to reply, upstream, quarantine and journal, and what bad filters cannot do."""
 
 import base64
 import io
@@ -72,9 +72,14 @@ def clamd(tmp_path) -> Iterator[str]:
     database.mkdir()
     (database / "test.ndb").write_text(f"Eicar-Test:0:*:{EICAR.hex()}\n")
     path = tmp_path / "clamd.ctl"
-    (tmp_path / "clamd.conf").write_text(f"DatabaseDirectory {database}\nForeground yes\nLocalSocket {path}\n")
+    (tmp_path / "clamd.conf").write_text(
+        f"DatabaseDirectory {database}\nForeground yes\nLocalSocket {path}\n"
+    )
     output = (tmp_path / "clamd.log").open("wb")
-    with output, subprocess.Popen(["/usr/sbin/clamd", "-c", tmp_path / "clamd.conf"], stdout=output) as process:
+    with (
+        output,
+        subprocess.Popen(["/usr/sbin/clamd", "-c", tmp_path / "clamd.conf"], stdout=output) as process,
+    ):
         try:
             while not is_listening(path):
                 assert process.poll() is None, (tmp_path / "clamd.log").read_text()
@@ -136,7 +141,9 @@ def test_a_program_in_a_zip_is_quarantined(gateway, sink):
 @pytest.mark.real("smtp-sink")
 def test_discarded_mail_is_in_the_journal_and_nowhere_else(gateway, sink):
     behind = sink()
-    running = gateway("rules: [{name: hole, filter: discard, when: {sender: '*@spam.example'}}]", upstream=behind.port)
+    running = gateway(
+        "rules: [{name: hole, filter: discard, when: {sender: '*@spam.example'}}]", upstream=behind.port
+    )
     with running.smtp() as smtp:
         assert smtp.transact(HAM, sender="a@spam.example").startswith("250 2.")
     assert behind.messages() == []
@@ -229,7 +236,9 @@ def test_a_thread_that_hangs_does_not_hold_the_end_up(gateway, sink):
                 time.sleep(600)
     """
     running = gateway(
-        "rules: [{name: bad, filter: './bad.py:Stuck', timeout: 0.1s}]", files={"bad.py": stuck}, errors=("bad",)
+        "rules: [{name: bad, filter: './bad.py:Stuck', timeout: 0.1s}]",
+        files={"bad.py": stuck},
+        errors=("bad",),
     )
     assert running.send(HAM).startswith("451 4.3.0 ")
     before = time.monotonic()

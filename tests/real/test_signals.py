@@ -98,11 +98,11 @@ def test_past_the_shutdown_time_the_client_is_told_421(gateway, sink, where, end
 def test_sighup_takes_new_rules_between_two_transactions_of_a_session(gateway, sink, write_rules):
     behind = sink()
     running = gateway(upstream=behind.port)
-    refuse = f"""
+    refuse = """
         rules:
           - name: words
             filter: keywords
-            with: {{words: [hello]}}
+            with: {words: [hello]}
             reply: "550 5.7.1 No greetings"
     """
     with running.smtp() as smtp:
@@ -122,12 +122,16 @@ def test_sighup_within_a_transaction_leaves_that_to_the_old_rules(gateway, sink,
     behind = sink()
     running = gateway(upstream=behind.port)
     with running.client().begin("bob@example.com") as client:
-        write_rules(running.folder, "rules: [{name: words, filter: keywords, with: {words: [hello]}}]", behind.port)
+        write_rules(
+            running.folder, "rules: [{name: words, filter: keywords, with: {words: [hello]}}]", behind.port
+        )
         running.kill(signal.SIGHUP)
         running.logs("reloaded")
         client.socket.sendall(MESSAGE + b".\r\n")
         assert client.reply().startswith("250 2.")
-        assert client.say("MAIL FROM:<a@example.org>", "RCPT TO:<bob@example.com>", "DATA")[-1].startswith("354")
+        assert client.say("MAIL FROM:<a@example.org>", "RCPT TO:<bob@example.com>", "DATA")[-1].startswith(
+            "354"
+        )
         client.socket.sendall(MESSAGE + b".\r\n")
         assert client.reply().startswith("550 5.7.")
 
@@ -145,7 +149,9 @@ def test_a_broken_file_leaves_the_old_rules_in_place(gateway, sink, broken, plac
     """RELIABILITY 108."""
     behind = sink()
     running = gateway(
-        "rules: [{name: words, filter: keywords, with: {words: [viagra]}}]", upstream=behind.port, errors=("not reloaded",)
+        "rules: [{name: words, filter: keywords, with: {words: [viagra]}}]",
+        upstream=behind.port,
+        errors=("not reloaded",),
     )
     with running.smtp() as smtp:
         (running.folder / "rules.yaml").write_text(broken)

@@ -1,0 +1,165 @@
+"""check, explain and serve as they are typed: words for people, exit statuses for scripts."""
+
+import json
+import re
+import socket
+
+import pytest
+
+RULES = """\
+hostname: gateway.example.net
+listen: 127.0.0.1:0
+relay:
+  - recipients: "*@example.com"
+    to: inbox
+rules:
+  - name: programs
+    filter: attachments
+    when: {sender: "*@partner.example"}
+    with: {extensions: [exe]}
+  - name: words
+    filter: keywords
+    with: {words: [wire transfer]}
+    action: reject
+    reply: "550 5.7.1 Not accepted here ({rule})"
+  - name: trial
+    filter: keywords
+    with: {words: [lunch]}
+    mode: observe
+"""
+MESSAGE = """\
+Received: from a by b; Mon, 23 Nov 2026 10:00:00 +0000
+From: alice@example.org
+Subject: =?utf-8?q?A_wire_transf=65r?=
+
+Meet me for lunch.
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("filter: keywords", "filter: keyword"), "rules.yaml:12:13: unknown filter 'keyword'"),
+        (("extensions: [exe]", "extension: [exe]"), "rules.yaml:10:12: unknown key 'extension'"),
+        (("action: reject", "action: refuse"), "rules.yaml:14:13: 'refuse'"),
+        (("550 5.7.1", "250 2.7.1"), "rules.yaml:11:5: the reply code 250"),
+        (("to: inbox", "to: smtp//here"), "rules.yaml:5:9: 'smtp//here'"),
+        (("listen:", "listens:"), "rules.yaml:2:1: unknown key 'listens'"),
+        (("words: [lunch]", "words: yes"), "rules.yaml:18:19: 'yes', expected a list"),
+        (('"*@example.com"', "$partners"), "rules.yaml:4:17: "),
+        (("mode: observe", "mode: [observe"), "rules.yaml:20:1: not YAML"),
+        (("name: trial", "name: words"), "rules.yaml:16:11: "),
+        (("rules:\n", "lists: {partners: nowhere.txt}\nrules:\n"), "rules.yaml:6:19: "),
+        (("rules:\n", "rules:\n  - {name: mine, filter: './mine.py:Mine'}\n"), "rules.yaml:7:26: "),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(run, tmp_path, change, expected):
+    (tmp_path / "rules.yaml").write_text(RULES.replace(*change, 1))
+    done = run("check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(expected), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_says_of_a_mistake_what_check_says(run, tmp_path):
+    (tmp_path / "rules.yaml").write_text(RULES.replace("filter: keywords", "filter: keyword"))
+    check, serve = run("check"), run("serve")
+    assert (serve.returncode, serve.stderr) == (2, check.stderr)
+    assert len(check.stderr.splitlines()) == 2
+
+
+def test_a_fine_file_is_called_fine(run, tmp_path):
+    (tmp_path / "rules.yaml").write_text(RULES)
+    done = run("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "rules.yaml: fine: 1 listener, 1 route, 3 rules, 0 lists\n"
+
+
+def test_explain_says_what_each_rule_says(run, tmp_path):
+    (tmp_path / "rules.yaml").write_text(RULES)
+    (tmp_path / "message.eml").write_text(MESSAGE)
+    arguments = (
+        "explain",
+        "message.eml",
+        "--recipient",
+        "bob@example.com",
+        "--recipient",
+        "bob@elsewhere.example",
+    )
+    text = run(*arguments)
+    assert (text.returncode, text.stderr) == (0, "")
+    for line in (
+        r"rule +stage +result +action +why +ms",
+        r'words +message +hit +reject +"wire transfer" in subject +\d+\.\d\d',
+        r" +subject: A wire transfer",
+        r"not asked \(.*\): programs, trial",
+        r"bob@example.com: reject by words at message, reply 550 5.7.1 Not accepted here \(words\)",
+        r"bob@elsewhere.example: no route takes it, 550 5.7.1 Relaying denied; the rules say .*",
+    ):
+        assert re.search(f"^ *{line} *$", text.stdout, re.MULTILINE), (line, text.stdout)
+    told = json.loads(run(*arguments, "--json").stdout)
+    assert [(e["rule"], e["stage"], e["result"]) for e in told["evaluations"]] == [
+        ("words", "message", "hit")
+    ]
+    assert told["not_asked"] == ["programs", "trial"]
+    assert [end["address"] for end in told["recipients"]] == ["bob@example.com", "bob@elsewhere.example"]
+    observed = run("explain", "-", "--recipient", "bob@example.com", input=MESSAGE.replace("wire", "wired"))
+    assert re.search(r"^trial +message +hit +\(reject, observed\) +", observed.stdout, re.MULTILINE)
+    assert observed.stdout.endswith("bob@example.com: accept, to inbox\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (("explain", "missing.eml"), 1, "gatepost: missing.eml: No such file or directory"),
+        (("explain", "rules.yaml", "--client", "me"), 2, "gatepost: --client 'me': expected an IP address"),
+        (("check", "-c", "missing.yaml"), 2, "missing.yaml: cannot be read: No such file or directory"),
+        (("serve", "-c", "missing.yaml"), 2, "missing.yaml: cannot be read: No such file or directory"),
+        (("complaints", "--smtp", "2525"), 2, "expected host:port like 127.0.0.1:2525"),
+        (("complaints", "--store", "no/such/folder.db"), 1, "gatepost: the store "),
+        (("serve", "--port", "25"), 2, "No such option: --port"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(run, tmp_path, arguments, status, expected):
+    (tmp_path / "rules.yaml").write_text(RULES)
+    done = run(*arguments)
+    assert done.returncode == status
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "complaints"])
+def test_an_address_in_use_is_said_in_a_line(run, tmp_path, command):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        (tmp_path / "rules.yaml").write_text(RULES.replace("127.0.0.1:0", address))
+        done = run(command, *(("--smtp", address) if command == "complaints" else ()))
+    assert done.returncode == 1
+    assert done.stderr == f"gatepost: cannot listen on {address}: Address already in use\n"
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///no/such/folder/gatepost.db", "sqlite:///rules.yaml", "sqlite:////proc/gatepost.db"]
+)
+def test_a_store_that_cannot_be_opened_is_said_in_a_line(run, tmp_path, url):
+    (tmp_path / "rules.yaml").write_text(f"{RULES}store: {{url: '{url}'}}\n")
+    done = run("serve")
+    assert done.returncode == 1
+    assert re.fullmatch(r"gatepost: the store \S+ .*\n", done.stderr), done.stderr
+    assert (tmp_path / "rules.yaml").read_text().startswith(RULES)
+
+
+def test_the_log_has_one_line_a_transaction_and_no_raw_control_characters(gateway):
+    running = gateway()
+    with running.smtp() as smtp:
+        smtp.ehlo("client.example.org")
+        assert smtp.transact("Subject: \x1b[31m\r\n\r\n", '"a b"@example.com').startswith("250 2.0.0 ")
+        assert smtp.transact("x\r\n", "bob@elsewhere.example", sender="").startswith("550 5.7.1 ")
+    assert running.stop() == 0
+    lines = running.log.splitlines()
+    assert lines[0].startswith("gatepost listens on 127.0.0.1:")
+    transactions = [line for line in lines if " client=" in line]
+    assert len(transactions) == 2, running.log
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO \w{16} inbox client=127\.0\.0\.1 ", transactions[0])
+    assert lines[-1].endswith("INFO stopping: transactions under way may finish")
+    assert all(line.isprintable() for line in lines)
