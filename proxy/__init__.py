@@ -3,6 +3,7 @@
 The life of a message, file by file:
 
     cli            arguments -> Config -> run; the only print and exit status
+    workers        RUN MANY: several processes that share the port
     service        RUN: settings -> store, relay, gateway, listeners; signals
     config         rules.yaml -> typed settings; errors with file:line:column
     loader         rules.yaml entry -> filter class -> instance -> Rule (the only user of PluginManager)

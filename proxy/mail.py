@@ -4,11 +4,13 @@ The terms are those of RFC 5321 and RFC 5598: a *session* is one connection, a *
 reverse-path, its forward-paths and one message.
 """
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
+from itertools import count
 from random import getrandbits
 from time import time_ns
 
@@ -20,17 +22,31 @@ _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, 
 _PAIRS = [first + second for first in _ID_ALPHABET for second in _ID_ALPHABET]
 
 
+class _Numbers:
+    """Numbers of which no two are the same in one process, and hardly any in two."""
+
+    def __init__(self) -> None:
+        self.begin()
+        os.register_at_fork(after_in_child=self.begin)
+
+    def begin(self) -> None:
+        self.next = count(getrandbits(30)).__next__
+
+
+_numbers = _Numbers()
+
+
 def new_id() -> str:
-    """A new identifier of 16 characters: 50 bits of milliseconds since 1970, then 30 random bits.
+    """A new identifier of 16 characters: 50 bits of milliseconds since 1970, then a 30-bit counter.
 
     Identifiers sort by time and are safe in file names, header fields and URLs. They are no secrets.
     """
-    chance = getrandbits(30)
+    number = _numbers.next()
     return (
         _milliseconds(time_ns() // 1_000_000)
-        + _PAIRS[chance >> 20]
-        + _PAIRS[chance >> 10 & 1023]
-        + _PAIRS[chance & 1023]
+        + _PAIRS[number >> 20 & 1023]
+        + _PAIRS[number >> 10 & 1023]
+        + _PAIRS[number & 1023]
     )
 
 

@@ -22,21 +22,36 @@ from proxy.rule import Rule
 from proxy.server import Server, Tap
 from proxy.store import Store
 
-__all__ = ["Service", "complain", "serve"]
+__all__ = ["Addresses", "Ready", "Service", "complain", "serve"]
 
 log = logging.getLogger("gatepost")
+
+
+Addresses = tuple[tuple[str, int], ...]
+"""Host and port of each listener."""
+Ready = Callable[[Addresses], None]
 
 
 class Service:
     """One running gateway."""
 
-    def __init__(self, loaded: LoadedConfig, *, relays: bool = True, tap: Tap | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        *,
+        relays: bool = True,
+        tap: Tap | None = None,
+        listeners: tuple[ListenerSettings, ...] | None = None,
+        share: int = 1,
+    ) -> None:
         """Load the filters and open the store; raises ConfigError or StoreError.
 
         Args:
             loaded: the settings.
             relays: False makes no relay object at all, so that no message can leave.
             tap: is told what happens on the wire.
+            listeners: instead of those in the settings.
+            share: how many processes listen there; each has its part of connections and memory.
         """
         config = loaded.config
         self._loaded = loaded
@@ -48,10 +63,11 @@ class Service:
         self._server = Server(
             self._gateway,
             hostname=config.hostname,
-            limits=config.limits,
-            listeners=config.listen,
+            limits=_part_of(config.limits, share),
+            listeners=listeners or config.listen,
             bare_newline=config.bare_newline,
             tap=tap,
+            reuse_port=share > 1,
         )
         self._background: set[asyncio.Task[None]] = set()
 
@@ -60,9 +76,9 @@ class Service:
         return Policy(config=loaded.config, pipeline=pipeline)
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
+    def addresses(self) -> Addresses:
         """Host and port of each listener, after `start`."""
-        return list(self._server.addresses)
+        return self._server.addresses
 
     async def start(self) -> None:
         """Listen; raises OSError where an address is taken."""
@@ -82,7 +98,7 @@ class Service:
         rules = load_rules(loaded)
         old = self._gateway.policy
         self._gateway.policy = self._policy(loaded, rules)
-        for name in ("listen", "hostname", "store", "bare_newline"):
+        for name in ("listen", "hostname", "workers", "store", "bare_newline"):
             if getattr(loaded.config, name) != getattr(self._loaded.config, name):
                 log.warning("%s has changed: it takes effect at the next start", name)
         # The filters of the old rules may still be asked by transactions that have begun.
@@ -111,10 +127,27 @@ def _close_rules(rules: tuple[Rule, ...]) -> None:
                 log.exception("rule %s failed to close", rule.name)
 
 
-def serve(path: Path, *, ready: Callable[[Service], None]) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP reads the rules again. Raises ConfigError, StoreError, OSError."""
-    service = Service(load(path))
-    uvloop.run(_run(service, ready, reload_from=path))
+def _part_of(limits: Limits, share: int) -> Limits:
+    """What is left of the bounds of all for one of that many processes."""
+    if share == 1:
+        return limits
+    return limits.model_copy(
+        update={"connections": -(-limits.connections // share), "memory": -(-limits.memory // share)}
+    )
+
+
+def serve(
+    service: Service, ready: Ready, *, reload_from: Path | None = None, lifeline: int | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT; raises OSError where it cannot listen.
+
+    Args:
+        service: not started yet.
+        ready: called when it listens.
+        reload_from: rules.yaml, read again at SIGHUP.
+        lifeline: a file descriptor; at its end of file the service stops too.
+    """
+    uvloop.run(_run(service, ready, reload_from, lifeline))
 
 
 def complain(
@@ -122,7 +155,7 @@ def complain(
     store: Path | None,
     *,
     follow: Callable[[Watch, Callable[[], bool]], None] | None,
-    ready: Callable[[Service], None],
+    ready: Ready,
 ) -> None:
     """Run the complaints department: every message is taken, none is delivered.
 
@@ -142,7 +175,7 @@ def complain(
             thread = threading.Thread(target=follow, args=(watchers.watch(), stopped.is_set))
             thread.start()
         try:
-            uvloop.run(_run(service, ready, reload_from=None))
+            serve(service, ready)
         finally:
             stopped.set()
             if thread:
@@ -160,17 +193,25 @@ def _complaints(address: str, store: Path, *, keeps: bool) -> Config:
     )
 
 
-async def _run(service: Service, ready: Callable[[Service], None], *, reload_from: Path | None) -> None:
+async def _run(service: Service, ready: Ready, reload_from: Path | None, lifeline: int | None) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_signal_handler(signal.SIGINT, stopping.set)
     if reload_from:
         loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from)
+
+    def cut() -> None:
+        if lifeline is not None:
+            loop.remove_reader(lifeline)
+        stopping.set()
+
+    if lifeline is not None:
+        loop.add_reader(lifeline, cut)
     try:
         await service.start()
         _settle_memory()
-        ready(service)
+        ready(service.addresses)
         await stopping.wait()
         log.info("stopping: transactions under way may finish")
         # A second signal does not wait.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli.exits import exits
-from proxy.cli.serve import set_up_log
+from proxy.cli.serve import set_up_log, shown
 
 __all__ = ["complaints"]
 
@@ -51,15 +51,10 @@ def complaints(
             smtp,
             store,
             follow=None if quiet else Conversation(sys.stdout, lines=lines).follow,
-            ready=lambda running: print(
-                f"gatepost complaints listens on {_first(running.addresses)}; nothing is delivered. "
+            ready=lambda addresses: print(
+                f"gatepost complaints listens on {shown(addresses)}; nothing is delivered. "
                 "Press Ctrl-C to stop.",
                 file=sys.stderr,
                 flush=True,
             ),
         )
-
-
-def _first(addresses: list[tuple[str, int]]) -> str:
-    host, port = addresses[0]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

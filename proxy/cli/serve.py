@@ -10,9 +10,9 @@ import typer
 from proxy.cli.exits import exits
 
 if TYPE_CHECKING:
-    from proxy.service import Service
+    from proxy.service import Addresses
 
-__all__ = ["SettingsFile", "serve", "set_up_log"]
+__all__ = ["SettingsFile", "serve", "set_up_log", "shown"]
 
 SettingsFile = Annotated[Path, typer.Option("--config", "-c", help="The settings.", metavar="FILE")]
 
@@ -26,18 +26,20 @@ def serve(
     It runs in the foreground and logs to standard error, one line for each transaction. SIGTERM lets
     transactions under way finish and stops; SIGHUP reads rules, lists, routes and limits again.
     """
-    from proxy import service  # noqa: PLC0415 - it brings the servers in, which other commands do not need
+    from proxy import workers  # noqa: PLC0415 - it brings the servers in, which other commands do not need
 
     set_up_log(logging.WARNING if quiet else logging.INFO)
     with exits():
-        service.serve(config, ready=_greet)
+        workers.serve(config, ready=_greet)
 
 
-def _greet(service: "Service") -> None:
-    addresses = ", ".join(
-        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in service.addresses
-    )
-    print(f"gatepost listens on {addresses}", file=sys.stderr, flush=True)
+def _greet(addresses: "Addresses") -> None:
+    print(f"gatepost listens on {shown(addresses)}", file=sys.stderr, flush=True)
+
+
+def shown(addresses: "Addresses") -> str:
+    """Addresses as one writes them."""
+    return ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
 
 
 def set_up_log(level: int) -> None:

@@ -1,5 +1,6 @@
 """What rules.yaml may say: every key, its type, its default and its unit."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -353,6 +354,8 @@ class Config(Settings):
         ListenerSettings(address="127.0.0.1:2525"),
     )
     """Where to listen."""
+    workers: Annotated[int, Strict(), Field(ge=1, le=256)] | Literal["auto"] = 1
+    """Processes that share the port; auto: one for each core."""
     relay: tuple[Route, ...] = ()
     """Where recipients go, the first match wins; a recipient that no route takes is refused, 550 5.7.1."""
     limits: Limits = Limits()
@@ -369,6 +372,11 @@ class Config(Settings):
     """Where some recipients are refused and others accepted, and one reply cannot say so."""
     bare_newline: Literal["reject", "normalise", "accept"] = "reject"
     """CR or LF alone, or NUL, in a message: 550 5.6.11, made CRLF, or taken as it is."""
+
+    @property
+    def processes(self) -> int:
+        """How many workers there are."""
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
 
     def route(self, session: Session, recipient: Recipient) -> Route | None:
         """The first route that takes the recipient from this client; None: it is to be refused."""
