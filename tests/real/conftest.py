@@ -283,7 +283,7 @@ def sink(tmp_path) -> Iterator[Callable[..., Sink]]:
 def gateway(tmp_path) -> Iterator[Callable[..., Gatepost]]:
     """Start a gateway with rules (what they leave out is chosen for a test) and files beside them.
 
-    At the end each that still runs must stop at SIGTERM with status 0 (if the test did not kill it), and none may have logged an
+    At the end each that was not killed must stop at SIGTERM with status 0, and none may have logged an
     error that the test did not expect.
     """
     running: list[tuple[Gatepost, Sequence[str]]] = []
