@@ -19,7 +19,7 @@ from proxy.loader import load_rules
 from proxy.pipeline import Pipeline, Threads
 from proxy.relay import Relay
 from proxy.rule import Rule
-from proxy.server import Server, Tap
+from proxy.server import Server, Tap, check_listeners
 from proxy.store import Store
 
 __all__ = ["Service", "complain", "serve"]
@@ -113,7 +113,9 @@ def _close_rules(rules: tuple[Rule, ...]) -> None:
 
 def serve(path: Path, *, ready: Callable[[Service], None]) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP reads the rules again. Raises ConfigError, StoreError, OSError."""
-    service = Service(load(path))
+    loaded = load(path)
+    check_listeners(loaded)
+    service = Service(loaded)
     uvloop.run(_run(service, ready, reload_from=path))
 
 
