@@ -15,6 +15,7 @@ from pathlib import Path
 
 from proxy.config import LoadedConfig, load
 from proxy.config.settings import ListenerSettings
+from proxy.server import check_listeners
 from proxy.service import Addresses, Ready, Service
 from proxy.service import serve as run_service
 
@@ -39,6 +40,7 @@ def serve(path: Path, *, ready: Ready) -> None:
         SystemExit: a worker could not, and has said why.
     """
     loaded = load(path)
+    check_listeners(loaded)
     count = loaded.config.processes
     if count == 1:
         run_service(Service(loaded), ready, reload_from=path)

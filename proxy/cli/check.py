@@ -26,6 +26,10 @@ def check(
     try:
         loaded = load(config)
         rules = load_rules(loaded)
+        if any(listener.tls or listener.auth for listener in loaded.config.listen):
+            from proxy.server import check_listeners  # noqa: PLC0415 - only where there is something to read
+
+            check_listeners(loaded)
     except ConfigError as error:
         if as_json:
             print(json.dumps({"ok": False, "problems": [_plain(problem) for problem in error.problems]}))

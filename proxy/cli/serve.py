@@ -42,11 +42,26 @@ def shown(addresses: "Addresses") -> str:
     return ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
 
 
+class _Formatter(logging.Formatter):
+    """One line an event; what belongs to it, such as a traceback, is indented below.
+
+    Control characters are escaped: an exception may hold what a client sent.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The event as text for a terminal or a file."""
+        first, *rest = super().format(record).splitlines()
+        return "\n    ".join((_printable(first), *map(_printable, rest)))
+
+
+def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def set_up_log(level: int) -> None:
     """Log to standard error, one line an event."""
-    logging.basicConfig(
-        level=level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler])

@@ -108,7 +108,7 @@ def log_record(record: Record) -> None:
     log.info(
         "%s %s client=%s helo=%r from=%r to=%s size=%s%s%s reply=%r %.1fms",
         record.id,
-        "+".join(sorted(ends)) or "refused",
+        "+".join(sorted(ends)) or ("deferred" if reply.startswith("4") else "refused"),
         record.client,
         record.helo,
         record.mail_from,

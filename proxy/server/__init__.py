@@ -15,6 +15,7 @@ replies        what the server itself answers
 
 from proxy.server.auth import hash_password
 from proxy.server.contract import Gateway, Reception, Tap
+from proxy.server.endpoint import check_listeners
 from proxy.server.listener import Server
 
-__all__ = ["Gateway", "Reception", "Server", "Tap", "hash_password"]
+__all__ = ["Gateway", "Reception", "Server", "Tap", "check_listeners", "hash_password"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Self
 
+from proxy.config import ConfigError, LoadedConfig, Problem
 from proxy.config.settings import Limits, ListenerSettings, ListenerTls
 from proxy.server.auth import Users
 from proxy.server.contract import Gateway, Tap
@@ -14,7 +15,7 @@ from proxy.server.data import BareNewline, MemoryBudget
 if TYPE_CHECKING:
     from proxy.server.session import SmtpSession
 
-__all__ = ["ConnectionLimits", "Endpoint", "tls_context"]
+__all__ = ["ConnectionLimits", "Endpoint", "check_listeners", "tls_context"]
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -119,6 +120,24 @@ class Endpoint:
         """Ends the threads that check passwords."""
         if self.users:
             self.users.close()
+
+
+def check_listeners(loaded: LoadedConfig) -> None:
+    """Reads certificates, keys and users of all listeners; raises ConfigError for those of no use."""
+    problems: list[Problem] = []
+    for number, listener in enumerate(loaded.config.listen):
+        try:
+            if listener.tls:
+                tls_context(listener.tls)
+        except (OSError, ValueError) as error:
+            problems.append(loaded.problem(("listen", number, "tls"), str(error)))
+        try:
+            if listener.auth:
+                Users.load(listener.auth.users).close()
+        except (OSError, ValueError) as error:
+            problems.append(loaded.problem(("listen", number, "auth", "users"), str(error)))
+    if problems:
+        raise ConfigError(problems)
 
 
 def tls_context(settings: ListenerTls) -> ssl.SSLContext:

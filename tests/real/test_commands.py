@@ -61,6 +61,21 @@ def test_a_mistake_is_named_with_its_place(run, tmp_path, change, expected):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_files_of_a_listener_that_are_of_no_use_are_named(run, tmp_path, command):
+    for name in ("mx.pem", "mx.key", "users.yaml"):
+        (tmp_path / name).write_text("alice: secret\n")
+    listen = (
+        "listen: {address: 127.0.0.1:0, tls: {certificate: mx.pem, key: mx.key}, auth: {users: users.yaml}}"
+    )
+    (tmp_path / "rules.yaml").write_text(RULES.replace("listen: 127.0.0.1:0", listen))
+    done = run(command)
+    assert done.returncode == 2
+    certificate, users = done.stderr.splitlines()
+    assert re.match(r"rules\.yaml:2:37: .*mx\.pem and .*mx\.key: expected a PEM certificate", certificate)
+    assert re.match(r"rules\.yaml:2:87: .*users\.yaml: expected lines like .* the hash of 'alice'", users)
+
+
 def test_serve_says_of_a_mistake_what_check_says(run, tmp_path):
     (tmp_path / "rules.yaml").write_text(RULES.replace("filter: keywords", "filter: keyword"))
     check, serve = run("check"), run("serve")
