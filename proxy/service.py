@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Callable
@@ -153,7 +152,6 @@ def complain(
 def _complaints(address: str, store: Path, *, keeps: bool) -> Config:
     """A server that takes what a lenient one would: any user, any line end, no relaying."""
     return Config(
-        hostname=socket.gethostname(),
         listen=(ListenerSettings(address=address, auth=ListenerAuth(users="any", without_tls=True)),),
         relay=(Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox" if keeps else "discard"),),
         limits=Limits(message_size=128 << 20, line=128 << 20, header_size=8 << 20, recipients=10_000),
@@ -169,9 +167,9 @@ async def _run(service: Service, ready: Callable[[Service], None], *, reload_fro
     loop.add_signal_handler(signal.SIGINT, stopping.set)
     if reload_from:
         loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from)
-    await service.start()
-    _settle_memory()
     try:
+        await service.start()
+        _settle_memory()
         ready(service)
         await stopping.wait()
         log.info("stopping: transactions under way may finish")

@@ -19,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -40,14 +41,14 @@ def _root(
 
 
 app.command("serve")(serve.serve)
-app.command("complaints")(complaints.complaints)
-app.command("check")(check.check)
-app.command("explain")(explain.explain)
-app.command("journal")(journal.journal)
-app.add_typer(quarantine.app, name="quarantine")
+app.command("complaints", short_help="Take every message, show it, deliver none.")(complaints.complaints)
+app.command("check", short_help="Find the mistakes in a settings file.")(check.check)
+app.command("explain", short_help="Show what each rule says of a message, and why.")(explain.explain)
+app.command("journal", short_help="Show what became of messages.")(journal.journal)
+app.add_typer(quarantine.app, name="quarantine", short_help="Look at, release or delete what was held back.")
 app.add_typer(plugin.app, name="plugin")
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="gatepost")

@@ -13,8 +13,21 @@ from proxy.cli.serve import set_up_log
 __all__ = ["complaints"]
 
 
+def _host_port(value: str) -> str:
+    from pydantic_core import PydanticCustomError  # noqa: PLC0415 - as below
+
+    from proxy.config.fields import check_host_port  # noqa: PLC0415
+
+    try:
+        return str(check_host_port(value))
+    except PydanticCustomError as error:
+        raise typer.BadParameter(f"{value!r}, expected {error.message()}") from None
+
+
 def complaints(
-    smtp: Annotated[str, typer.Option(help="Where to listen.", metavar="HOST:PORT")] = "127.0.0.1:2525",
+    smtp: Annotated[
+        str, typer.Option(help="Where to listen.", metavar="HOST:PORT", callback=_host_port)
+    ] = "127.0.0.1:2525",
     store: Annotated[
         Path | None,
         typer.Option(help="Keep every message in this SQLite file; default: keep none.", metavar="FILE"),

@@ -25,6 +25,10 @@ def exits() -> Iterator[None]:
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(USAGE) from None
-    except (StoreError, OSError) as error:
+    except StoreError as error:
         print(f"gatepost: {error}", file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename else ""
+        print(f"gatepost: {file}{error.strerror or error}", file=sys.stderr)
         raise typer.Exit(FAILED) from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy.cli.exits import FAILED, exits
-from proxy.cli.listing import clock, moment, print_fields, print_json, print_rows, readable
+from proxy.cli.listing import clock, moment, print_fields, print_json, print_list, print_table, readable
 from proxy.cli.serve import SettingsFile
 from proxy.record import Disposition, Record
 
@@ -91,18 +91,17 @@ def _list(records: list[Record], *, as_json: bool) -> None:
         for record in records:
             print_json(record)
         return
-    print_rows(
-        ("when", "id", "client", "from", "to", "end", "rule", "subject"),
+    print_list(
+        ("when", "id", "end", "from", "to", "rule", "client", "subject"),
         (
             (
                 clock(record.received_at),
                 record.id,
-                record.client,
+                ", ".join(dict.fromkeys(end.disposition for end in record.recipients)) or record.reply,
                 "" if record.mail_from is None else f"<{record.mail_from}>",
-                _first([f"<{recipient.address}>" for recipient in record.recipients]),
-                ", ".join(dict.fromkeys(recipient.disposition for recipient in record.recipients))
-                or record.reply,
-                ", ".join(dict.fromkeys(recipient.rule for recipient in record.recipients if recipient.rule)),
+                _first([f"<{end.address}>" for end in record.recipients]),
+                ", ".join(dict.fromkeys(end.rule for end in record.recipients if end.rule)),
+                record.client,
                 readable(record.subject),
             )
             for record in records
@@ -135,7 +134,7 @@ def _show(record: Record) -> None:
     )
     if record.recipients:
         print()
-        print_rows(
+        print_table(
             ("recipient", "end", "action", "rule", "reason", "reply"),
             (
                 (f"<{end.address}>", end.disposition, end.action, end.rule or "", end.reason, end.reply)
@@ -144,7 +143,7 @@ def _show(record: Record) -> None:
         )
     if record.evaluations:
         print()
-        print_rows(
+        print_table(
             ("rule", "asked at", "result", "action", "time", "for", "reason", "found"),
             (_evaluation(evaluation) for evaluation in record.evaluations),
         )

@@ -11,8 +11,26 @@ from email.header import decode_header, make_header
 from typing import Any
 
 import typer
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-__all__ = ["clock", "moment", "print_fields", "print_json", "print_rows", "readable", "visible"]
+__all__ = [
+    "clock",
+    "moment",
+    "print_fields",
+    "print_json",
+    "print_list",
+    "print_table",
+    "readable",
+    "visible",
+]
+
+_GAP = 2
+"""Spaces between columns."""
+_NARROWEST = 12
+"""A column that a terminal has less room for is not worth showing."""
 
 _AGO = re.compile(r"(\d+)\s*([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -55,27 +73,47 @@ def visible(text: str) -> str:
     )
 
 
-def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on a terminal, else columns that are aligned and nothing cut off."""
-    from rich.cells import cell_len  # noqa: PLC0415 - slow to import
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+def print_list(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a line for each row, the most important columns first.
 
-    shown = [[visible(cell) for cell in row] for row in rows]
+    A terminal shows the first two columns whole, others shortened, and as many as there is room for.
+    """
     console = Console()
-    if console.is_terminal:
-        table = Table(*titles, box=None, pad_edge=False)
-        table.columns[0].no_wrap = True
-        for row in shown:
-            table.add_row(*(Text(cell, overflow="fold") for cell in row))
-        console.print(table)
+    if not console.is_terminal:
+        _print_aligned(titles, rows)
         return
-    lines = [[title.upper() for title in titles], *shown]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [[visible(cell) for cell in row] for row in rows]
+    room = console.width
+    for number, title in enumerate(titles):
+        whole = max([cell_len(title), *(cell_len(row[number]) for row in shown)])
+        room -= whole + _GAP if number < 2 else _NARROWEST + _GAP
+        if room < 0:
+            break
+        table.add_column(title, no_wrap=True, min_width=whole if number < 2 else min(whole, _NARROWEST))
+    for row in shown:
+        table.add_row(*(Text(cell, overflow="ellipsis") for cell in row[: len(table.columns)]))
+    console.print(table)
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table with everything in it; a terminal shows what is too long on several lines."""
+    console = Console()
+    if not console.is_terminal:
+        _print_aligned(titles, rows)
+        return
+    table = Table(*titles, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(visible(cell), overflow="fold") for cell in row))
+    console.print(table)
+
+
+def _print_aligned(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    lines = [[title.upper() for title in titles], *([visible(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())
+        print((" " * _GAP).join(cells).rstrip())
 
 
 def print_fields(fields: Iterable[tuple[str, str | None]]) -> None:

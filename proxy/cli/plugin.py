@@ -13,7 +13,7 @@ __all__ = ["app", "list_plugins"]
 app = typer.Typer(help="The filters that a rule may name.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", short_help="List the installed filters and their settings.")
 def list_plugins(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of text.")] = False,
 ) -> None:

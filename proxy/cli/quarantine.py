@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy.cli.exits import FAILED, USAGE, exits
-from proxy.cli.listing import clock, moment, print_fields, print_json, print_rows, readable, visible
+from proxy.cli.listing import clock, moment, print_fields, print_json, print_list, readable, visible
 from proxy.cli.serve import SettingsFile
 from proxy.mail import Message
 
@@ -69,26 +69,26 @@ def list_messages(
         for kept in found:
             print_json(kept)
         return
-    print_rows(
-        ("when", "id", "state", "from", "to", "rule", "reason", "size", "subject"),
+    print_list(
+        ("when", "id", "reason", "from", "to", "rule", "subject", "octets", "state"),
         (
             (
                 clock(kept.created_at),
                 kept.id,
-                kept.state,
+                kept.reason,
                 f"<{kept.mail_from}>",
                 _addresses(kept.recipients),
                 kept.rule or "",
-                kept.reason,
-                str(kept.size),
                 readable(kept.subject),
+                str(kept.size),
+                _what_was_done(kept),
             )
             for kept in found
         ),
     )
 
 
-@app.command("show")
+@app.command("show", short_help="Show one message with its header section.")
 def show(
     message: Id,
     config: SettingsFile = Path("rules.yaml"),
@@ -135,7 +135,7 @@ def delete(
         raise typer.Exit(FAILED)
 
 
-@app.command("release")
+@app.command("release", short_help="Deliver a message after all.")
 def release(
     message: Id,
     config: SettingsFile = Path("rules.yaml"),
@@ -212,6 +212,10 @@ def _confirm(number: int) -> None:
 
 def _addresses(addresses: tuple[str, ...]) -> str:
     return ", ".join(f"<{address}>" for address in addresses)
+
+
+def _what_was_done(kept: "KeptSummary") -> str:
+    return f"{kept.state} by {kept.changed_by}" if kept.changed_by else kept.state
 
 
 def _story(kept: "KeptSummary") -> str:

@@ -28,6 +28,7 @@ _RECIPIENT_OK = Reply(code=250, enhanced="2.1.5", text="Recipient ok")
 _NO_RELAYING = Reply(code=550, enhanced="5.7.1", text="Relaying denied")
 _OTHER_ROUTE = Reply(code=452, enhanced="4.5.3", text="Send this recipient in a transaction of its own")
 _STORE_FULL = Reply(code=452, enhanced="4.3.1", text="Insufficient system storage, try again later")
+_CUT_OFF = Reply(code=421, enhanced="4.3.2", text="Shutting down, try again later")
 _FAILED = Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
 _HEADER_TOO_LARGE = Reply(code=552, enhanced="5.3.4", text="Header section too large")
 _LOOP = Reply(code=554, enhanced="5.4.6", text="Too many Received fields, this is a mail loop")
@@ -159,8 +160,9 @@ class Reception:
             ended = await self._decide_and_act(opened, transaction)
             record = _record(opened, ended, transaction=transaction, begin=begin)
             await self._write_down(record, ended)
-        except asyncio.CancelledError:  # the grace period is over; what upstream has done is not known
-            self._store.journal(_record(opened, _in_doubt(opened), transaction=transaction, begin=begin))
+        except asyncio.CancelledError:
+            self._cut_off(opened, transaction, begin)
+            await _abandon(opened)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the client keeps its message
             reply = _reply_to(error, opened.id)
@@ -210,6 +212,16 @@ class Reception:
             else:
                 return
         self._store.journal(record)
+
+    def _cut_off(self, opened: _Open, transaction: Transaction, begin: float) -> None:
+        """The server stops and waits no longer: it tells the client 421, here the journal is told."""
+        in_doubt = opened.delivery is not None and opened.delivery.dot_was_sent
+        ended = _refused(opened, _CUT_OFF)
+        if in_doubt:
+            ended = replace(ended, dispositions=(Disposition.IN_DOUBT,) * len(ended.outcomes))
+        record = _record(opened, ended, transaction=transaction, begin=begin)
+        self._store.journal(record)
+        _tell(opened, record)
 
     async def refused(self, reply: Reply, size: int) -> None:
         """The server refused the message while reading it: too large, bare newlines, no memory."""

@@ -77,6 +77,8 @@ class Delivery:
         """To the MAIL that is open on it; None before MAIL."""
         self._accepted: list[Recipient] = []
         """By upstream, in that transaction."""
+        self.dot_was_sent = False
+        """True from the first dot on: who breaks off after it leaves the message in doubt."""
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         """Upstream's own answer to a recipient; transport trouble is 451."""
@@ -104,15 +106,10 @@ class Delivery:
         size = sum(map(len, pieces))
         dot_by = deadline - min(_DOT_SECONDS, self._limits.upstream_time / 4)
         try:
-            return await self._try(recipients, pieces, size, dot_by, deadline)
-        except UpstreamLostError as error:
-            if self._connection is None or asyncio.get_running_loop().time() >= dot_by:
-                return self._unsent(error)
-            self._drop(str(error))
-        try:  # upstream had begun this transaction, so there is some use in beginning it once more
-            return await self._try(recipients, pieces, size, dot_by, deadline)
-        except UpstreamLostError as error:
-            return self._unsent(error)
+            return await self._try_twice(recipients, pieces, size, dot_by, deadline)
+        except asyncio.CancelledError:
+            self._drop("broken off")
+            raise
 
     async def abandon(self) -> None:
         """Give the transaction up; its connection is reset and used again. Does not wait for that."""
@@ -198,6 +195,25 @@ class Delivery:
 
     # DATA
 
+    async def _try_twice(
+        self,
+        recipients: tuple[Recipient, ...],
+        pieces: Sequence[bytes],
+        size: int,
+        dot_by: float,
+        deadline: float,
+    ) -> Delivered:
+        try:
+            return await self._try(recipients, pieces, size, dot_by, deadline)
+        except UpstreamLostError as error:
+            if self._connection is None or asyncio.get_running_loop().time() >= dot_by:
+                return self._unsent(error)
+            self._drop(str(error))
+        try:  # upstream had begun this transaction, so there is some use in beginning it once more
+            return await self._try(recipients, pieces, size, dot_by, deadline)
+        except UpstreamLostError as error:
+            return self._unsent(error)
+
     async def _try(
         self,
         recipients: tuple[Recipient, ...],
@@ -245,6 +261,7 @@ class Delivery:
             if loop.time() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
             (end,) = connection.write(b"".join((*parts, END_OF_DATA)), deadline, 1)
+        self.dot_was_sent = True
         return await self._after_dot(connection, end)
 
     async def _after_dot(self, connection: Connection, end: asyncio.Future[Reply]) -> Delivered:

@@ -30,8 +30,7 @@ class Reception(Protocol):
     async def message(self, session: Session, content: bytes, received_at: datetime) -> Reply:
         """The whole message; the transaction is over with the reply.
 
-        It is asked in a task of its own and goes on when the client is gone; only the end of the
-        grace period of `Server.stop` cancels it.
+        It goes on when the client is gone; only the end of the grace period of `Server.stop` cancels it.
         """
 
     async def refused(self, reply: Reply, size: int) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import re
+import socket
 from collections.abc import Sequence
 from typing import Final
 
@@ -87,9 +89,7 @@ class Server:
                 reuse_port=self._reuse_port or None,
             )
         except OSError as error:
-            raise OSError(
-                error.errno, f"cannot listen on {endpoint.name}: {error.strerror or error}"
-            ) from error
+            raise OSError(error.errno, f"cannot listen on {endpoint.name}: {_reason(error)}") from error
 
     async def stop(self, grace_seconds: float) -> None:
         """Accepts nobody any more and ends all sessions; returns when the last one has ended.
@@ -115,6 +115,13 @@ class Server:
             await asyncio.wait([session.closed for session in sessions], timeout=_CLOSE_SECONDS)
         for endpoint in self._endpoints:
             endpoint.close()
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words; the event loop puts its own before them."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return str(error.strerror or error)
+    return os.strerror(error.errno)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

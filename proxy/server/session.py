@@ -293,7 +293,6 @@ class SmtpSession(MailTransactions):
 
     async def _finish(self) -> None:
         self.close()
-        await self.cancel_message()
         if self._connected:
             await self._give_up_whatever_happens()
             try:

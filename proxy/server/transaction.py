@@ -1,6 +1,5 @@
 """MAIL, RCPT, DATA, BDAT and RSET: one mail transaction after the other (RFC 5321 section 3.3)."""
 
-import asyncio
 import re
 from datetime import UTC, datetime
 from math import inf
@@ -35,7 +34,6 @@ class MailTransactions(Connection):
         self._recipients = 0
         self._content: Content | None = None
         self._content_ends_at = inf
-        self._message: asyncio.Task[Reply] | None = None
 
     async def mail(self, argument: str) -> None:
         """MAIL FROM (RFC 5321 section 4.1.1.2)."""
@@ -133,12 +131,6 @@ class MailTransactions(Connection):
             self._clear()
             await self.reception.reset()
 
-    async def cancel_message(self) -> None:
-        """Cancels the task that has the message, where there is one, and waits for its end."""
-        if self._message and not self._message.done():
-            self._message.cancel()
-            await asyncio.wait([self._message])
-
     def answer(self, reply: Reply) -> None:
         """Sends the gateway's reply; after 421 the connection is closed (section 3.8)."""
         if reply.code == 421:
@@ -165,11 +157,10 @@ class MailTransactions(Connection):
             await self.reception.refused(content.refusal, content.size)
             reply = content.refusal
         else:
-            # what happens to the connection from here on changes nothing for the message
-            message = self.reception.message(self.smtp_session, octets, datetime.now(UTC))
-            self._message = asyncio.ensure_future(message)
+            # What happens to the connection from here on changes nothing for the message: only the
+            # end of the grace period cancels a session.
             self.write_output()
-            reply = await asyncio.shield(self._message)
+            reply = await self.reception.message(self.smtp_session, octets, datetime.now(UTC))
             if reply.positive:
                 self.errors = 0
         try:
@@ -181,7 +172,6 @@ class MailTransactions(Connection):
         self.in_transaction = False
         self.smtputf8 = False
         self._recipients = 0
-        self._message = None
         if self._content:
             self._content.release()
             self._content = None

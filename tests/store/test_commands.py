@@ -25,7 +25,7 @@ HOSTILE = "[red]\x1b]0;owned\x07\x9b31m\u202eevil\x00\udcff"
 
 @pytest.fixture
 def gatepost(tmp_path):
-    """Run a command over settings and store in the temporary folder; gives status, output and errors."""
+    """Run a command over the settings and the store in tmp_path; gives status, output and errors."""
     (tmp_path / "rules.yaml").write_text(RULES)
 
     def run(*arguments, **options):
@@ -39,7 +39,7 @@ def gatepost(tmp_path):
 
 @pytest.fixture
 async def filled(settings, tmp_path, make_record, make_kept):
-    """A store with two transactions, the messages q1 and q2 in quarantine, i1 in the inbox; then closed."""
+    """A closed store: two transactions, the messages q1 and q2 in quarantine, i1 in the inbox."""
     store = Store.open(settings, tmp_path)
     kept = (
         make_kept(id="q1"),
@@ -87,7 +87,7 @@ def test_journal_lists_what_is_asked_for(filled, gatepost, arguments, found):
 def test_journal_is_aligned_for_people(filled, gatepost):
     _, output, _ = gatepost("journal", "--sender", "ann@*")
     titles, row = output.splitlines()
-    assert re.match(r"WHEN +ID +CLIENT +FROM +TO +END +RULE +SUBJECT", titles)
+    assert re.match(r"WHEN +ID +END +FROM +TO +RULE +CLIENT +SUBJECT", titles)
     for title, cell in (("FROM", "<Ann@Example.com>"), ("TO", "<Bob@example.net> +1"), ("SUBJECT", "café")):
         assert row.index(cell) == titles.index(title)
     assert "relayed, quarantined" in row
@@ -283,6 +283,7 @@ async def test_mail_cannot_command_the_terminal(
     for arguments in (("journal",), ("journal", "t1"), ("quarantine", "list"), ("quarantine", "show", "q1")):
         status, output, _ = gatepost(*arguments, env=environment)
         assert status == 0
+        assert "show" in arguments or ("RULE" in output) is not terminal
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", re.sub(r"\x1b\[[\d;]*m", "", output))
         assert "[red]" in output
         assert r"\x1b]0;owned\x07" in output
@@ -293,3 +294,14 @@ def test_help_explains_itself(arguments):
     done = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "200"})
     assert done.exit_code == 0
     assert "-c" in done.stdout or "release" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("columns", "titles"), [(80, "when id end from to"), (300, "when id end from to rule client subject")]
+)
+def test_a_terminal_shows_each_transaction_on_a_line_with_its_id(filled, gatepost, columns, titles):
+    environment = {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": str(columns)}
+    _, output, _ = gatepost("journal", "--sender", "ann@*", env=environment)
+    head, row = re.sub(r"\x1b\[[\d;]*m", "", output).splitlines()
+    assert head.split() == titles.split()
+    assert row.split()[2] == "t1"

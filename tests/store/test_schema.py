@@ -1,9 +1,11 @@
 """The tables, and how an older database becomes one of today."""
 
+import asyncio
 import re
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -75,6 +77,13 @@ def test_a_migration_that_fails_changes_nothing(older, settings, tmp_path, monke
         Store.open(settings, tmp_path)
     with closing(sqlite3.connect(tmp_path / "gatepost.db")) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (1,)
+
+
+def test_several_may_open_a_new_store_at_once(settings, tmp_path):
+    with ThreadPoolExecutor(4) as threads:
+        stores = list(threads.map(lambda _: Store.open(settings, tmp_path), range(4)))
+    for store in stores:
+        asyncio.run(store.close())
 
 
 def test_commands_do_not_migrate(older, settings, tmp_path):

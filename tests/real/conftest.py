@@ -1,0 +1,337 @@
+"""The gateway as its operator runs it, Postfix's smtp-sink behind it, and clients before it."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+
+from proxy.config import load
+from proxy.record import Record
+from proxy.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery
+
+PATIENCE_SECONDS = 20.0
+"""For each thing that is waited for; a healthy one takes milliseconds."""
+ROOT = Path(__file__).parents[2]
+LISTENS_ON = re.compile(r"listens on .*?127\.0\.0\.1:(\d+)")
+TRACE = re.compile(rb"Received: from .+\r\n\tby .+ id [^\s;]+(?:\r\n\tfor <.+>)?;\r\n\t.+\r\n")
+"""The field that the gateway adds; mail may begin with a line that would continue it."""
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < give_up, f"{what}: not within {PATIENCE_SECONDS:g} s"
+        time.sleep(0.01)
+
+
+def gatepost(*arguments: str, folder: Path, timeout: float = 30, **options) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "proxy", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=timeout, check=False, **options
+    )
+
+
+def environment(extra_path: str = "", **more: str) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, (extra_path, str(ROOT), str(ROOT / "plugins"))))
+    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", **more}
+
+
+class Gatepost:
+    """A command that runs until it is told to stop: serve or complaints."""
+
+    def __init__(self, folder: Path, *arguments: str, **environ: str) -> None:
+        self.folder = folder
+        self.error_file = folder / "stderr"
+        self.output_file = folder / "stdout"
+        with self.error_file.open("wb") as errors, self.output_file.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "proxy", *arguments],
+                cwd=folder,
+                env=environment(**environ),
+                stdout=output,
+                stderr=errors,
+            )
+        wait_until(lambda: self.ended or LISTENS_ON.search(self.log), "the gateway listens")
+        assert not self.ended, self.log
+        self.port = int(LISTENS_ON.search(self.log)[1])
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    @property
+    def log(self) -> str:
+        return self.error_file.read_text()
+
+    @property
+    def output(self) -> str:
+        return self.output_file.read_text()
+
+    def logs(self, text: str, times: int = 1) -> None:
+        """Wait for a text in the log."""
+        wait_until(lambda: self.log.count(text) >= times, f"the log says {text!r}, it says:\n{self.log}")
+
+    def kill(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit status of a gateway that ends."""
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if not self.ended:
+            self.kill(number)
+        return self.wait()
+
+    def smtp(self) -> "Session":
+        return Session("127.0.0.1", self.port, local_hostname="client.example.org", timeout=PATIENCE_SECONDS)
+
+    def client(self, first: bytes = b"") -> "Client":
+        return Client(self.port, first)
+
+    def send(self, content: bytes | str, *recipients: str, sender: str = "alice@example.org") -> str:
+        """One transaction in a session of its own; the reply that ended it."""
+        with self.smtp() as smtp:
+            return smtp.transact(content, *recipients, sender=sender)
+
+    def archive(self) -> Archive:
+        loaded = load(self.folder / "rules.yaml")
+        return Archive.open(loaded.config.store, loaded.base)
+
+    def journal(self, count: int | None = None) -> list[Record]:
+        """The newest records first; waits for that many."""
+        with contextlib.closing(self.archive()) as archive:
+
+            def records() -> list[Record]:
+                return archive.records(JournalQuery(), limit=10_000)
+
+            if count is not None:
+                wait_until(lambda: len(records()) >= count, f"{count} records")
+            return records()
+
+    def kept(self, box: Box = Box.QUARANTINE) -> list[KeptMessage]:
+        with contextlib.closing(self.archive()) as archive:
+            found = archive.kept(KeptQuery(box=box), limit=1000)
+            return [archive.kept_message(kept.id) for kept in found]
+
+
+class Session(smtplib.SMTP):
+    """smtplib's, which sends messages as they are."""
+
+    def transact(self, content: bytes | str, *recipients: str, sender: str = "alice@example.org") -> str:
+        """One transaction; the reply that ended it: the first refusal or that to the final dot."""
+        self.ehlo_or_helo_if_needed()
+        octets = content.encode() if isinstance(content, str) else content
+        answers = [self.docmd(f"MAIL FROM:<{sender}>")]
+        answers += [self.docmd(f"RCPT TO:<{recipient}>") for recipient in recipients or ("bob@example.com",)]
+        refusal = next((answer for answer in answers if answer[0] not in (250, 251)), None)
+        code, text = refusal or self.docmd("DATA")
+        if code == 354:
+            self.send((b"." if octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+            code, text = self.getreply()
+        elif refusal:
+            self.docmd("RSET")
+        return f"{code} {text.decode()}"
+
+
+class Client:
+    """A raw SMTP client that has read the greeting; replies come as one string each."""
+
+    def __init__(self, port: int, first: bytes = b"") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+        self.lines = self.socket.makefile("rb")
+        self.socket.sendall(first)
+        self.greeting = self.reply()
+
+    def reply(self) -> str:
+        """One reply; empty where the connection has ended."""
+        lines = []
+        while line := self.lines.readline().decode():
+            lines.append(line.rstrip("\r\n"))
+            if line[3:4] != "-":
+                break
+        return "\n".join(lines)
+
+    def say(self, *commands: str) -> list[str]:
+        """Say each command and wait for its reply."""
+        return [self._say(command) for command in commands]
+
+    def _say(self, command: str) -> str:
+        self.socket.sendall(command.encode() + b"\r\n")
+        return self.reply()
+
+    def begin(self, *recipients: str) -> "Client":
+        """As far as the 354."""
+        commands = (*(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA")
+        replies = self.say("EHLO client.example.org", "MAIL FROM:<alice@example.org>", *commands)
+        assert replies[-1].startswith("354"), replies
+        return self
+
+    def close(self) -> None:
+        self.lines.close()
+        self.socket.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Sink:
+    """Postfix's smtp-sink, with every message in a file of its own."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        self.folder = folder
+        self.options = options
+        self.port = port or free_port()
+        self.start()
+
+    def start(self) -> None:
+        user = ("-u", "root") if os.geteuid() == 0 else ()
+        command = [program("smtp-sink"), *user, "-d", f"{self.folder}/message.", *self.options]
+        self.process = subprocess.Popen([*command, f"127.0.0.1:{self.port}", "100"], cwd=self.folder)
+        wait_until(self._answers, "smtp-sink answers")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(PATIENCE_SECONDS)
+
+    def messages(self) -> list["Sunk"]:
+        """What came; of a transaction that ended without a message there is an empty file."""
+        return [Sunk(octets) for file in self.folder.glob("message.*") if (octets := file.read_bytes())]
+
+
+class Sunk:
+    """A message that smtp-sink took: it writes LF for CRLF, fields of its own before, a line behind."""
+
+    def __init__(self, octets: bytes) -> None:
+        header, _, rest = octets.partition(b"\nReceived: ")
+        fields = [line.partition(b": ") for line in header.split(b"\n")]
+        self.recipients = [value[1:-1].decode() for name, _, value in fields if name == b"X-Rcpt-Args"]
+        self.mail_from = next(value for name, _, value in fields if name == b"X-Mail-Args")[1:-1].decode()
+        content = rest.split(b"\n", 3)[3].removesuffix(b"\n").replace(b"\n", b"\r\n")
+        trace = TRACE.match(content)
+        assert trace, content[:200]
+        self.trace = trace[0]
+        self.content = content[len(trace[0]) :]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path=PROGRAMS)
+    assert found, name
+    return found
+
+
+@pytest.fixture
+def sink(tmp_path) -> Iterator[Callable[..., Sink]]:
+    """Start an smtp-sink with options of its own."""
+    sinks: list[Sink] = []
+
+    def start(*options: str) -> Sink:
+        folder = tmp_path / f"sink{len(sinks)}"
+        folder.mkdir()
+        sinks.append(Sink(folder, *options))
+        return sinks[-1]
+
+    yield start
+    for one in sinks:
+        one.stop()
+
+
+@pytest.fixture
+def gateway(tmp_path) -> Iterator[Callable[..., Gatepost]]:
+    """Start a gateway with rules (what they leave out is chosen for a test) and files beside them.
+
+    At the end each that still runs must stop at SIGTERM with status 0, and none may have logged an
+    error that the test did not expect.
+    """
+    running: list[tuple[Gatepost, Sequence[str]]] = []
+
+    def start(
+        rules: str = "", *, upstream: int | None = None, files: Mapping[str, str] = {}, errors: Sequence[str] = ()
+    ) -> Gatepost:
+        folder = tmp_path / f"gateway{len(running)}"
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(dedent(text))
+        write_rules(folder, rules, upstream)
+        one = Gatepost(folder, "serve", "-c", "rules.yaml")
+        running.append((one, errors))
+        return one
+
+    yield start
+    statuses = [one.stop() for one, _ in running]
+    assert not any(statuses), "\n".join(one.log for one, _ in running)
+    for one, errors in running:
+        lines = [line for line in one.log.splitlines() if " ERROR " in line or "Traceback" in line]
+        unexpected = [line for line in lines if not any(error in line for error in errors)]
+        assert not unexpected, one.log
+
+
+def write_rules(folder: Path, rules: str, upstream: int | None = None) -> Path:
+    text = dedent(rules)
+    given = yaml.safe_load(text) or {}
+    defaults = {
+        "hostname": "gateway.example.net",
+        "listen": "127.0.0.1:0",
+        "relay": [{"recipients": "*@example.com", "to": f"smtp://127.0.0.1:{upstream}" if upstream else "inbox"}],
+    }
+    missing = {key: value for key, value in defaults.items() if key not in given}
+    path = folder / "rules.yaml"
+    path.write_text(text + ("\n" + yaml.safe_dump(missing) if missing else ""))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a command of gatepost to its end in the test's folder."""
+    return lambda *arguments, **options: gatepost(*arguments, folder=tmp_path, **options)
+
+
+@pytest.fixture(name="write_rules")
+def write_rules_fixture():
+    """Write a rules.yaml into a folder; the keys that it leaves out are chosen for a test."""
+    return write_rules
+
+
+@pytest.fixture
+def complaints(tmp_path) -> Iterator[Callable[..., Gatepost]]:
+    """Start the complaints department; SIGINT must end it with status 0."""
+    running: list[Gatepost] = []
+
+    def start(*options: str, **environ: str) -> Gatepost:
+        running.append(Gatepost(tmp_path, "complaints", "--smtp", "127.0.0.1:0", *options, **environ))
+        return running[-1]
+
+    yield start
+    for one in running:
+        assert one.stop(signal.SIGINT) == 0, one.log

@@ -1,0 +1,127 @@
+"""The complaints department takes everything, shows it, and delivers nothing."""
+
+import base64
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from proxy.config.settings import StoreSettings
+from proxy.store import Archive, Box, KeptQuery
+
+WATCHED = """
+import os
+import sys
+
+with open("python", "a") as file:
+    print(os.getpid(), file=file)
+
+
+def audit(event, arguments):
+    if event == "socket.connect":
+        with open("connections", "a") as file:
+            print(arguments, file=file)
+
+
+sys.addaudithook(audit)
+
+from proxy.relay import Relay
+
+
+def __init__(self, **_):
+    raise AssertionError("a relay in the complaints department")
+
+
+Relay.__init__ = __init__
+"""
+"""A sitecustomize.py; uvloop connects without an audit event, so the test looks at the sockets too."""
+SECRET = base64.b64encode(b"\0carol\0open sesame").decode()
+NAME, PASSWORD = (base64.b64encode(word).decode() for word in (b"carol", b"open sesame"))
+
+
+def test_it_shows_the_conversation_without_secrets_and_delivers_nothing(complaints):
+    running = complaints()
+    with running.client() as client:
+        plain = client.say("EHLO client.example.org", f"AUTH PLAIN {SECRET}", "MAIL FROM:<carol@example.org>")
+        client.say("RCPT TO:<complaints@example.com>", "DATA")
+        client.socket.sendall(b"Subject: the tea\n\nIt was cold\x1b[31m.\nbare\rnewlines\r\n.\r\n")
+        assert client.reply().startswith("250 2.0.0 ")
+        assert client.say("QUIT")[0].startswith("221 ")
+    assert [reply[:3] for reply in plain] == ["250", "235", "250"]
+    with running.client() as client:
+        login = client.say("EHLO client.example.org", "AUTH LOGIN", NAME, PASSWORD, "QUIT")
+        assert [reply[:3] for reply in login] == ["250", "334", "334", "235", "221"]
+    with running.smtp() as smtp:
+        smtp.login("anybody", "hunter2")
+        smtp.sendmail("a@example.org", ["b@example.com", "c@example.net"], "Subject: soup\r\n\r\nToo hot\r\n")
+    assert running.stop(signal.SIGINT) == 0
+    shown = running.output
+    for text in (
+        "< EHLO client.example.org",
+        "> 250-",
+        "< AUTH PLAIN ********",
+        "< ********",
+        "> 235 2.7.0 ",
+        "< MAIL FROM:<carol@example.org>",
+        "Subject: the tea",
+        r"It was cold\x1b[31m.",
+        "< QUIT",
+        "> 221 2.0.0 ",
+        "Too hot",
+        "< RCPT TO:<c@example.net>",
+    ):
+        assert text in shown, text
+    secrets = (SECRET, NAME, PASSWORD, "open sesame", "hunter2", base64.b64encode(b"hunter2").decode().rstrip("="))
+    assert not [secret for secret in secrets if secret in shown + running.log]
+    assert "\x1b" not in shown
+    assert "nothing is delivered" in running.log
+    assert "Traceback" not in running.log
+
+
+def test_no_relay_is_made_and_no_connection_leaves(complaints, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(WATCHED)
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        elsewhere.setblocking(False)
+        running = complaints(extra_path=str(site))
+        process = psutil.Process(running.pid)
+        address = f"127.0.0.1:{elsewhere.getsockname()[1]}"
+        with running.smtp() as smtp:
+            for recipient in ("bob@example.com", "root@localhost", "bob@[127.0.0.1]", "postmaster", '"a b"@x.example'):
+                content = f"Received: from mx by {address}\r\nTo: {recipient}\r\n\r\n{address}\r\n"
+                assert smtp.transact(content, recipient).startswith("250 2.0.0 ")
+                ports = {(c.laddr.port, c.status) for c in process.net_connections("inet")}
+                assert ports <= {(running.port, psutil.CONN_LISTEN), (running.port, psutil.CONN_ESTABLISHED)}
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+        children = process.children(recursive=True)
+    assert children == []
+    assert str(running.pid) in (tmp_path / "python").read_text().split(), "the watch was not there"
+    assert not (tmp_path / "connections").exists()
+
+
+def test_it_keeps_what_comes_where_it_is_told_to(complaints, tmp_path):
+    running = complaints("--store", "complaints.db", "--quiet")
+    content = b"Subject: \xff\n\nbare\r\n"
+    with running.smtp() as smtp:
+        assert smtp.transact(content, "bob@example.com", "carol@example.com").startswith("250 2.0.0 ")
+    assert running.stop(signal.SIGINT) == 0
+    settings = StoreSettings(url=f"sqlite:///{tmp_path}/complaints.db")
+    with Archive.open(settings, Path()) as archive:
+        (kept,) = archive.kept(KeptQuery(box=Box.INBOX), limit=10)
+        message = archive.kept_message(kept.id)
+    assert message.recipients == ("bob@example.com", "carol@example.com")
+    assert message.content == content
+    assert running.output == ""
+    assert running.log.count(" inbox client=127.0.0.1 ") == 1
+
+
+def test_without_a_store_nothing_stays(complaints, tmp_path):
+    before = set(tmp_path.iterdir())
+    running = complaints(TMPDIR=str(tmp_path))
+    assert running.send("Subject: x\r\n\r\n").startswith("250 2.0.0 ")
+    assert running.stop(signal.SIGINT) == 0
+    assert {path.name for path in set(tmp_path.iterdir()) - before} == {"stdout", "stderr"}

@@ -1,0 +1,237 @@
+"""Rules on real mail: what they do to the reply, upstream, quarantine and journal; what bad filters cannot do."""
+
+import base64
+import io
+import socket
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from proxy.record import Disposition
+
+# in two halves, so that no scanner takes this file for the virus that it is not
+EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+MIXED = """
+    mixed: {mixed}
+    rules:
+      - name: words
+        filter: keywords
+        when: {{recipient: bob@example.com}}
+        with: {{words: [wire transfer]}}
+        action: reject
+        reply: "550 5.7.1 Not accepted here ({{rule}})"
+"""
+SPAM = "Subject: a wire  Transfer\r\n\r\nHello\r\n"
+HAM = "Subject: lunch\r\n\r\nHello\r\n"
+
+
+def mail(name: str, attachment: bytes) -> bytes:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "alice@example.org", "bob@example.com", "For you"
+    message.set_content("See below.\n")
+    message.add_attachment(attachment, maintype="application", subtype="octet-stream", filename=name)
+    return message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+
+
+@pytest.mark.real("smtp-sink")
+@pytest.mark.parametrize(
+    ("mixed", "reply", "relayed", "quarantined", "ends"),
+    [
+        ("quarantine", "250 2.", ["carol@example.com"], ["bob@example.com"], ["quarantined", "relayed"]),
+        ("defer", "451 4.5.3 ", None, None, ["deferred", "deferred"]),
+        ("reject", "550 5.7.1 Not accepted here (words)", None, None, ["refused", "refused"]),
+    ],
+)
+def test_a_hit_for_one_of_two_recipients(gateway, sink, mixed, reply, relayed, quarantined, ends):
+    behind = sink()
+    running = gateway(MIXED.format(mixed=mixed), upstream=behind.port)
+    with running.smtp() as smtp:
+        assert smtp.transact(SPAM) == "550 5.7.1 Not accepted here (words)"
+        assert smtp.transact(SPAM, "bob@example.com", "carol@example.com").startswith(reply)
+        assert smtp.transact(HAM).startswith("250 2.")
+    sent = [message for message in behind.messages() if message.content == SPAM.encode()]
+    assert [message.recipients for message in sent] == ([relayed] if relayed else [])
+    assert [m.recipients for m in behind.messages() if m.content == HAM.encode()] == [["bob@example.com"]]
+    kept = running.kept()
+    assert [(list(k.recipients), k.rule, k.content) for k in kept] == (
+        [(quarantined, "words", SPAM.encode())] if quarantined else []
+    )
+    record = running.journal(3)[1]
+    assert [recipient.disposition for recipient in record.recipients] == ends
+
+
+@pytest.fixture
+def clamd(tmp_path) -> Iterator[str]:
+    """A clamd that knows EICAR alone; its address."""
+    database = tmp_path / "database"
+    database.mkdir()
+    (database / "test.ndb").write_text(f"Eicar-Test:0:*:{EICAR.hex()}\n")
+    path = tmp_path / "clamd.ctl"
+    (tmp_path / "clamd.conf").write_text(f"DatabaseDirectory {database}\nForeground yes\nLocalSocket {path}\n")
+    output = (tmp_path / "clamd.log").open("wb")
+    with output, subprocess.Popen(["/usr/sbin/clamd", "-c", tmp_path / "clamd.conf"], stdout=output) as process:
+        try:
+            while not is_listening(path):
+                assert process.poll() is None, (tmp_path / "clamd.log").read_text()
+                time.sleep(0.05)
+            yield f"unix:{path}"
+        finally:
+            process.terminate()
+
+
+def is_listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return path.exists() and probe.connect_ex(str(path)) == 0
+
+
+@pytest.mark.real("clamd", "smtp-sink")
+def test_a_virus_in_a_base64_part_is_refused_by_the_real_clamd(gateway, sink, clamd):
+    """RELIABILITY 89."""
+    behind = sink()
+    rules = f"""
+        rules:
+          - name: viruses
+            filter: clamav
+            with: {{address: "{clamd}"}}
+            action: reject
+            reply: "554 5.7.0 {{reason}}"
+    """
+    running = gateway(rules, upstream=behind.port)
+    virus = mail("a.bin", EICAR)
+    assert base64.b64encode(EICAR)[:40] in virus
+    assert EICAR not in virus
+    assert running.send(virus) == "554 5.7.0 ClamAV found Eicar-Test.UNOFFICIAL"
+    assert running.send(clean := mail("a.bin", b"harmless")).startswith("250 2.")
+    assert [message.content for message in behind.messages()] == [clean]
+
+
+@pytest.mark.real("smtp-sink")
+def test_a_program_in_a_zip_is_quarantined(gateway, sink):
+    behind = sink()
+    rules = """
+        rules:
+          - name: programs
+            filter: attachments
+            with: {extensions: [exe], inside_archives: true}
+            action: quarantine
+    """
+    running = gateway(rules, upstream=behind.port)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("folder/Invoice.EXE", b"MZ")
+    content = mail("invoice.zip", archive.getvalue())
+    assert running.send(content).startswith("250 2.")
+    assert behind.messages() == []
+    (kept,) = running.kept()
+    assert (kept.rule, kept.content) == ("programs", content)
+    assert kept.prepended.startswith(b"Received: ")
+    assert kept.reason == "attachment invoice.zip: extension exe inside"
+
+
+@pytest.mark.real("smtp-sink")
+def test_discarded_mail_is_in_the_journal_and_nowhere_else(gateway, sink):
+    behind = sink()
+    running = gateway("rules: [{name: hole, filter: discard, when: {sender: '*@spam.example'}}]", upstream=behind.port)
+    with running.smtp() as smtp:
+        assert smtp.transact(HAM, sender="a@spam.example").startswith("250 2.")
+    assert behind.messages() == []
+    assert running.kept() == []
+    (record,) = running.journal(1)
+    (recipient,) = record.recipients
+    assert (recipient.disposition, recipient.rule) == (Disposition.DISCARDED, "hole")
+
+
+BAD = '''
+    """A filter that fails in the way that the subject names."""
+
+    import asyncio
+    import sys
+    import time
+
+    from proxy import hookimpl
+
+
+    def fail(subject):
+        if subject == "raise":
+            raise RuntimeError("secret /etc/passwd \\r\\n250 2.0.0 Ok")
+        if subject == "non-ascii":
+            raise ValueError("secret \\u00e4\\u20ac")
+        if subject == "exit":
+            sys.exit("secret")
+        if subject == "recursion":
+            fail(subject)
+        if subject == "interrupt":
+            raise KeyboardInterrupt
+        return "250 secret" if subject == "type" else None
+
+
+    class Async:
+        @hookimpl
+        async def filter_message(self, transaction):
+            subject = transaction.message.view.subject
+            if subject == "hang":
+                await asyncio.sleep(60)
+            return fail(subject)
+
+
+    class Threaded:
+        @hookimpl
+        def filter_message(self, transaction):
+            subject = transaction.message.view.subject
+            if subject == "hang":
+                time.sleep(2)
+            return fail(subject)
+'''
+
+
+@pytest.mark.real("smtp-sink")
+@pytest.mark.parametrize("kind", ["Async", "Threaded"])
+def test_a_bad_filter_defers_its_own_message_and_nothing_else(gateway, sink, kind):
+    """RELIABILITY 87, 88."""
+    behind = sink()
+    running = gateway(
+        f"rules: [{{name: bad, filter: './bad.py:{kind}', timeout: 0.3s}}]",
+        upstream=behind.port,
+        files={"bad.py": BAD},
+        errors=("bad", "Traceback"),
+    )
+    ways = ("raise", "non-ascii", "exit", "recursion", "type", "interrupt", "hang")
+    with running.smtp() as smtp:
+        for way in ways:
+            reply = smtp.transact(f"Subject: {way}\r\n\r\n", f"{way}@example.com", "both@example.com")
+            assert reply == "451 4.3.0 Temporary failure, try again later", way
+            assert smtp.transact(HAM, f"after-{way}@example.com").startswith("250 2."), way
+    assert sorted(message.recipients for message in behind.messages()) == sorted(
+        [f"after-{way}@example.com"] for way in ways
+    )
+    assert {message.content for message in behind.messages()} == {HAM.encode()}
+    results = [e.result for record in running.journal(2 * len(ways)) for e in record.evaluations]
+    assert results[::-1] == ["error", "pass"] * (len(ways) - 1) + ["timeout", "pass"]
+    assert running.log.count("Traceback") <= len(ways) - 1
+
+
+@pytest.mark.real("smtp-sink")
+def test_a_thread_that_hangs_does_not_hold_the_end_up(gateway, sink):
+    """RELIABILITY 88: the gateway ends although a filter's thread never does."""
+    stuck = """
+        import time
+
+        from proxy import hookimpl
+
+        class Stuck:
+            @hookimpl
+            def filter_message(self, transaction):
+                time.sleep(600)
+    """
+    running = gateway(
+        "rules: [{name: bad, filter: './bad.py:Stuck', timeout: 0.1s}]", files={"bad.py": stuck}, errors=("bad",)
+    )
+    assert running.send(HAM).startswith("451 4.3.0 ")
+    before = time.monotonic()
+    assert running.stop() == 0
+    assert time.monotonic() - before < 5

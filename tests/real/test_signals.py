@@ -1,0 +1,156 @@
+"""SIGTERM finishes what is under way, SIGHUP takes new rules between transactions."""
+
+import re
+import signal
+import time
+
+import pytest
+
+from proxy.record import Disposition
+
+SLOW = """
+    import asyncio
+    import time
+
+    from proxy import hookimpl
+
+
+    class Slow:
+        @hookimpl
+        async def filter_message(self, transaction):
+            if transaction.message.view.subject == "slow":
+                await asyncio.sleep({seconds})
+"""
+SLOW_RULES = """
+    limits: {shutdown_time: 500ms}
+    rules: [{name: slow, filter: './slow.py:Slow', timeout: 20s}]
+"""
+MESSAGE = b"Subject: slow\r\n\r\nHello\r\n"
+
+
+@pytest.mark.real("smtp-sink")
+def test_sigterm_waits_for_a_message_that_is_being_sent(gateway, sink):
+    """RELIABILITY 107: mid-DATA."""
+    behind = sink()
+    running = gateway(upstream=behind.port)
+    with running.client() as idle, running.client().begin("bob@example.com") as client:
+        client.socket.sendall(MESSAGE[:10])
+        running.kill(signal.SIGTERM)
+        assert idle.reply().startswith("421 4.3.2 ")
+        assert idle.reply() == ""
+        client.socket.sendall(MESSAGE[10:] + b".\r\n")
+        assert client.reply().startswith("250 2.")
+        assert client.reply().startswith("421 4.3.2 ")
+        assert client.reply() == ""
+        assert running.wait() == 0
+    assert [message.content for message in behind.messages()] == [MESSAGE]
+    (record,) = running.journal(1)
+    assert record.recipients[0].disposition is Disposition.RELAYED
+
+
+@pytest.mark.real("smtp-sink")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("where", ["filter", "upstream"])
+def test_a_stop_waits_for_a_slow(gateway, sink, where, number):
+    """RELIABILITY 107: mid-relay."""
+    behind = sink(*(("-W", ".:1") if where == "upstream" else ()))
+    files = {"slow.py": SLOW.format(seconds=0.4 if where == "filter" else 0)}
+    running = gateway(SLOW_RULES.replace("500ms", "10s"), upstream=behind.port, files=files)
+    with running.client().begin("bob@example.com") as client:
+        client.socket.sendall(MESSAGE + b".\r\n")
+        time.sleep(0.1)
+        running.kill(number)
+        assert client.reply().startswith("250 2.")
+        assert running.wait() == 0
+    assert [message.content for message in behind.messages()] == [MESSAGE]
+    (record,) = running.journal(1)
+    assert record.recipients[0].disposition is Disposition.RELAYED
+
+
+@pytest.mark.real("smtp-sink")
+@pytest.mark.parametrize(
+    ("where", "end"),
+    [
+        pytest.param("client", Disposition.ABANDONED, id="client"),
+        pytest.param("filter", Disposition.DEFERRED, id="filter"),
+        pytest.param("upstream", Disposition.IN_DOUBT, id="upstream"),
+    ],
+)
+def test_past_the_shutdown_time_the_client_is_told_421(gateway, sink, where, end):
+    """RELIABILITY 107: the bound."""
+    behind = sink(*(("-W", ".:5") if where == "upstream" else ()))
+    files = {"slow.py": SLOW.format(seconds=30 if where == "filter" else 0)}
+    running = gateway(SLOW_RULES, upstream=behind.port, files=files)
+    with running.client().begin("bob@example.com") as client:
+        client.socket.sendall(MESSAGE + (b"" if where == "client" else b".\r\n"))
+        time.sleep(0.1)
+        begin = time.monotonic()
+        running.kill(signal.SIGTERM)
+        assert re.match("421 4.3.2 |451 4.4.", client.reply())
+        assert running.wait() == 0
+        assert time.monotonic() - begin < 3
+    assert [m for m in behind.messages() if m.content.endswith(b"Hello\r\n")] == [] or where == "upstream"
+    (record,) = running.journal(1)
+    assert record.recipients[0].disposition is end
+
+
+@pytest.mark.real("smtp-sink")
+def test_sighup_takes_new_rules_between_two_transactions_of_a_session(gateway, sink, write_rules):
+    behind = sink()
+    running = gateway(upstream=behind.port)
+    refuse = f"""
+        rules:
+          - name: words
+            filter: keywords
+            with: {{words: [hello]}}
+            reply: "550 5.7.1 No greetings"
+    """
+    with running.smtp() as smtp:
+        assert smtp.transact(MESSAGE).startswith("250 2.")
+        write_rules(running.folder, refuse, behind.port)
+        running.kill(signal.SIGHUP)
+        running.logs("reloaded")
+        assert smtp.transact(MESSAGE) == "550 5.7.1 No greetings"
+        write_rules(running.folder, "", behind.port)
+        running.kill(signal.SIGHUP)
+        running.logs("reloaded", 2)
+        assert smtp.transact(MESSAGE).startswith("250 2.")
+
+
+@pytest.mark.real("smtp-sink")
+def test_sighup_within_a_transaction_leaves_that_to_the_old_rules(gateway, sink, write_rules):
+    behind = sink()
+    running = gateway(upstream=behind.port)
+    with running.client().begin("bob@example.com") as client:
+        write_rules(running.folder, "rules: [{name: words, filter: keywords, with: {words: [hello]}}]", behind.port)
+        running.kill(signal.SIGHUP)
+        running.logs("reloaded")
+        client.socket.sendall(MESSAGE + b".\r\n")
+        assert client.reply().startswith("250 2.")
+        assert client.say("MAIL FROM:<a@example.org>", "RCPT TO:<bob@example.com>", "DATA")[-1].startswith("354")
+        client.socket.sendall(MESSAGE + b".\r\n")
+        assert client.reply().startswith("550 5.7.")
+
+
+@pytest.mark.real("smtp-sink")
+@pytest.mark.parametrize(
+    ("broken", "place"),
+    [
+        ("rules:\n  - name: words\n    filter: keyword\n", "rules.yaml:3:13: "),
+        ("rules: [\n", "rules.yaml:2:1: "),
+        ("listen: here\nlists: {partners: missing.txt}\n", "rules.yaml:2:19: "),
+    ],
+)
+def test_a_broken_file_leaves_the_old_rules_in_place(gateway, sink, broken, place):
+    """RELIABILITY 108."""
+    behind = sink()
+    running = gateway(
+        "rules: [{name: words, filter: keywords, with: {words: [viagra]}}]", upstream=behind.port, errors=("not reloaded",)
+    )
+    with running.smtp() as smtp:
+        (running.folder / "rules.yaml").write_text(broken)
+        running.kill(signal.SIGHUP)
+        running.logs("not reloaded, the old rules stay")
+        assert place in running.log
+        assert smtp.transact(MESSAGE).startswith("250 2.")
+        assert smtp.transact("Subject: viagra\r\n\r\n").startswith("550 5.7.1 ")
