@@ -253,7 +253,6 @@ class Delivery:
                 if early.code == 421:
                     early = UpstreamLostError.closing(early).reply
                 return self._delivered(DeliveryState.REFUSED, early)
-            parts = []
             if loop.time() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
             connection.write(END_OF_DATA, deadline)
