@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 RULES = """\
 hostname: bench.example
 listen: ["127.0.0.1:{port}"]
+workers: {workers}
 relay: [{{recipients: "*", clients: 127.0.0.0/8, to: "smtp://127.0.0.1:{upstream}"}}]
 store: {{url: "sqlite:///bench.db"}}
 {rules}
@@ -55,10 +56,12 @@ def running(command, port, **settings):
             process.wait()
 
 
-def gatepost(folder, upstream, rules=""):
+def gatepost(folder, upstream, workers, rules=""):
     port = free_port()
     folder.mkdir()
-    (folder / "rules.yaml").write_text(RULES.format(port=port, upstream=upstream, rules=rules))
+    (folder / "rules.yaml").write_text(
+        RULES.format(port=port, upstream=upstream, workers=workers, rules=rules)
+    )
     program = Path(sys.executable).parent / "gatepost"
     return port, running([program, "serve", "-q", "-c", folder / "rules.yaml"], port)
 
@@ -98,15 +101,12 @@ def main():
         stack.enter_context(
             running([sys.executable, HERE / "stock_proxy.py", str(stock), str(upstream)], stock)
         )
-        plain, plain_running = gatepost(Path(folder, "plain"), upstream)
-        stack.enter_context(plain_running)
-        filtering, filtering_running = gatepost(
-            Path(folder, "filters"),
-            upstream,
-            FILTERS.format(words=words).replace("{{", "{").replace("}}", "}"),
-        )
-        stack.enter_context(filtering_running)
-        ports = {"no proxy": upstream, "stock": stock, "gatepost": plain, "gatepost + filters": filtering}
+        ports = {"no proxy": upstream, "stock": stock}
+        for workers in (1, 2):
+            for name, rules in (("", ""), (" + filters", FILTERS.format(words=words))):
+                port, running_gatepost = gatepost(Path(folder, f"{workers}{name}"), upstream, workers, rules)
+                stack.enter_context(running_gatepost)
+                ports[f"gatepost, {workers} worker{name}"] = port
         print(
             f"{options.messages} messages of {options.octets} octets, {options.sessions} sessions, messages/s"
         )
@@ -119,7 +119,7 @@ def main():
             base = statistics.median(results["stock"])
             for name, rates in results.items():
                 rate = statistics.median(rates)
-                print(f"  {name:20} {rate:8.0f}   {rate / base:5.1f} x stock")
+                print(f"  {name:30} {rate:8.0f}   {rate / base:5.1f} x stock")
 
 
 if __name__ == "__main__":

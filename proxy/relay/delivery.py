@@ -106,15 +106,10 @@ class Delivery:
         size = sum(map(len, pieces))
         dot_by = deadline - min(_DOT_SECONDS, self._limits.upstream_time / 4)
         try:
-            return await self._try(recipients, pieces, size, dot_by, deadline)
-        except UpstreamLostError as error:
-            if self._connection is None or asyncio.get_running_loop().time() >= dot_by:
-                return self._unsent(error)
-            self._drop(str(error))
-        try:  # upstream had begun this transaction, so there is some use in beginning it once more
-            return await self._try(recipients, pieces, size, dot_by, deadline)
-        except UpstreamLostError as error:
-            return self._unsent(error)
+            return await self._try_twice(recipients, pieces, size, dot_by, deadline)
+        except asyncio.CancelledError:
+            self._drop("broken off")
+            raise
 
     async def abandon(self) -> None:
         """Give the transaction up; its connection is reset and used again. Does not wait for that."""
@@ -200,6 +195,25 @@ class Delivery:
 
     # DATA
 
+    async def _try_twice(
+        self,
+        recipients: tuple[Recipient, ...],
+        pieces: Sequence[bytes],
+        size: int,
+        dot_by: float,
+        deadline: float,
+    ) -> Delivered:
+        try:
+            return await self._try(recipients, pieces, size, dot_by, deadline)
+        except UpstreamLostError as error:
+            if self._connection is None or asyncio.get_running_loop().time() >= dot_by:
+                return self._unsent(error)
+            self._drop(str(error))
+        try:  # upstream had begun this transaction, so there is some use in beginning it once more
+            return await self._try(recipients, pieces, size, dot_by, deadline)
+        except UpstreamLostError as error:
+            return self._unsent(error)
+
     async def _try(
         self,
         recipients: tuple[Recipient, ...],
@@ -239,17 +253,14 @@ class Delivery:
                 if early.code == 421:
                     early = UpstreamLostError.closing(early).reply
                 return self._delivered(DeliveryState.REFUSED, early)
-            parts = []
             if loop.time() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
-            self.dot_was_sent = True
             connection.write(END_OF_DATA, deadline)
         else:
             if loop.time() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
-            octets = b"".join((*parts, END_OF_DATA))
-            self.dot_was_sent = True
-            (end,) = connection.write(octets, deadline, 1)
+            (end,) = connection.write(b"".join((*parts, END_OF_DATA)), deadline, 1)
+        self.dot_was_sent = True
         return await self._after_dot(connection, end)
 
     async def _after_dot(self, connection: Connection, end: asyncio.Future[Reply]) -> Delivered:
