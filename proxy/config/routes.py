@@ -37,14 +37,14 @@ class RouteMatcher:
         listed in ``clients``, or without ``clients`` be on loopback or authenticated. So nobody
         relays through the server behind.
         """
-        if not self._for_all and not self._trusts(session):
-            return False
         address = recipient.address.lower()
-        if address == "postmaster" and self._takes_postmaster:  # RFC 5321 section 4.5.1
-            return True
-        if self._named.matches_lower(address):
-            return not _is_sender_routed(recipient.local_part) or self._trusts(session)
-        return self._anywhere.matches_lower(address) and self._trusts(session)
+        if self._takes_postmaster and (address == "postmaster" or self._named.matches_lower(address)):
+            # The bare postmaster: RFC 5321 section 4.5.1.
+            if self._for_all and not _is_sender_routed(recipient.local_part):
+                return True
+        elif not self._anywhere.matches_lower(address):
+            return False
+        return self._trusts(session)
 
     def _trusts(self, session: Session) -> bool:
         if self._authenticated and session.authenticated is not None:

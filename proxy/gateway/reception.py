@@ -109,8 +109,12 @@ class Reception:
             return _NOT_STARTED
         reply, outcome = await self._answer_rcpt(transaction, recipient)
         if reply.positive:
-            recipients = (*transaction.envelope.recipients, recipient)
-            transaction.envelope = replace(transaction.envelope, recipients=recipients)
+            envelope = transaction.envelope
+            transaction.envelope = Envelope(
+                mail_from=envelope.mail_from,
+                parameters=envelope.parameters,
+                recipients=(*envelope.recipients, recipient),
+            )
         else:
             transaction.refused.append(refused_recipient(recipient, reply, outcome))
         return reply

@@ -59,6 +59,7 @@ class Early:
 
 
 _NOTHING = Early()
+_ACCEPTED = Outcome(action=Action.ACCEPT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +156,8 @@ class Pipeline:
 
         A rule further up may still refuse the message itself; then nobody gets it.
         """
+        if not carried:
+            return False
         index = self._horizon(carried, recipient)
         return any(
             c.failed or _action(self.rules[c.index], c.verdict) in (Action.DISCARD, Action.QUARANTINE)
@@ -183,9 +186,7 @@ class Pipeline:
     async def decide(self, transaction: Transaction, carried: Sequence[Carried] = ()) -> Decision:
         """One outcome for each recipient. Never raises."""
         if not self._places[Stage.MESSAGE] and not carried:
-            return Decision(
-                outcomes=tuple(Outcome(action=Action.ACCEPT) for _ in transaction.envelope.recipients)
-            )
+            return Decision(outcomes=(_ACCEPTED,) * len(transaction.envelope.recipients))
         return await _Deciding(self, transaction, carried).run()
 
     async def _ask(

@@ -37,10 +37,10 @@ _STEP_SECONDS = 0.05
 
 _log = logging.getLogger(__name__)
 
-_INSERT_TRANSACTION = sqlite.insert_or_replace(transactions)
-_INSERT_RECIPIENT = sqlite.insert_or_replace(recipients)
-_INSERT_KEPT = sqlite.insert_or_replace(kept_table, without=("number",))
-_INSERT_KEPT_RECIPIENT = sqlite.insert_or_replace(kept_recipients)
+_INSERT_TRANSACTION = sqlite.Insert(transactions)
+_INSERT_RECIPIENT = sqlite.Insert(recipients)
+_INSERT_KEPT = sqlite.Insert(kept_table, without=("number",))
+_INSERT_KEPT_RECIPIENT = sqlite.Insert(kept_recipients)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -278,14 +278,14 @@ def _apply(connection: Connection, group: Iterable[Change]) -> None:
     records = [change.record for change in group if change.record]
     messages = [(kept, change.record) for change in group if change.record for kept in change.kept]
     withdrawn = [kept_id for change in group for kept_id in change.withdrawn]
-    for statement, values in (
-        (_INSERT_TRANSACTION, [rows.transaction_row(record) for record in records]),
-        (_INSERT_RECIPIENT, [row for record in records for row in rows.recipient_rows(record)]),
-        (_INSERT_KEPT, [rows.kept_row(kept, record) for kept, record in messages]),
-        (_INSERT_KEPT_RECIPIENT, [row for kept, _ in messages for row in rows.kept_recipient_rows(kept)]),
-    ):
-        if values:
-            connection.exec_driver_sql(statement, values)
+    transaction_rows = [rows.transaction_row(record) for record in records]
+    recipient_rows = [row for record in records for row in rows.recipient_rows(record)]
+    for insert, values in ((_INSERT_TRANSACTION, transaction_rows), (_INSERT_RECIPIENT, recipient_rows)):
+        for statement, batch in insert.batches(values):
+            connection.exec_driver_sql(statement, batch)
+    for kept, record in messages:  # one by one: each may be large
+        connection.exec_driver_sql(_INSERT_KEPT.one, rows.kept_row(kept, record))
+        connection.exec_driver_sql(_INSERT_KEPT_RECIPIENT.one, [*rows.kept_recipient_rows(kept)])
     if withdrawn:
         connection.execute(delete(kept_table).where(kept_table.c.id.in_(withdrawn)))
 
