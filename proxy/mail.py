@@ -128,6 +128,8 @@ class Envelope:
 
     def parameter(self, keyword: str) -> str | None:
         """The value of a MAIL parameter, ``""`` where it has none, None where it is absent."""
+        if not self.parameters:
+            return None
         wanted = keyword.upper()
         for parameter in self.parameters:
             name, _, value = parameter.partition("=")

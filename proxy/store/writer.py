@@ -26,7 +26,7 @@ __all__ = ["Change", "Writer"]
 _GROUP_CHANGES = 500
 _GROUP_OCTETS = 16 << 20
 """One transaction writes no more than this, but at least one change."""
-_GATHER_SECONDS = 0.05
+_GATHER_SECONDS = 0.1
 """What nobody waits for is gathered, to wake the thread and the disk less often."""
 _RETRY_SECONDS = 1.0
 """The journal is tried again after a failure; a try may cost the time to wait for a lock."""
