@@ -227,3 +227,14 @@ def test_a_reload_takes_effect_with_the_next_transaction_of_an_open_session():
         )
         client.sendall(b"MAIL FROM:<x@example.org>\r\n")
         assert client.recv(1000) == b"550 5.7.1 New rules\r\n"
+
+
+def test_where_one_recipient_is_only_deferred_the_message_is(send):
+    late = {"size": ">1B"}
+    rules = [
+        rule("never", action="reject", when={"all": [{"recipient": A}, late]}),
+        rule("later", action="defer", when={"all": [{"recipient": B}, late]}),
+    ]
+    reply, messages, (record,), _ = send(to(A, B), *rules)
+    assert (reply.code, messages) == (451, ())
+    assert ends(record) == {A: ("deferred", "never"), B: ("deferred", "later")}
