@@ -9,7 +9,8 @@ The life of a message, file by file:
     loader         rules.yaml entry -> filter class -> instance -> Rule (the only user of PluginManager)
     mail           the nouns: Session, Recipient, Envelope, Message, Transaction
     mime           READ: message octets -> headers, texts, attachments
-    verdict        the answers: Action, Reply, Verdict, Decision
+    verdict        the answers: Action, Reply, Verdict, Decision; reply_template fills a rule's reply
+    rule           an entry of rules, ready to be asked
     hookspecs      the filter contract
     server         RECEIVE: SMTP session -> Transaction; Reply -> wire (the only import of aiosmtpd)
     pipeline       DECIDE: rules in file order -> Decision
