@@ -19,7 +19,7 @@ __all__ = ["journal"]
 
 def journal(
     transaction: Annotated[
-        str | None, typer.Argument(help="Show this one transaction in full.", metavar="[ID]")
+        str | None, typer.Argument(help="Show this one transaction in full.", metavar="ID")
     ] = None,
     config: SettingsFile = Path("rules.yaml"),
     client: Annotated[
