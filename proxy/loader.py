@@ -129,6 +129,8 @@ def _rule(loaded: LoadedConfig, number: int, settings: RuleSettings, modules: di
     instance = _instance(loaded, number, settings, filter_class)
     hooks = _hooks(instance, settings.filter)
     close = getattr(instance, "close", None)
+    if inspect.iscoroutinefunction(close):
+        raise _FilterError(f"close of filter {shown(settings.filter)} is async", "a plain def")
     return Rule(
         name=settings.name,
         hooks={stage: hooks[name] for name, stage in _STAGES.items() if name in hooks},

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -27,6 +28,8 @@ __all__ = ["Addresses", "Ready", "Service", "complain", "serve"]
 log = logging.getLogger("gatepost")
 
 
+_SET_AT_START = ("hostname", "listen", "workers", "limits", "store", "bare_newline")
+"""What a reload does not change."""
 Addresses = tuple[tuple[str, int], ...]
 """Host and port of each listener."""
 Ready = Callable[[Addresses], None]
@@ -90,19 +93,21 @@ class Service:
                 task.add_done_callback(self._background.discard)
 
     def reload(self, loaded: LoadedConfig) -> None:
-        """Take new rules, lists, routes and limits; raises ConfigError, and the old ones stay.
+        """Take new rules, lists, routes and `mixed`; raises ConfigError, and the old ones stay.
 
-        Transactions that have begun end under the old ones. Listeners, host name,
-        store and what the server itself limits are those of the start.
+        Transactions that have begun end under the old ones. Everything else is as it was at the start.
         """
         rules = load_rules(loaded)
-        old = self._gateway.policy
-        self._gateway.policy = self._policy(loaded, rules)
-        for name in ("listen", "hostname", "workers", "store", "bare_newline"):
-            if getattr(loaded.config, name) != getattr(self._loaded.config, name):
+        started = self._loaded.config
+        kept = {name: getattr(started, name) for name in _SET_AT_START}
+        for name, value in kept.items():
+            if getattr(loaded.config, name) != value:
                 log.warning("%s has changed: it takes effect at the next start", name)
+        old = self._gateway.policy
+        config = loaded.config.model_copy(update=kept)
+        self._gateway.policy = self._policy(replace(loaded, config=config), rules)
         # The filters of the old rules may still be asked by transactions that have begun.
-        delay = loaded.config.limits.filter_time + loaded.config.limits.message_time
+        delay = started.limits.filter_time + started.limits.message_time
         asyncio.get_running_loop().call_later(delay, _close_rules, old.pipeline.rules)
 
     async def stop(self, grace_seconds: float | None = None) -> None:

@@ -435,3 +435,15 @@ def test_plugin_list_exits_1_where_a_filter_cannot_be_used(installed, run):
     installed(bad="no_such_module:A")
     result = run("plugin", "list")
     assert (result.exit_code, "cannot be used: filter 'bad' cannot be imported" in result.stdout) == (1, True)
+
+
+def test_a_close_that_would_never_be_awaited_is_refused(tmp_path):
+    (tmp_path / "f.py").write_text(
+        "from proxy import hookimpl\n\n\nclass F:\n    @hookimpl\n    def filter_connect(self): ...\n\n"
+        "    async def close(self): ...\n"
+    )
+    (tmp_path / "rules.yaml").write_text("rules:\n  - name: a\n    filter: ./f.py:F\n")
+    with pytest.raises(
+        ConfigError, match=r":3:13: close of filter './f.py:F' is async, expected a plain def"
+    ):
+        load_rules(load(tmp_path / "rules.yaml"))

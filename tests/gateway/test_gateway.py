@@ -238,3 +238,10 @@ def test_where_one_recipient_is_only_deferred_the_message_is(send):
     reply, messages, (record,), _ = send(to(A, B), *rules)
     assert (reply.code, messages) == (451, ())
     assert ends(record) == {A: ("deferred", "never"), B: ("deferred", "later")}
+
+
+def test_what_a_reload_does_not_change_is_said(caplog):
+    with running_gateway({}) as gateway:
+        gateway.reload({"limits": {"recipients": 1}})
+        assert "limits has changed: it takes effect at the next start" in caplog.text
+        assert gateway.send(to(A, B)).code == 250
