@@ -1,14 +1,21 @@
 """``gatepost complaints``: takes every message, shows the conversation, delivers none."""
 
 import logging
+import os
+import signal
 import sys
+from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxy.cli.exits import exits
 from proxy.cli.serve import set_up_log, shown
+
+if TYPE_CHECKING:
+    from proxy.events import Watch
 
 __all__ = ["complaints"]
 
@@ -45,12 +52,20 @@ def complaints(
     from proxy import service  # noqa: PLC0415 - it brings the servers in, which other commands do not need
     from proxy.cli.conversation import Conversation  # noqa: PLC0415
 
+    def follow(watch: "Watch", stopped: Callable[[], bool]) -> None:
+        try:
+            Conversation(sys.stdout, lines=lines).follow(watch, stopped)
+        except SystemExit:  # rich's word for a broken pipe: nobody reads any more, so end as at Ctrl-C
+            os.kill(os.getpid(), signal.SIGINT)
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8
     set_up_log(logging.INFO if quiet else logging.WARNING)
     with exits():
         service.complain(
             smtp,
             store,
-            follow=None if quiet else Conversation(sys.stdout, lines=lines).follow,
+            follow=None if quiet else follow,
             ready=lambda addresses: print(
                 f"gatepost complaints listens on {shown(addresses)}; nothing is delivered. "
                 "Press Ctrl-C to stop.",

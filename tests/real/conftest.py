@@ -335,6 +335,12 @@ def run(tmp_path):
     return lambda *arguments, **options: gatepost(*arguments, folder=tmp_path, **options)
 
 
+@pytest.fixture(name="environment")
+def environment_fixture() -> dict[str, str]:
+    """In which this tree's own package is what runs."""
+    return environment()
+
+
 @pytest.fixture(name="write_rules")
 def write_rules_fixture():
     """Write a rules.yaml into a folder; the keys that it leaves out are chosen for a test."""

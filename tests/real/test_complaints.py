@@ -1,8 +1,11 @@
 """The complaints department takes everything, shows it, and delivers nothing."""
 
 import base64
+import re
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -138,3 +141,26 @@ def test_without_a_store_nothing_stays(complaints, tmp_path):
     assert running.send("Subject: x\r\n\r\n").startswith("250 2.0.0 ")
     assert running.stop(signal.SIGINT) == 0
     assert {path.name for path in set(tmp_path.iterdir()) - before} == {"stdout", "stderr"}
+
+
+def test_a_terminal_without_utf_8_shows_all_the_same(complaints):
+    running = complaints(PYTHONIOENCODING="ascii")
+    assert running.send("Subject: Gr\u00fc\u00dfe\r\n\r\n").startswith("250 2.0.0 ")
+    assert running.stop(signal.SIGINT) == 0
+    assert r"< Subject: Gr\xfc\xdfe" in running.output
+    assert "Error" not in running.log
+
+
+def test_it_ends_when_nobody_reads_what_it_shows(tmp_path, environment):
+    command = [sys.executable, "-m", "proxy", "complaints", "--smtp", "127.0.0.1:0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        port = int(re.search(r":(\d+);", process.stderr.readline())[1])
+        process.stdout.close()
+        with socket.create_connection(("127.0.0.1", port)):
+            try:
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+        assert process.stderr.read() == ""
