@@ -1,6 +1,7 @@
 """The raw SMTP conversation on a terminal."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TextIO
 
 from rich.console import Console
@@ -50,7 +51,7 @@ class Conversation:
             texts = shown.data(line.data, self._lines_limit)
         else:
             if left_out := shown.end_of_data():
-                self._print(line, shown, f"... {left_out} more lines", "dim")
+                self._print(replace(line, direction="*"), shown, f"... {left_out} more lines", "dim")
             texts = _lines(line.data)
         for text in texts:
             self._print(line, shown, text, _STYLES.get(line.direction) or _reply_style(line, text))

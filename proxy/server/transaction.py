@@ -90,7 +90,7 @@ class MailTransactions(Connection):
         while used is None:
             chunk = await self.read_some(inf, self._chunk_deadline())
             used = reader.feed(chunk)
-            self.tap("C", chunk if used is None else chunk[:used])
+            self.tap("D", chunk if used is None else chunk[:used])
         if used < len(chunk):
             self.put_back(chunk[used:])
         del chunk
@@ -107,7 +107,7 @@ class MailTransactions(Connection):
         while unread:
             chunk = await self.read_some(unread, self._chunk_deadline())
             unread -= len(chunk)
-            self.tap("C", chunk)
+            self.tap("D", chunk)
             if refusal is None:
                 content.add(chunk)
         if refusal:

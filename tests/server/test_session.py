@@ -374,12 +374,12 @@ async def test_the_tap_sees_the_conversation(start):
     await client.replies()
     assert len({session_id for session_id, _, _ in seen}) == 1
     assert seen[0][1:] == ("*", f"connected 127.0.0.1 {client.writer.get_extra_info('sockname')[1]}".encode())
+    assert [data for _, direction, data in seen if direction == "D"] == [b"secret plans\r\n.\r\n"]
     assert [data for _, direction, data in seen if direction == "C"] == [
         b"EHLO client.test\r\n",
         b"MAIL FROM:<a@example.org>\r\n",
         b"RCPT TO:<b@example.com>\r\n",
         b"DATA\r\n",
-        b"secret plans\r\n.\r\n",
         b"AUTH PLAIN ********\r\n",
         b"QUIT\r\n",
     ]
