@@ -30,7 +30,7 @@ _OTHER_ROUTE = Reply(code=452, enhanced="4.5.3", text="Send this recipient in a 
 _STORE_FULL = Reply(code=452, enhanced="4.3.1", text="Insufficient system storage, try again later")
 _CUT_OFF = Reply(code=421, enhanced="4.3.2", text="Shutting down, try again later")
 _FAILED = Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
-_HEADER_TOO_LARGE = Reply(code=552, enhanced="5.3.4", text="Header section too large")
+_HEADER_TOO_LARGE = Reply(code=552, enhanced="5.3.4", text="Header section too big")
 _LOOP = Reply(code=554, enhanced="5.4.6", text="Too many Received fields, this is a mail loop")
 _NOT_STARTED = Reply(code=503, enhanced="5.5.1", text="No transaction has begun")
 
