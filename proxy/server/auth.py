@@ -26,8 +26,23 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 _CHALLENGES: Final = (b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n")  # "Username:", "Password:"
 _EMPTY_CHALLENGE: Final = b"334 \r\n"
 
+BLANKED: Final = b"********"
+"""What is shown in place of a secret."""
+
 Ask = Callable[[bytes], Awaitable[bytes]]
 """Sends a challenge and gives the client's line, without its CRLF."""
+
+
+def without_secrets(line: bytes) -> bytes:
+    """A command line as it may be shown: of AUTH only the mechanism, if it is one."""
+    command, *words = line.split()[:3] or [b""]
+    if command.upper() != b"AUTH":
+        return line
+    shown = [
+        command,
+        *(word if word.upper() in MECHANISMS.encode().split() else BLANKED for word in words[:1]),
+    ]
+    return b" ".join([*shown, *[BLANKED] * len(words[1:])]) + b"\r\n"
 
 
 def hash_password(password: str) -> str:

@@ -5,9 +5,10 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from aiosmtpd.smtp import SMTP, sanitize
+from aiosmtpd.smtp import SMTP
 
 from proxy.server import replies
+from proxy.server.auth import BLANKED, without_secrets
 from proxy.server.endpoint import Endpoint
 from proxy.server.replies import Refusal
 from proxy.verdict import Reply
@@ -204,7 +205,7 @@ class Connection(SMTP):
             self._skipping = False
             raise Refusal(replies.COMMAND_TOO_LONG)
         if self.endpoint.tap:
-            self.tap("C", b"********\r\n" if secret else sanitize(line))
+            self.tap("C", BLANKED + b"\r\n" if secret else without_secrets(line))
         if line.find(b"\r") != len(line) - 2:
             raise Refusal(replies.BAD_COMMAND_LINE)
         return line[:-2]

@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import pytest
 
-from proxy.server.auth import Users, hash_password
+from proxy.server.auth import Users, hash_password, without_secrets
 
 
 @pytest.fixture(scope="session")
@@ -189,3 +189,20 @@ async def test_an_empty_password_can_be_one(users):
     assert await some.check("bjørn", "")
     assert not await some.check("bjørn", "x")
     some.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"AUTH PLAIN AGpvZQBzZWNyZXQ=\r\n", b"AUTH PLAIN ********\r\n"),
+        (b"auth login am9l\r\n", b"auth login ********\r\n"),
+        (b"AUTH LOGIN\r\n", b"AUTH LOGIN\r\n"),
+        (b"AUTH AGpvZQBzZWNyZXQ=\r\n", b"AUTH ********\r\n"),
+        (b"AUTH XOAUTH2 secret of many words\r\n", b"AUTH ******** ********\r\n"),
+        (b"AUTH\r\n", b"AUTH\r\n"),
+        (b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<a@b>\r\n"),
+        (b"\r\n", b"\r\n"),
+    ],
+)
+def test_what_is_shown_of_a_command_holds_no_secret(line, shown):
+    assert without_secrets(line) == shown
