@@ -1,8 +1,15 @@
 """Options and markers of the whole test suite."""
 
+import os
 import shutil
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on the machine; in CI hypothesis loads a profile of its own.
+settings.register_profile("here", deadline=None)
+if not os.environ.get("CI"):
+    settings.load_profile("here")
 
 
 def pytest_addoption(parser):

@@ -380,7 +380,7 @@ _DATA = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
 )
@@ -390,7 +390,7 @@ def test_arbitrary_octets_raise_nothing_but_config_error(tmp_path, content):
     _loads_or_says_why(path)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.dictionaries(st.sampled_from(sorted(Config.model_fields)), _DATA, min_size=1))
 def test_arbitrary_settings_raise_nothing_but_config_error(tmp_path, data):
     path = tmp_path / "rules.yaml"

@@ -305,7 +305,7 @@ EVERYTHING = Attachments(
     ),
     st.text(max_size=20),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_attachment_raises(content, filename):
     safe = filename.encode("utf-8", "replace").decode()
     asyncio.run(verdict(EVERYTHING, mail(safe, content)))

@@ -55,7 +55,7 @@ def test_any_octets_arrive_as_they_were():
         server = UpstreamServer.model_validate(upstream.url)
         relay = Relay(hostname="gateway.example", limits=Limits())
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=150)
         @given(LINES.map(b"".join))
         def check(octets):
             pieces = (b"Received: x\r\n", octets if octets.endswith(b"\r\n") else octets + b"\r\n")
