@@ -20,9 +20,20 @@ from sqlalchemy import (
     func,
 )
 
-__all__ = ["VERSION", "kept", "kept_recipients", "metadata", "recipients", "transactions", "version"]
+__all__ = [
+    "VERSION",
+    "conversation_parts",
+    "kept",
+    "kept_recipients",
+    "kept_seen",
+    "metadata",
+    "recipients",
+    "sessions",
+    "transactions",
+    "version",
+]
 
-VERSION = "0001"
+VERSION = "0002"
 """The newest migration's revision."""
 
 metadata = MetaData()
@@ -126,3 +137,50 @@ kept_recipients = Table(
 """The forward-paths that a message is kept for."""
 
 Index("kept_recipients_address", func.lower(kept_recipients.c.address))
+
+kept_seen = Table(
+    "kept_seen",
+    metadata,
+    Column(
+        "number",
+        BigInteger().with_variant(Integer, "sqlite"),
+        ForeignKey("kept.number", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("seen_at", BigInteger, nullable=False),
+)
+"""Kept messages that somebody has opened, or marked as seen."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("client", String, nullable=False),
+    Column("client_port", Integer, nullable=False),
+    Column("listener", String, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("helo", Text, nullable=False),
+    Column("tls", String),
+    Column("authenticated", Text),
+    Column("transactions", Integer, nullable=False),
+    Column("last_reply", Text, nullable=False),
+    Column("left_out", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Sessions whose conversation is kept. ``ended_at`` is NULL while it goes on, or where nobody saw its end.
+
+``transactions`` counts those that have begun, ``left_out`` the octets of the conversation that are not kept.
+"""
+
+Index("sessions_started_at", sessions.c.started_at)
+Index("sessions_client", sessions.c.client, sessions.c.started_at)
+
+conversation_parts = Table(
+    "conversation_parts",
+    metadata,
+    Column("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("lines", LargeBinary, nullable=False),
+)
+"""What was said in a session, in pieces in the order of time."""

@@ -1,0 +1,1 @@
+"""SHOW: the web desk, for messages, live conversations, journal and quarantine."""
