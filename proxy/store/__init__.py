@@ -5,6 +5,9 @@ archive     the people's side: look up, delete, mark as released
 mailbox     kept messages as people read them: listed, searched, opened, marked, deleted
 query       what people write to find messages, as values
 conditions  the same as SQL
+index       the full-text index, in a file of its own
+indexer     the thread that fills it
+excerpt     what it knows of a message's text
 kept        the nouns: Kept, KeptSummary, KeptMessage
 errors      StoreError, StoreFull, StoreUnavailable
 writer      the thread that writes in groups

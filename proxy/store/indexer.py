@@ -56,8 +56,10 @@ class Indexer:
         """`Database.changes` as there was nothing left to index."""
         self._suspects: dict[int, int] | None = None
         self._clean_due = 0.0
-        self._clean_from: int | None = 0
-        """The first number to look at; None: nothing can have gone."""
+        self._clean_from: int | None = None
+        """The number that a look has come to; None: there is none under way."""
+        self._changed = True
+        """Since the last look began."""
         self._mended_at = -_MEND_SECONDS
         self._thread = threading.Thread(target=self._run, name="store-indexer", daemon=True)
         self._thread.start()
@@ -115,13 +117,16 @@ class Indexer:
                 if self._index_some():
                     return True
                 self._settled = changes
-                self._clean_from = self._clean_from or 0
-            if self._clean_from is not None and time.monotonic() >= self._clean_due:
-                if self._clean_some(self._clean_from):
-                    return True
-                self._clean_from = None
+                self._changed = True
+            if self._clean_from is None and self._changed and time.monotonic() >= self._clean_due:
+                self._clean_from = 0
+                self._changed = False
+            if self._clean_from is None:
+                return False
+            self._clean_from = self._clean_some(self._clean_from)
+            if self._clean_from is None:
                 self._clean_due = time.monotonic() + _CLEAN_SECONDS
-            return False
+            return True
 
     def _index_some(self) -> bool:
         if self._suspects is None:
@@ -181,8 +186,8 @@ class Indexer:
             attachments=0,
         )
 
-    def _clean_some(self, start: int) -> bool:
-        """Take out what has gone from some numbers on."""
+    def _clean_some(self, start: int) -> int | None:
+        """Take out what has gone from some numbers on; gives where to go on, None where that was all."""
         row, of_message = state_of(facts.c)
         end = start + _CLEAN_NUMBERS
         gone = row.c.state.is_(null())
@@ -199,14 +204,11 @@ class Indexer:
             following = connection.scalar(
                 select(facts.c.number).where(facts.c.number >= end).order_by(facts.c.number).limit(1)
             )
-        if found:
-            self._index.remove(number for number, is_gone in found if is_gone)
-            self._index.blank(number for number, is_gone in found if not is_gone)
-        elif following is None:
-            return False
-        else:
-            self._clean_from = following
-        return True
+        if not found:
+            return following
+        self._index.remove(number for number, is_gone in found if is_gone)
+        self._index.blank(number for number, is_gone in found if not is_gone)
+        return start
 
 
 _COPIED = ("number", "id", "box", "created_at", "client", "size", "mail_from", "authenticated")
