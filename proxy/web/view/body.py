@@ -5,7 +5,7 @@ import re
 from proxy.mime.decoding import decode_text
 from proxy.mime.structure import Entity
 
-__all__ = ["BodyText", "html_parts", "read_text", "text_parts"]
+__all__ = ["BodyText", "html_parts", "read_text", "text_octets", "text_parts"]
 
 BodyText = tuple[str, str, bool]
 """Content type, characters with LF as line ends, and whether the part is longer than that."""
@@ -13,7 +13,9 @@ BodyText = tuple[str, str, bool]
 _OCTETS_LIMIT = 4 << 20
 """Of one part that are decoded; what is shown of it is less."""
 _PARTS_LIMIT = 100
-_NO_BODY = frozenset({"text/calendar", "text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/x-amp-html"})
+_NO_BODY = frozenset(
+    {"text/calendar", "text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/x-amp-html"}
+)
 _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([\w.:-]{1,60})", re.IGNORECASE)
 
 
@@ -49,17 +51,26 @@ def _is_body(entity: Entity) -> bool:
     return entity.content_type.startswith("text/") and entity.content_type not in _NO_BODY
 
 
+def text_octets(entity: Entity) -> tuple[bytes, bool]:
+    """The first octets of a text part after transfer decoding, and whether there are more."""
+    octets = entity.read()
+    if len(octets) <= _OCTETS_LIMIT:
+        return octets, False
+    end = max(octets.rfind(b"\n", 0, _OCTETS_LIMIT) + 1, _OCTETS_LIMIT - 1000)
+    while end and octets[end] & 0xC0 == 0x80:
+        end -= 1
+    return octets[:end], True
+
+
 def read_text(entity: Entity) -> BodyText:
     """The characters of a text part, at most some millions."""
-    octets = entity.read()
-    cut = len(octets) > _OCTETS_LIMIT
-    if cut:
-        end = max(octets.rfind(b"\n", 0, _OCTETS_LIMIT) + 1, _OCTETS_LIMIT - 1000)
-        while end and octets[end] & 0xC0 == 0x80:
-            end -= 1
-        octets = octets[:end]
+    octets, cut = text_octets(entity)
     charset = entity.charset
-    if not charset and entity.content_type == "text/html" and (found := _META_CHARSET.search(octets, 0, 2048)):
+    if (
+        not charset
+        and entity.content_type == "text/html"
+        and (found := _META_CHARSET.search(octets, 0, 2048))
+    ):
         charset = found[1].decode("ascii")
     text, _ = decode_text(octets, charset)
     return entity.content_type, text.replace("\r\n", "\n").replace("\r", "\n"), cut

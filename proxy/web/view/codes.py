@@ -16,7 +16,8 @@ _CANDIDATE = re.compile(
     r"""(?<![\w.,:/\#$€£¥+&=%-])(?<!\d[ .-])(?<!\)\ )
     (?: (?P<digits>\d{4,8}|\d{3}[ -]\d{3}|\d{4}[ -]\d{4}|\d{2}[ -]\d{2}[ -]\d{2}|\d(?:[ ]\d){3,7})
       | (?P<prefixed>[A-Z]{1,3}-\d{4,8})
-      | (?P<mixed>(?=[A-Z0-9-]{0,11}\d)(?=[A-Z0-9-]{0,11}[A-Z])[A-Z0-9]{4,12}|[A-Z0-9]{3,5}(?:-[A-Z0-9]{3,5}){1,3})
+      | (?P<mixed>(?=[A-Z0-9-]{0,11}\d)(?=[A-Z0-9-]{0,11}[A-Z])
+          (?:[A-Z0-9]{4,12}|[A-Z0-9]{3,5}(?:-[A-Z0-9]{3,5}){1,3}))
       | (?P<lower>(?=[a-zA-Z]{0,11}\d)(?=\d{0,11}[a-zA-Z])[a-zA-Z0-9]{5,12})
     )
     (?![\w@%$€£¥])(?![.,:/-]\d)(?![ -]\d)(?!\ ?(?:EUR|USD|GBP|CHF|kr|zł)\b)""",
@@ -37,7 +38,9 @@ _OTHER_NUMBER = re.compile(
     error|http|status|suite|street|box|copyright|rfc|version|build)\b\W*(?:\w+\W+){0,2}\Z|©\s*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
-_INTRODUCED = re.compile(r"(?:[:：=>]|\bis|\bist|\best|\bes|\bè|\bé|\bär|\bеr|は|是|为|為|:)\s*[*\"'`«“\[(]*\s*\Z", re.IGNORECASE)
+_INTRODUCED = re.compile(
+    r"(?:[:\uff1a=>]|\bis|\bist|\best|\bes|\bè|\bé|\bär|は|是|为|為|:)\s*[*\"'`«“\[(]*\s*\Z", re.IGNORECASE
+)
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _SEPARATORS = re.compile(r"[ -]")
 

@@ -22,7 +22,9 @@ _INNER = rf"""\((?:[^()"']|{_STRING})*+\)"""
 _MIDDLE = rf"""\((?:[^()"']|{_STRING}|{_INNER})*+\)"""
 _PARENTHESES = rf"""\((?:[^()"']|{_STRING}|{_MIDDLE})*+\)"""
 
-_DECLARATION = re.compile(rf"""\s*+([a-zA-Z-]{{1,40}}+)\s*+:((?:[^;()"'{{}}]|{_STRING}|{_PARENTHESES})*+)(?:;|\Z)""")
+_DECLARATION = re.compile(
+    rf"""\s*+([a-zA-Z-]{{1,40}}+)\s*+:((?:[^;()"'{{}}]|{_STRING}|{_PARENTHESES})*+)(?:;|\Z)"""
+)
 _BROKEN = re.compile(rf"""(?:[^;()"']|{_STRING}|{_PARENTHESES})*+;""")
 _COMMENT = re.compile(r"/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)")
 _PRELUDE = re.compile(rf"""((?:[^{{}};"']|{_STRING})*+)([{{}};])""")
@@ -37,35 +39,39 @@ _IMPORTANT = re.compile(r"\s*!\s*important\s*\Z", re.IGNORECASE)
 _UNSAFE_IN_URL = re.compile(r"""["'()\\<>\s\x00-\x20\x7f]""")
 
 _FUNCTIONS = frozenset(
-    """rgb rgba hsl hsla calc min max clamp linear-gradient radial-gradient repeating-linear-gradient
-    repeating-radial-gradient -webkit-linear-gradient -webkit-gradient from to color-stop""".split()
+    """
+    rgb rgba hsl hsla calc min max clamp linear-gradient radial-gradient repeating-linear-gradient
+    repeating-radial-gradient -webkit-linear-gradient -webkit-gradient from to color-stop
+    """.split()  # noqa: SIM905 # one a line fills pages
 ) | {""}
 _IMAGE_PROPERTIES = frozenset({"background", "background-image"})
 _PROPERTIES = frozenset(
-    """background background-attachment background-clip background-color background-image background-origin
-    background-position background-repeat background-size
-    border border-bottom border-bottom-color border-bottom-left-radius border-bottom-right-radius
-    border-bottom-style border-bottom-width border-collapse border-color border-left border-left-color
-    border-left-style border-left-width border-radius border-right border-right-color border-right-style
-    border-right-width border-spacing border-style border-top border-top-color border-top-left-radius
-    border-top-right-radius border-top-style border-top-width border-width
-    align-content align-items align-self box-shadow box-sizing caption-side clear color column-count column-gap
-    column-width columns direction display empty-cells flex flex-basis flex-direction flex-flow flex-grow
-    flex-shrink flex-wrap float font font-family font-feature-settings font-size font-size-adjust font-stretch
-    font-style font-variant font-weight gap height hyphens justify-content justify-items justify-self
-    letter-spacing line-height list-style list-style-position list-style-type
-    margin margin-bottom margin-left margin-right margin-top max-height max-width min-height min-width
-    mix-blend-mode object-fit object-position opacity order outline outline-color outline-style outline-width
-    overflow overflow-wrap overflow-x overflow-y padding padding-bottom padding-left padding-right padding-top
-    row-gap table-layout tab-size text-align text-align-last text-decoration text-decoration-color
-    text-decoration-line text-decoration-style text-indent text-overflow text-shadow text-transform
-    text-underline-offset unicode-bidi vertical-align visibility white-space width word-break word-spacing
-    word-wrap writing-mode -webkit-text-size-adjust -webkit-font-smoothing""".split()
+    """
+    background background-attachment background-clip background-color background-image background-origin
+    background-position background-repeat background-size border border-bottom border-bottom-color
+    border-bottom-left-radius border-bottom-right-radius border-bottom-style border-bottom-width
+    border-collapse border-color border-left border-left-color border-left-style border-left-width
+    border-radius border-right border-right-color border-right-style border-right-width border-spacing
+    border-style border-top border-top-color border-top-left-radius border-top-right-radius
+    border-top-style border-top-width border-width align-content align-items align-self box-shadow
+    box-sizing caption-side clear color column-count column-gap column-width columns direction display
+    empty-cells flex flex-basis flex-direction flex-flow flex-grow flex-shrink flex-wrap float font
+    font-family font-feature-settings font-size font-size-adjust font-stretch font-style font-variant
+    font-weight gap height hyphens justify-content justify-items justify-self letter-spacing line-height
+    list-style list-style-position list-style-type margin margin-bottom margin-left margin-right
+    margin-top max-height max-width min-height min-width mix-blend-mode object-fit object-position
+    opacity order outline outline-color outline-style outline-width overflow overflow-wrap overflow-x
+    overflow-y padding padding-bottom padding-left padding-right padding-top row-gap table-layout
+    tab-size text-align text-align-last text-decoration text-decoration-color text-decoration-line
+    text-decoration-style text-indent text-overflow text-shadow text-transform text-underline-offset
+    unicode-bidi vertical-align visibility white-space width word-break word-spacing word-wrap
+    writing-mode -webkit-text-size-adjust -webkit-font-smoothing
+    """.split()  # noqa: SIM905 # one a line fills pages
 )
 
 
 def clean_declarations(text: str, source: Source) -> str:
-    """The safe ones of a style attribute's or a rule's declarations; URLs only of backgrounds, by ``source``."""
+    """The safe declarations of a style attribute or a rule; URLs only of backgrounds, by ``source``."""
     kept: list[str] = []
     text = _COMMENT.sub(" ", text) if "/*" in text else text
     position = 0
@@ -103,7 +109,7 @@ def _background(found: re.Match[str], source: Source) -> str:
 
 
 def clean_media(condition: str) -> str | None:
-    """A media query of plain characters; None where it is another, or for dark pages: mail stands on white."""
+    """A media query of plain characters; None for others, and for dark pages: mail is shown on white."""
     found = _MEDIA.fullmatch(f"@media {condition}".rstrip())
     return None if not found or _DARK.search(condition) else found[1].strip()
 

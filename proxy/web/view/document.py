@@ -33,25 +33,26 @@ _TAG = re.compile(
 )
 _MARKUP = re.compile(r"<(?=[a-zA-Z/!?])")
 _COMMENT_END = re.compile(r"--!?>")
-_RAW = frozenset(
-    {"iframe", "noembed", "noframes", "object", "script", "style", "svg", "math", "template", "textarea", "title", "xmp"}
-)
-"""What is in them is no text of the mail; of style the rules are kept."""
+_RAW = frozenset({"iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"})
+"""Tags in them are none, nor is it text of the mail; of style the rules are kept."""
 _RAW_ENDS = {name: re.compile(rf"</{name}(?=[\s/>]|\Z)", re.IGNORECASE) for name in _RAW}
-_FOREIGN = frozenset({"svg", "math"})
 _LEFT_OUT = frozenset({"html", "head", "meta", "link", "base"})
 _MEDIA = re.compile(r"""\bmedia\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
 _BODY = re.compile(r"<div([^<]*)></div>")
 
 _TAGS = frozenset(
-    """a abbr acronym address area article aside b bdi bdo big blockquote br caption center cite code col colgroup
-    dd del details dfn dir div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hr i img ins kbd li
-    main map mark menu nav nobr ol p pre q rp rt ruby s samp section small span strike strong sub summary sup
-    table tbody td tfoot th thead time tr tt u ul var wbr""".split()
+    """
+    a abbr acronym address area article aside b bdi bdo big blockquote br caption center cite code col
+    colgroup dd del details dfn dir div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header
+    hr i img ins kbd li main map mark menu nav nobr ol p pre q rp rt ruby s samp section small span
+    strike strong sub summary sup table tbody td tfoot th thead time tr tt u ul var wbr
+    """.split()  # noqa: SIM905 # one a line fills pages
 )
 _HIDDEN_TAGS = frozenset(
-    """applet audio canvas embed frame frameset iframe math noembed noframes object script select style svg
-    template textarea title video xmp""".split()
+    """
+    applet audio canvas embed frame frameset iframe math noembed noframes object script select style svg
+    template textarea title video xmp
+    """.split()  # noqa: SIM905 # one a line fills pages
 )
 """Left out with all that is in them."""
 _SIZES = {"align", "valign", "bgcolor", "background", "width", "height", "border"}
@@ -84,9 +85,8 @@ _ATTRIBUTES = {
 _LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 
 _STYLE = """\
-html{background:#fff;color-scheme:light}
-body{margin:16px;background:#fff;color:#1c1c1e;font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;\
-overflow-wrap:anywhere}
+html{color-scheme:light;color:#1c1c1e;font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+body{margin:16px;overflow-wrap:anywhere}
 img{max-width:100%}
 pre{white-space:pre-wrap}
 .gatepost-plain{font:inherit;margin:1em 0}
@@ -116,7 +116,7 @@ class _Source:
 
 
 def make_document(texts: Sequence[tuple[str, str]], images: Images) -> Document:
-    """The document of one or more texts, each with its content type; other than text/html is shown as it stands."""
+    """The document of some texts, each with its content type; others than text/html as they stand."""
     markups: list[str] = []
     styles: list[str] = []
     body_attributes, cut = "", False
@@ -127,7 +127,7 @@ def make_document(texts: Sequence[tuple[str, str]], images: Images) -> Document:
         source = _read(text, images)
         markups.append(_clean(source.markup, images))
         styles.append(source.styles)
-        body_attributes = body_attributes or _clean_body(source.body_attributes, images)
+        body_attributes = body_attributes or source.body_attributes
         cut = cut or source.cut
     markup = "\n".join(markups)
     html = (
@@ -135,7 +135,8 @@ def make_document(texts: Sequence[tuple[str, str]], images: Images) -> Document:
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(remote=images.remote)}">'
         '<meta name="referrer" content="no-referrer">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}{''.join(styles)}</style></head><body{body_attributes}>{markup}</body></html>"
+        f"<style>{_STYLE}{''.join(styles)}</style></head>"
+        f"<body{_clean_body(body_attributes, images)}>{markup}</body></html>"
     )
     return Document(html=html, markup=markup, cut=cut)
 
@@ -143,7 +144,8 @@ def make_document(texts: Sequence[tuple[str, str]], images: Images) -> Document:
 def _policy(*, remote: bool) -> str:
     images = "data: http: https:" if remote else "data:"
     return (
-        f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
+        f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'; "
+        "form-action 'none'; base-uri 'none'"
     )
 
 
@@ -163,7 +165,7 @@ def _read(text: str, images: Images) -> _Source:
         closing, name = tag[1], tag[2].lower()
         if tag[4] != ">":
             break
-        if name in _RAW and not closing and not (name in _FOREIGN and tag[3].endswith("/")):
+        if name in _RAW and not closing:
             end = _raw_end(text, name, position)
             if name == "style":
                 source.styles += _style(text[position:end], tag[3], images)
@@ -216,7 +218,9 @@ def _style(text: str, attributes: str, images: Images) -> str:
 def _clean_body(attributes: str, images: Images) -> str:
     """The safe attributes of the body element, which the sanitiser itself would leave out."""
     found = _BODY.fullmatch(_clean(f"<div {attributes}></div>", images)) if attributes else None
-    return found[1] if found else ""
+    safe = found[1] if found else ""
+    # As an attribute, so that the mail's own style sheet has the last word.
+    return safe if " bgcolor=" in safe else f'{safe} bgcolor="#ffffff"'
 
 
 def _clean(markup: str, images: Images) -> str:

@@ -1,4 +1,4 @@
-"""Where the images of an HTML mail come from: its own parts, or a remote server only where that is asked for."""
+"""Where the images of an HTML mail come from: its own parts, and remote servers only if that is asked for."""
 
 import base64
 import re

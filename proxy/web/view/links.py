@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from urllib.parse import urlsplit
 
 from proxy.web.view.text import Anchor
@@ -12,8 +13,10 @@ __all__ = ["LinkView", "find_links", "view_links"]
 _LINKS_LIMIT = 500
 _URL_LIMIT = 4000
 _URL = re.compile(r"\bhttps?://[^\s<>\"'`{}|\\^\x00-\x20\x7f\u00a0\ufffd]++", re.IGNORECASE)
-_NOT_AT_END = ".,;:!?*_~'\"»”’…"
-_NAMED_HOST = re.compile(r"(?:https?://)?((?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24})(?=[/:?#\s]|\Z)", re.IGNORECASE)
+_NOT_AT_END = ".,;:!?*_~'\"»”\u2019…"
+_NAMED_HOST = re.compile(
+    r"(?:https?://)?((?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24})(?=[/:?#\s]|\Z)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +31,16 @@ class LinkView:
     """True where the words are the name of another host than it leads to."""
 
 
-def find_links(text: str, anchors: Sequence[Anchor]) -> tuple[str, ...]:
-    """The http and https URLs of the text, then of the anchors; each once, at most 500."""
+def find_links(text: str, anchors: Sequence[Anchor], *, anchors_first: bool = False) -> tuple[str, ...]:
+    """The http and https URLs of the text and of the anchors; each once, at most 500."""
+    in_text = (_without_sentence_end(found[0][:_URL_LIMIT]) for found in _URL.finditer(text))
+    in_anchors = (anchor.href[:_URL_LIMIT] for anchor in anchors if anchor.href[:4].lower() == "http")
+    urls = chain(in_anchors, in_text) if anchors_first else chain(in_text, in_anchors)
     found: dict[str, None] = {}
-    for url in _URL.finditer(text):
-        found[_without_sentence_end(url[0][:_URL_LIMIT])] = None
+    for url in urls:
+        found[url] = None
         if len(found) >= _LINKS_LIMIT:
             break
-    for anchor in anchors:
-        if len(found) >= _LINKS_LIMIT:
-            break
-        if anchor.href[:4].lower() == "http":
-            found[anchor.href[:_URL_LIMIT]] = None
     return tuple(found)
 
 

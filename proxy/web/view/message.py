@@ -13,7 +13,7 @@ from proxy.web.view.document import Document, make_document
 from proxy.web.view.images import Images
 from proxy.web.view.links import LinkView, find_links, view_links
 from proxy.web.view.lint import Finding, lint
-from proxy.web.view.text import Anchor, read_markup, visible, visible_line
+from proxy.web.view.text import read_markup, visible, visible_line
 from proxy.web.view.tree import Node, make_tree, walk
 
 __all__ = ["MessageView", "attachment", "view_message"]
@@ -57,12 +57,14 @@ class MessageView:
 
 
 def view_message(content: bytes, *, remote_images: bool = False) -> MessageView:
-    """The view of a message, however broken it is; ``remote_images`` lets its HTML load http and https images."""
+    """The view of a message, however broken; ``remote_images`` lets its HTML load http and https images."""
     start = header_section_start(content)
     all_headers = read_header_section(content[start : start + _HEADER_SECTION_LIMIT])
     root = read_structure(content)
     parts = list(walk(root))
-    sizes = {number: len(part.read()) for number, part in parts if not part.children and part.transfer_encoding}
+    sizes = {
+        number: len(part.read()) for number, part in parts if not part.children and part.transfer_encoding
+    }
     shown = text_parts(root)
     pages = html_parts(root)
     is_html = any(part.content_type == "text/html" for part in pages)
@@ -71,12 +73,16 @@ def view_message(content: bytes, *, remote_images: bool = False) -> MessageView:
     images = Images({part.content_id: part for _, part in parts if part.content_id}, remote=remote_images)
     page = _page([read[id(part)] for part in pages], images) if is_html else None
     markup_text, anchors = read_markup(page.markup) if page else ("", ())
-    text = _text([read[id(part)] for part in shown], markup_text)
+    made = any(part.content_type == "text/html" for part in shown)
+    text = _text([read[id(part)] for part in shown], markup_text if made else None)
     header = _first(all_headers)
     body = _body_parts(root, (part for _, part in parts))
     return MessageView(
         headers=tuple(
-            [Header(name=visible_line(h.name, 200), value=visible(h.value)) for h in all_headers[:_HEADERS_LIMIT]]
+            [
+                Header(name=visible_line(h.name, 200), value=visible(h.value))
+                for h in all_headers[:_HEADERS_LIMIT]
+            ]
         ),
         author=header("from"),
         to=header("to"),
@@ -95,7 +101,7 @@ def view_message(content: bytes, *, remote_images: bool = False) -> MessageView:
             ]
         ),
         lint=lint(content, all_headers, root),
-        links=find_links(text or "", anchors),
+        links=find_links(text or "", anchors, anchors_first=made),
         anchors=view_links(anchors),
         codes=find_codes(header("subject"), text or ""),
         notes=tuple(_notes(all_headers, page, text, list(read.values()))),
@@ -123,11 +129,9 @@ def _page(texts: list[BodyText], images: Images) -> Document:
     return make_document([(content_type, text) for content_type, text, _ in texts], images)
 
 
-def _text(texts: list[BodyText], markup_text: str) -> str | None:
-    if not texts:
-        return None
-    if any(content_type == "text/html" for content_type, _, _ in texts):
-        return markup_text
+def _text(texts: list[BodyText], made: str | None) -> str | None:
+    if made is not None or not texts:
+        return made
     return visible("\n\n".join(text.rstrip("\n") for _, text, _ in texts))
 
 

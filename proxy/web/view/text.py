@@ -18,10 +18,14 @@ _ATTRIBUTE = re.compile(r' (href|alt)="([^"]*+)"')
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _EMPTY_LINES = re.compile(r"\n[ \n]*\n")
 _BLOCKS = frozenset(
-    """address article aside blockquote caption center dd details dir div dl dt figcaption figure footer h1 h2 h3
-    h4 h5 h6 header hr li main menu nav ol p pre section summary table tr ul""".split()
+    """
+    address article aside blockquote caption center dd details dir div dl dt figcaption figure footer h1
+    h2 h3 h4 h5 h6 header hr li main menu nav ol p pre section summary table tr ul
+    """.split()  # noqa: SIM905 # one a line fills pages
 )
-_PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "table", "dl", "pre"})
+_PARAGRAPHS = frozenset(
+    {"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "table", "dl", "pre"}
+)
 _ANCHORS_LIMIT = 1000
 _ANCHOR_TEXT_LIMIT = 200
 
@@ -35,7 +39,7 @@ class Anchor:
 
 
 def visible(text: str) -> str:
-    """The text with U+FFFD for controls (tab and line breaks stay), direction overrides and half characters."""
+    """The text with U+FFFD for controls (not tab and line breaks), direction overrides and surrogates."""
     return _UNSHOWABLE.sub("\ufffd", text.translate(_WINDOWS_1252))
 
 
@@ -48,35 +52,69 @@ def visible_line(text: str, limit: int = 2000) -> str:
 
 def read_markup(markup: str) -> tuple[str, tuple[Anchor, ...]]:
     """The text that sanitised HTML shows, with line breaks where its blocks are, and its links in order."""
-    pieces: list[str] = []
-    anchors: list[Anchor] = []
-    href, anchor_start, preformatted = "", 0, 0
+    reader = _Reader()
     for token in _TOKEN.finditer(markup):
-        closing, name = token[1], token[2]
-        if name is None:
-            text = unescape(token[0])
-            pieces.append(text if preformatted else _SPACE.sub(" ", text))
-            continue
+        if token[2] is None:
+            reader.characters(unescape(token[0]))
+        elif token[1]:
+            reader.close(token[2])
+        else:
+            reader.open(token[2], token[3])
+    lines = (line.strip(" \t\r\f\xa0") for line in "".join(reader.pieces).split("\n"))
+    return visible(_EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip("\n")), tuple(reader.anchors)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.anchors: list[Anchor] = []
+        self._breaks = 0
+        """Line breaks before the next characters."""
+        self._preformatted = 0
+        self._href = ""
+        self._anchor_start = 0
+
+    def characters(self, text: str) -> None:
+        if not self._preformatted:
+            text = _SPACE.sub(" ", text)
+            if self._breaks and not text.strip(" "):
+                return
+        self.pieces.append("\n" * self._breaks + text)
+        self._breaks = 0
+
+    def open(self, name: str, attributes: str) -> None:
         if name == "a":
-            if href and len(anchors) < _ANCHORS_LIMIT:
-                shown = _SPACE.sub(" ", "".join(pieces[anchor_start:])).strip()
-                anchors.append(Anchor(text=visible_line(shown, _ANCHOR_TEXT_LIMIT), href=href))
-            href, anchor_start = "" if closing else _attribute(token[3], "href"), len(pieces)
-        elif name == "img":
-            if alt := _attribute(token[3], "alt").strip():
-                pieces.append(f"[{alt}]")
+            self._end_anchor()
+            self._href, self._anchor_start = _attribute(attributes, "href"), len(self.pieces)
         elif name == "br":
-            pieces.append("\n")
+            self._breaks = min(self._breaks + 1, 2)
+        elif name == "img":
+            if alt := _attribute(attributes, "alt").strip():
+                self.characters(f" [{alt}] ")
         elif name in ("td", "th"):
-            pieces.append(" ")
-        elif name in _BLOCKS:
-            pieces.append("\n\n" if name in _PARAGRAPHS else "\n")
-            if name == "li" and not closing:
-                pieces.append("- ")
-            if name == "pre":
-                preformatted = max(preformatted + (-1 if closing else 1), 0)
-    lines = (line.strip(" \t\r\f\xa0") for line in "".join(pieces).split("\n"))
-    return visible(_EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip("\n")), tuple(anchors)
+            self.characters(" ")
+        else:
+            self._block(name)
+            self._preformatted += name == "pre"
+            if name == "li":
+                self.characters("- ")
+
+    def close(self, name: str) -> None:
+        if name == "a":
+            self._end_anchor()
+        else:
+            self._block(name)
+            self._preformatted -= name == "pre" and self._preformatted > 0
+
+    def _block(self, name: str) -> None:
+        if name in _BLOCKS:
+            self._breaks = max(self._breaks, 2 if name in _PARAGRAPHS else 1)
+
+    def _end_anchor(self) -> None:
+        if self._href and len(self.anchors) < _ANCHORS_LIMIT:
+            text = " ".join("".join(self.pieces[self._anchor_start :]).split())
+            self.anchors.append(Anchor(text=visible_line(text, _ANCHOR_TEXT_LIMIT), href=self._href))
+        self._href = ""
 
 
 def _attribute(attributes: str, name: str) -> str:
