@@ -11,9 +11,20 @@ Pure functions: nothing is fetched, nothing raises on any message, and the time 
 """
 
 from proxy.web.view.attachments import AttachmentView
+from proxy.web.view.highlight import Piece, highlight
 from proxy.web.view.links import LinkView
 from proxy.web.view.lint import Finding
 from proxy.web.view.message import MessageView, attachment, view_message
 from proxy.web.view.tree import Node
 
-__all__ = ["AttachmentView", "Finding", "LinkView", "MessageView", "Node", "attachment", "view_message"]
+__all__ = [
+    "AttachmentView",
+    "Finding",
+    "LinkView",
+    "MessageView",
+    "Node",
+    "Piece",
+    "attachment",
+    "highlight",
+    "view_message",
+]

@@ -92,14 +92,15 @@ def _declaration(name: str, value: str, source: Source) -> str | None:
     important = _IMPORTANT.search(value[-30:])
     if important:
         value = value[: len(value) - len(important[0])]
-    if name not in _PROPERTIES or not value or _UNSAFE_VALUE.search(value):
+    if name not in _PROPERTIES:
         return None
-    if "(" in value:
-        rest = _URL.sub("", value) if name in _IMAGE_PROPERTIES else value
-        if any(function.lower() not in _FUNCTIONS for function in _FUNCTION.findall(rest)):
-            return None
-        if rest != value:
-            value = _URL.sub(lambda found: _background(found, source), value).strip()
+    rest = _URL.sub("", value) if name in _IMAGE_PROPERTIES and "(" in value else value
+    if _UNSAFE_VALUE.search(rest):
+        return None
+    if any(function.lower() not in _FUNCTIONS for function in _FUNCTION.findall(rest)):
+        return None
+    if rest != value:
+        value = _URL.sub(lambda found: _background(found, source), value).strip()
     return f"{name}:{value}{' !important' if important else ''}" if value else None
 
 
