@@ -72,6 +72,11 @@ class Entity:
         """True for a message in the message."""
         return self.content_type in _MESSAGE_TYPES
 
+    @property
+    def is_encoded(self) -> bool:
+        """True where reading the body means decoding it."""
+        return self.transfer_encoding in _ENCODED and not self.is_multipart
+
     def encoded(self) -> bytes:
         """The body as it was sent."""
         return self.source[self.start : self.end]
@@ -120,7 +125,8 @@ class _Reader:
 
     def run(self) -> Entity:
         position = self._open(header_section_start(self.content), "text/plain")
-        for delimiter in _DELIMITER.finditer(self.content, position):
+        delimiters = _DELIMITER.finditer(self.content, position) if self.boundaries else ()
+        for delimiter in delimiters:
             if delimiter.start() < position:
                 continue
             if self.count.entities >= _ENTITIES_LIMIT:
@@ -147,7 +153,7 @@ class _Reader:
                 opened.boundary = boundary.encode("utf-8", "replace")
                 self.boundaries.setdefault(opened.boundary, len(self.stack) - 1)
                 return body
-            if entity.transfer_encoding in _ENCODED or self.count.entities >= _ENTITIES_LIMIT:
+            if entity.is_encoded or self.count.entities >= _ENTITIES_LIMIT:
                 return body
             start, default_type = body, "text/plain"
 

@@ -23,16 +23,16 @@ def view(html: str, **options) -> MessageView:
     return view_message((HEADERS + html).encode("utf-8", "replace"), **options)
 
 
+TAGS = """applet audio base button canvas embed form frame frameset iframe input link math meta object
+    noembed noframes noscript plaintext portal script select source style svg template textarea title track
+    video xmp"""
+LOADING = """action background cite
+    data dynsrc formaction href longdesc lowsrc manifest ping poster src srcdoc
+    srcset xlink:href"""
+
+
 class Audit(HTMLParser):
     """Names everything in a document that could run, load, send or lead astray."""
-
-    TAGS = {
-        *"applet audio base button canvas embed form frame frameset iframe input link math meta object".split(),
-        *"noembed noframes noscript plaintext portal script select source style svg template textarea".split(),
-        *"title track video xmp".split(),
-    }
-    LOADING = {"action", "background", "cite", "data", "dynsrc", "formaction", "href", "longdesc", "lowsrc"}
-    LOADING |= {"manifest", "ping", "poster", "src", "srcdoc", "srcset", "xlink:href"}
 
     def __init__(self, html: str, schemes: tuple[str, ...] = ()) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Audit(HTMLParser):
                 self.found.append(f"css {word}")
 
     def handle_starttag(self, tag, attrs):
-        if tag in self.TAGS:
+        if tag in TAGS.split():
             self.found.append(f"<{tag}>")
         for name, value in attrs:
             self.attribute(tag, name, value or "")
@@ -73,7 +73,7 @@ class Audit(HTMLParser):
             if (tag, name) in {("a", "href"), ("area", "href")}
             else ("data:image/", *self.schemes)
         )
-        if name.startswith("on") or (name in self.LOADING and not value.lower().startswith(allowed)):
+        if name.startswith("on") or (name in LOADING.split() and not value.lower().startswith(allowed)):
             self.found.append(f"{tag} {name}={value[:60]}")
         if name == "style":
             self.css(value)
@@ -397,7 +397,7 @@ class Site:
                 self.end_headers()
                 self.wfile.write((page or "").encode())
 
-            do_POST = do_GET
+            do_POST = do_GET  # noqa: N815 # the library's name
 
             def log_message(self, *_):
                 pass
@@ -424,7 +424,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def visited(site):
-    """Opens pages in a browser; gives what ran there, what the server was asked for, what the browser tried."""
+    """Opens pages in a browser; gives what ran, what the server was asked for, what was tried."""
     sync_api = pytest.importorskip("playwright.sync_api")
 
     def visit(*pages: str) -> tuple[list[str], list[str], list[str]]:

@@ -83,7 +83,7 @@ def _score(text: str, found: re.Match[str]) -> int:
             score -= 0 if word_before is not None and word_before < 12 and introduced else 8
         return score - 3
     if found["prefixed"]:
-        return score - 3
+        return score - 2
     return score - (5 if found["mixed"] else 6)
 
 

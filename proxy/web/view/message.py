@@ -62,9 +62,7 @@ def view_message(content: bytes, *, remote_images: bool = False) -> MessageView:
     all_headers = read_header_section(content[start : start + _HEADER_SECTION_LIMIT])
     root = read_structure(content)
     parts = list(walk(root))
-    sizes = {
-        number: len(part.read()) for number, part in parts if not part.children and part.transfer_encoding
-    }
+    sizes = {number: len(part.read()) for number, part in parts if part.is_encoded}
     shown = text_parts(root)
     pages = html_parts(root)
     is_html = any(part.content_type == "text/html" for part in pages)
