@@ -46,7 +46,8 @@ def drawn(node: Node) -> str:
 def test_what_a_list_of_fields_shows():
     view = view_message(
         b"From: =?utf-8?q?Zo=C3=AB?= <zoe@example.com>\r\nTo: a@example.com,\r\n b@example.com\r\n"
-        b"Cc: c@example.com\r\nSubject: Re:\x1b[31m \xe2\x80\xaegpj.exe\r\nDate: Tue, 01 Dec 2026 09:30:00 +0000\r\n\r\n"
+        b"Cc: c@example.com\r\n"
+        b"Subject: Re:\x1b[31m \xe2\x80\xaegpj.exe\r\nDate: Tue, 01 Dec 2026 09:30:00 +0000\r\n\r\n"
     )
     assert (view.author, view.to, view.cc) == (
         "Zoë <zoe@example.com>",
@@ -203,6 +204,7 @@ def test_text_is_decoded_and_holds_no_controls(headers, octets, text):
     ("html", "text"),
     [
         ("<h1>Hi</h1><p>one\n  two</p><p>three<br>four</p>", "Hi\n\none two\n\nthree\nfour"),
+        ("<table><tr> <td> a </td> <td><img src=x alt=b> c</td> </tr></table>", "a [b] c"),
         ("<ul><li>a</li><li>b</li></ul>", "- a\n- b"),
         ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"),
         ("<style>x{}</style><script>y</script><title>t</title><!-- c -->z", "z"),
@@ -269,6 +271,7 @@ def test_words_that_name_another_host_than_the_link_are_told(words, href, mislea
         ("", "G-482913 is your Google verification code.", ["G-482913"]),
         ("", "Use the one-time password 90 12 34 to log in", ["901234"]),
         ("", "PIN 4711", ["4711"]),
+        ("", "Code: abc123", ["abc123"]),
         ("", "Your code is 2024", ["2024"]),
         ("", "Your confirmation code is K7XQ2P", ["K7XQ2P"]),
         ("", "Your recovery code:\n\nABCD-1234-EF56", ["ABCD-1234-EF56"]),

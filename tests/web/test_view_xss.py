@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from html import escape
@@ -432,7 +433,9 @@ def visited(site):
         ran: list[str] = []
         asked: list[str] = []
         with sync_api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            )
             page = browser.new_page()
             page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
             page.on("request", lambda request: asked.append(request.url))

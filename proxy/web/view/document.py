@@ -85,9 +85,10 @@ _ATTRIBUTES = {
 _LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 
 _STYLE = """\
-html{color-scheme:light;color:#1c1c1e;font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+html{color-scheme:light;color:#1c1c1e;font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 body{margin:16px;overflow-wrap:anywhere}
 img{max-width:100%}
+img:not([src]){background:#f4f4f5;color:#71717a;font-size:12px}
 pre{white-space:pre-wrap}
 .gatepost-plain{font:inherit;margin:1em 0}
 """

@@ -77,7 +77,9 @@ class _Reader:
     def characters(self, text: str) -> None:
         if not self._preformatted:
             text = _SPACE.sub(" ", text)
-            if self._breaks and not text.strip(" "):
+            if self._breaks or (self.pieces and self.pieces[-1].endswith(" ")):
+                text = text.lstrip(" ")
+            if not text:
                 return
         self.pieces.append("\n" * self._breaks + text)
         self._breaks = 0
