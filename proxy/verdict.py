@@ -1,14 +1,16 @@
 """The answers: what a filter says, what becomes of a recipient, what the client is told."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isfinite
 from typing import Self
 
 from proxy.edits import Edit
 from proxy.mail import Recipient, Stage
 
-__all__ = ["Action", "Decision", "Evaluation", "Match", "Outcome", "Reply", "Result", "Verdict"]
+__all__ = ["Action", "Decision", "Evaluation", "Match", "Outcome", "Reply", "Result", "Sending", "Verdict"]
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?= |$)", re.ASCII)
 _REPLY = re.compile(r"([2-5]\d\d)(?: ((?:[245])\.\d{1,3}\.\d{1,3})(?= |$))?(?: (.*))?", re.ASCII | re.DOTALL)
@@ -39,6 +41,44 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How a reply is sent where that is not at once and whole; what is done about the mail stays the same."""
+
+    delay_seconds: float = 0.0
+    """Before its first octet."""
+    drip_seconds: float = 0.0
+    """Between one octet and the next."""
+    drop: bool = False
+    """It is not sent at all: after the delay the connection is closed."""
+
+    def __post_init__(self) -> None:
+        for seconds in (self.delay_seconds, self.drip_seconds):
+            if not (isfinite(seconds) and seconds >= 0):
+                raise ValueError(f"{seconds} seconds: expected a number that is not negative")
+
+    @classmethod
+    def joined(cls, sendings: Iterable["Sending | None"]) -> "Sending | None":
+        """All of them at once: the longest times, and dropped if one says so; None where there is none."""
+        found = [sending for sending in sendings if sending is not None]
+        if len(found) < 2:
+            return found[0] if found else None
+        return cls(
+            delay_seconds=max(sending.delay_seconds for sending in found),
+            drip_seconds=max(sending.drip_seconds for sending in found),
+            drop=any(sending.drop for sending in found),
+        )
+
+    def __str__(self) -> str:
+        """For logs and the journal, for example ``after 2 s, an octet each 0.1 s``."""
+        words = [f"after {self.delay_seconds:g} s"] if self.delay_seconds else []
+        if self.drop:
+            words.append("not sent, connection dropped")
+        elif self.drip_seconds:
+            words.append(f"an octet each {self.drip_seconds:g} s")
+        return ", ".join(words) or "at once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """One SMTP reply (RFC 5321 section 4.2), safe to send: it cannot hold a control character."""
 
@@ -48,6 +88,8 @@ class Reply:
     """Lines are divided by ``\\n``; control characters and lone surrogates become ``?``."""
     enhanced: str | None = None
     """The enhanced status code (RFC 3463), for example ``5.7.1``; its class is that of the code."""
+    sending: Sending | None = None
+    """None: at once and whole."""
 
     def __post_init__(self) -> None:
         if not 200 <= self.code <= 599:
@@ -70,6 +112,10 @@ class Reply:
         code, enhanced, rest = found.groups()
         return cls(code=int(code), enhanced=enhanced, text=rest or "")
 
+    def sent(self, sending: Sending | None) -> Self:
+        """The same reply, sent in that way."""
+        return self if sending is None else replace(self, sending=sending)
+
     @property
     def positive(self) -> bool:
         """True for 2xx."""
@@ -81,9 +127,10 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
-        """On one line, for logs and the journal."""
+        """On one line, for logs and the journal; how it is sent stands behind it, where it says that."""
         enhanced = f" {self.enhanced}" if self.enhanced else ""
-        return f"{self.code}{enhanced} {self.text}".replace("\n", " / ").rstrip()
+        line = f"{self.code}{enhanced} {self.text}".replace("\n", " / ").rstrip()
+        return f"{line} ({self.sending})" if self.sending else line
 
     def to_bytes(self, *, utf8: bool = False) -> bytes:
         """The octets for the wire with CRLF; each line carries code and enhanced code.
@@ -126,6 +173,8 @@ class Verdict:
     """A suggestion, used where the rule names no reply."""
     edits: tuple[Edit, ...] = ()
     """Changes for the action ``tag`` or ``accept``."""
+    sending: Sending | None = None
+    """How the reply is sent to what the filter was asked about, whatever it will be; None: as usual."""
     matches: tuple[Match, ...] = ()
 
 
@@ -169,6 +218,8 @@ class Outcome:
     reply: Reply | None = None
     """Set where the action refuses, else None."""
     edits: tuple[Edit, ...] = ()
+    sending: Sending | None = None
+    """How the reply is sent, whoever gives it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivery, Relay
 from proxy.store import Kept, Store, StoreError, StoreFull
 from proxy.trace import count_received
-from proxy.verdict import Action, Evaluation, Outcome, Reply
+from proxy.verdict import Action, Evaluation, Outcome, Reply, Sending
 
 __all__ = ["Reception"]
 
@@ -62,32 +62,34 @@ class Reception:
         self._evaluations: list[Evaluation] = []
         self._open: _Open | None = None
 
-    async def connect(self, session: Session) -> Reply | None:
-        """Ask the rules about the client; not None: it is turned away with that reply."""
+    async def connect(self, session: Session) -> Reply | Sending | None:
+        """Ask the rules about the client; a reply turns it away, a `Sending` is for the greeting."""
         self._policy = self._policy_now()
         return await self._ask_session(Stage.CONNECT, session)
 
-    async def helo(self, session: Session) -> Reply | None:
-        """Ask the rules about EHLO or HELO; not None: it is refused with that reply."""
+    async def helo(self, session: Session) -> Reply | Sending | None:
+        """Ask the rules about EHLO or HELO; a reply refuses it, a `Sending` is for the usual one."""
         return await self._ask_session(Stage.HELO, session)
 
-    async def _ask_session(self, stage: Stage, session: Session) -> Reply | None:
+    async def _ask_session(self, stage: Stage, session: Session) -> Reply | Sending | None:
         """Ask about the session; what this stage said before is forgotten (a second EHLO)."""
         self._carried = [c for c in self._carried if c.stage < stage]
         self._evaluations = [e for e in self._evaluations if e.stage < stage]
         early = await self._policy.pipeline.early(stage, self._carried, session)
         self._carried += early.carried
         self._evaluations += early.evaluations
-        return self._refuse(session, None, early.refusal, self._evaluations) if early.refusal else None
+        if early.refusal:
+            return self._refuse(session, None, early.refusal, self._evaluations)
+        return early.sending
 
     async def mail(self, session: Session, envelope: Envelope) -> Reply:
         """Begin a transaction."""
         if self._store.backlog >= Store.BACKLOG_LIMIT:
             return _STORE_FULL
         if self._policy is not self._policy_now():  # reloaded: the session is judged by the new rules
-            refusal = await self.connect(session) or await self.helo(session)
-            if refusal:
-                return refusal
+            for ask in (self.connect, self.helo):
+                if isinstance(refusal := await ask(session), Reply):
+                    return refusal
         early = await self._policy.pipeline.early(Stage.MAIL, self._carried, session, envelope)
         evaluations = [*self._evaluations, *early.evaluations]
         if early.refusal:
@@ -100,7 +102,7 @@ class Reception:
             carried=[*self._carried, *early.carried],
             evaluations=evaluations,
         )
-        return _SENDER_OK
+        return _SENDER_OK.sent(early.sending)
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         """Route a recipient, ask the rules, then upstream itself; positive: it belongs to the transaction."""
@@ -132,7 +134,7 @@ class Reception:
         transaction.carried += early.carried
         transaction.evaluations += early.evaluations
         if early.refusal:
-            return early.refusal.reply or _FAILED, early.refusal
+            return (early.refusal.reply or _FAILED).sent(early.sending), early.refusal
         reply = _RECIPIENT_OK
         if isinstance(route.to, tuple):
             if self._relay is None:
@@ -145,7 +147,7 @@ class Reception:
                 reply = await transaction.delivery.rcpt(recipient)
         if reply.positive:
             transaction.destination = route.to
-        return reply, None
+        return reply.sent(early.sending), None
 
     async def message(self, session: Session, content: bytes, received_at: datetime) -> Reply:
         """Decide and act; gives the answer to the final dot."""
@@ -201,7 +203,9 @@ class Reception:
             store=self._store,
             keep_first=keep_first,
         )
-        return await act.run()
+        ended = await act.run()
+        sending = Sending.joined(outcome.sending for outcome in outcomes)
+        return replace(ended, reply=ended.reply.sent(sending)) if ended.reply and sending else ended
 
     async def _write_down(self, record: Record, ended: Ended) -> None:
         """Journal it; raises StoreError only where the store is the message's owner."""
@@ -253,7 +257,7 @@ class Reception:
         self, session: Session, envelope: Envelope | None, refusal: Outcome, evaluations: list[Evaluation]
     ) -> Reply:
         """A rule refused the client, its EHLO or its MAIL: no transaction begins, the journal says why."""
-        reply = refusal.reply or _FAILED
+        reply = (refusal.reply or _FAILED).sent(refusal.sending)
         record = make_record(
             transaction_id=new_id(),
             session=session,

@@ -11,7 +11,7 @@ from proxy.server import replies
 from proxy.server.auth import BLANKED, without_secrets
 from proxy.server.endpoint import Endpoint
 from proxy.server.replies import Refusal
-from proxy.verdict import Reply
+from proxy.verdict import Reply, Sending
 
 if TYPE_CHECKING:
     import ssl
@@ -251,8 +251,45 @@ class Connection(SMTP):
         """Adds a whole reply as octets."""
         if self.endpoint.tap:
             self.tap("S", octets)
+        self._put(octets)
+
+    def _put(self, octets: bytes) -> None:
         self._output.append(octets)
         self._output_octets += len(octets)
+
+    async def send_as(self, octets: bytes, sending: Sending | None) -> None:
+        """Adds a whole reply, or sends it slowly; raises SessionEnd where it is not sent.
+
+        Replies before it in a pipelined batch leave first. Where the end of the grace period
+        interrupts it, the rest leaves at once.
+        """
+        if sending is None:
+            self.send(octets)
+            return
+        self.write_output()
+        if sending.drop:
+            await self._pause(sending.delay_seconds)
+            self.tap("*", b"not sent " + octets.rstrip())
+            raise SessionEnd
+        sent = 0
+        try:
+            await self._pause(sending.delay_seconds)
+            self.tap("S", octets)
+            while sending.drip_seconds and sent < len(octets) - 1:
+                self._put(octets[sent : sent + 1])
+                self.write_output()
+                sent += 1
+                await self._pause(sending.drip_seconds)
+        finally:
+            self._put(octets[sent:])
+
+    async def _pause(self, seconds: float) -> None:
+        """Lets time pass, but not beyond the session's; raises SessionEnd where the client is gone."""
+        if seconds:
+            seconds = min(seconds, self.session_ends_at - self._loop.time())
+            await asyncio.wait((self.closed,), timeout=max(seconds, 0))
+            if self._lost:
+                raise SessionEnd
 
     def output_is_due(self) -> bool:
         """True if so many replies are waiting that a `flush` should not wait for more."""
