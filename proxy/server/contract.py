@@ -65,5 +65,6 @@ class Tap(Protocol):
     def __call__(self, session_id: str, direction: Literal["C", "D", "S", "*"], data: bytes, /) -> None:
         """``C``: a command, ``D``: message data, ``S``: of the server, ``*``: about the session.
 
-        The last begins with connected, tls, not sent (and a reply) or closed. What AUTH keeps secret is ``********``.
+        The last begins with connected, tls, not sent (a reply) or closed. What AUTH keeps secret is
+        ``********``.
         """
