@@ -1,6 +1,7 @@
 """Octets in, octets out: one connection with its bounds in size and time, and its TLS."""
 
 import asyncio
+from contextlib import suppress
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -260,8 +261,8 @@ class Connection(SMTP):
     async def send_as(self, octets: bytes, sending: Sending | None) -> None:
         """Adds a whole reply, or sends it slowly; raises SessionEnd where it is not sent.
 
-        Replies before it in a pipelined batch leave first. Where the end of the grace period
-        interrupts it, the rest leaves at once.
+        Replies before it in a pipelined batch leave first. The end of the grace period or of the
+        session makes the rest leave at once.
         """
         if sending is None:
             self.send(octets)
@@ -284,12 +285,11 @@ class Connection(SMTP):
             self._put(octets[sent:])
 
     async def _pause(self, seconds: float) -> None:
-        """Lets time pass, but not beyond the session's; raises SessionEnd where the client is gone."""
-        if seconds:
-            seconds = min(seconds, self.session_ends_at - self._loop.time())
-            await asyncio.wait((self.closed,), timeout=max(seconds, 0))
-            if self._lost:
-                raise SessionEnd
+        """Lets time pass until the client has closed its side: it may be gone, or waits for this alone."""
+        until = self.seconds_from_now(seconds)
+        with suppress(SessionEnd):  # the time is over
+            while seconds and not self._eof:
+                await self._something(until)
 
     def output_is_due(self) -> bool:
         """True if so many replies are waiting that a `flush` should not wait for more."""
