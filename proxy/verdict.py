@@ -3,12 +3,22 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from proxy.edits import Edit
 from proxy.mail import Recipient, Stage
 
-__all__ = ["Action", "Decision", "Evaluation", "Match", "Outcome", "Reply", "Result", "Verdict"]
+__all__ = [
+    "TEMPORARY_FAILURE",
+    "Action",
+    "Decision",
+    "Evaluation",
+    "Match",
+    "Outcome",
+    "Reply",
+    "Result",
+    "Verdict",
+]
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?= |$)", re.ASCII)
 _REPLY = re.compile(r"([2-5]\d\d)(?: ((?:[245])\.\d{1,3}\.\d{1,3})(?= |$))?(?: (.*))?", re.ASCII | re.DOTALL)
@@ -35,7 +45,7 @@ class Action(StrEnum):
     @property
     def refuses(self) -> bool:
         """True where the client is told no."""
-        return self in (Action.REJECT, Action.DEFER)
+        return self is Action.REJECT or self is Action.DEFER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +112,10 @@ class Reply:
             f"{self.code}{' ' if number == last else '-'}{line}\r\n" for number, line in enumerate(lines)
         )
         return wire.encode("utf-8") if utf8 else wire.encode("ascii", "replace")
+
+
+TEMPORARY_FAILURE: Final = Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
+"""What the client is told of any trouble of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
