@@ -5,12 +5,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import isfinite
-from typing import Self
+from typing import Final, Self
 
 from proxy.edits import Edit
 from proxy.mail import Recipient, Stage
 
-__all__ = ["Action", "Decision", "Evaluation", "Match", "Outcome", "Reply", "Result", "Sending", "Verdict"]
+__all__ = [
+    "TEMPORARY_FAILURE",
+    "Action",
+    "Decision",
+    "Evaluation",
+    "Match",
+    "Outcome",
+    "Reply",
+    "Result",
+    "Sending",
+    "Verdict",
+]
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?= |$)", re.ASCII)
 _REPLY = re.compile(r"([2-5]\d\d)(?: ((?:[245])\.\d{1,3}\.\d{1,3})(?= |$))?(?: (.*))?", re.ASCII | re.DOTALL)
@@ -37,7 +48,7 @@ class Action(StrEnum):
     @property
     def refuses(self) -> bool:
         """True where the client is told no."""
-        return self in (Action.REJECT, Action.DEFER)
+        return self is Action.REJECT or self is Action.DEFER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +160,10 @@ class Reply:
             f"{self.code}{' ' if number == last else '-'}{line}\r\n" for number, line in enumerate(lines)
         )
         return wire.encode("utf-8") if utf8 else wire.encode("ascii", "replace")
+
+
+TEMPORARY_FAILURE: Final = Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
+"""What the client is told of any trouble of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

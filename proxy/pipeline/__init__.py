@@ -18,7 +18,17 @@ from proxy.pipeline.ask import FilterFailedError, FilterTimeoutError, Threads, a
 from proxy.record import Record
 from proxy.reply_template import fill
 from proxy.rule import Hook, Rule
-from proxy.verdict import Action, Decision, Evaluation, Outcome, Reply, Result, Sending, Verdict
+from proxy.verdict import (
+    TEMPORARY_FAILURE,
+    Action,
+    Decision,
+    Evaluation,
+    Outcome,
+    Reply,
+    Result,
+    Sending,
+    Verdict,
+)
 
 __all__ = ["Carried", "Early", "Pipeline", "Threads"]
 
@@ -27,7 +37,6 @@ log = logging.getLogger(__name__)
 _REPORTS_LIMIT = 100
 """Reports under way at once; past it a filter is not told."""
 
-FAILED = Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
 _DEFAULT_REPLIES = {
     Action.REJECT: Reply(code=550, enhanced="5.7.1", text="Refused by policy"),
     Action.DEFER: Reply(code=451, enhanced="4.7.1", text="Try again later"),
@@ -320,7 +329,7 @@ class _Deciding:
             if said.sending:
                 for undecided in group:
                     undecided.sending = Sending.joined((undecided.sending, said.sending))
-            self._apply(rule, evaluation.action, said, group, reply=FAILED if failed else None)
+            self._apply(rule, evaluation.action, said, group, reply=TEMPORARY_FAILURE if failed else None)
 
     def _apply(
         self,
@@ -384,6 +393,6 @@ def _reply(rule: Rule, action: Action, verdict: Verdict, values: dict[str, str])
 def _outcome(rule: Rule, verdict: Verdict | None, evaluation: Evaluation, values: dict[str, str]) -> Outcome:
     """The outcome of a refusal at an early stage."""
     if evaluation.action is None or verdict is None:
-        return Outcome(action=Action.DEFER, rule=rule.name, reason=evaluation.reason, reply=FAILED)
+        return Outcome(action=Action.DEFER, rule=rule.name, reason=evaluation.reason, reply=TEMPORARY_FAILURE)
     reply = _reply(rule, evaluation.action, verdict, values)
     return Outcome(action=evaluation.action, rule=rule.name, reason=verdict.reason, reply=reply)

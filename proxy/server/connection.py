@@ -184,10 +184,10 @@ class Connection(SMTP):
         if self._reading_paused and self.transport:
             self._reading_paused = False
             self.transport.resume_reading()
-        before = len(self._input) - self._at
+        unread = self._input  # data_received makes it another one
         self._wants_input = True
         try:
-            while len(self._input) - self._at == before:
+            while self._input is unread:
                 if self._eof:
                     raise SessionEnd
                 await self._something(deadline)

@@ -17,7 +17,7 @@ from proxy.server.endpoint import Endpoint, IPAddress
 from proxy.server.proxy_header import read_proxy_header
 from proxy.server.replies import Refusal
 from proxy.server.transaction import MailTransactions
-from proxy.verdict import Reply
+from proxy.verdict import TEMPORARY_FAILURE, Reply
 
 __all__ = ["SmtpSession"]
 
@@ -135,7 +135,7 @@ class SmtpSession(MailTransactions):
             except Exception:
                 log.exception("session %s: a command failed", self.session_id)
                 await self._give_up_whatever_happens()
-                self.reply(replies.TEMPORARY_FAILURE)
+                self.reply(TEMPORARY_FAILURE)
 
     async def _next_command(self) -> bytes:
         if self.output_is_due():
