@@ -127,8 +127,8 @@ class Connection(SMTP):
 
     # Waiting
 
-    async def _something(self, deadline: float) -> None:
-        """Waits for octets, end of file or room to write; raises SessionEnd at the deadline."""
+    def _something(self, deadline: float) -> asyncio.Future[None]:
+        """To be awaited for octets, end of file or room to write; it raises SessionEnd at the deadline."""
         deadline = min(deadline, self.session_ends_at)
         if deadline <= self._loop.time():
             raise SessionEnd(replies.TIMED_OUT)
@@ -136,10 +136,7 @@ class Connection(SMTP):
             self._set_alarm(deadline)
         self._deadline = deadline
         self._event = self._loop.create_future()
-        try:
-            await self._event
-        finally:
-            self._event = None
+        return self._event
 
     def _set_alarm(self, when: float) -> None:
         # deadlines mostly move on, so the timer is left alone and looks again when it fires

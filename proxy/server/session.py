@@ -119,10 +119,18 @@ class SmtpSession(MailTransactions):
         await self.send_as(f"220 {self.endpoint.hostname} ESMTP Gatepost\r\n".encode(), answer)
 
     async def _converse(self) -> None:
+        limit = self.endpoint.limits.command_line
         self._restart_timer()
         while True:
+            if self.output_is_due():
+                await self.flush(self._command_deadline)
+                await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
             try:
-                await self._command(await self._next_command())
+                while (line := self.next_line(limit)) is None:
+                    if self._stopping and not self.in_transaction:
+                        raise SessionEnd(replies.SHUTTING_DOWN)
+                    await self.more_input(self._command_deadline)
+                await self._command(line)
                 self._restart_timer()
             except Refusal as refusal:
                 self.reply(refusal.reply)
@@ -136,16 +144,6 @@ class SmtpSession(MailTransactions):
                 log.exception("session %s: a command failed", self.session_id)
                 await self._give_up_whatever_happens()
                 self.reply(TEMPORARY_FAILURE)
-
-    async def _next_command(self) -> bytes:
-        if self.output_is_due():
-            await self.flush(self._command_deadline)
-            await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
-        while (line := self.next_line(self.endpoint.limits.command_line)) is None:
-            if self._stopping and not self.in_transaction:
-                raise SessionEnd(replies.SHUTTING_DOWN)
-            await self.more_input(self._command_deadline)
-        return line
 
     async def _command(self, line: bytes) -> None:
         verb, _, rest = line.rstrip(b" \t").partition(b" ")

@@ -90,7 +90,8 @@ class MailTransactions(Connection):
         while used is None:
             chunk = await self.read_some(inf, self._chunk_deadline())
             used = reader.feed(chunk)
-            self.tap("D", chunk if used is None else chunk[:used])
+            if self.endpoint.tap:
+                self.tap("D", chunk if used is None else chunk[:used])
         if used < len(chunk):
             self.put_back(chunk[used:])
         del chunk
