@@ -27,34 +27,40 @@ class Piece:
 
 
 def highlight(match: Match, view: MessageView, *, reason: str = "") -> tuple[Piece, ...]:
-    """The match with what stands around it, in pieces that follow each other; never empty.
+    """The match with what stands around it on one line, in pieces that follow each other; never empty.
 
     Where the reason of the evaluation names the word (``"lottery" in subject``) and it is in the match, only
     the word is marked; else the match as a whole, between what stands around it in the message.
     """
     shown = visible_line(match.text, _EXCERPT_LIMIT)
-    excerpt = shown.removeprefix(_DOTS).removesuffix(_DOTS)
     named = _NAMED.match(reason)
-    word = _loosely(named[1]).search(shown) if named else None
-    if word:
-        return _pieces(shown, word.start(), word.end())
+    if named and (found := _find(named[1], shown)):
+        return _pieces(*found)
+    excerpt = shown.removeprefix(_DOTS).removesuffix(_DOTS)
     for text in _places(match.where, view):
-        if excerpt.strip() and (found := _loosely(excerpt).search(text, 0, _SEARCHED_LIMIT)):
-            start, end = max(found.start() - _CONTEXT, 0), found.end() + _CONTEXT
-            around = f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
-            offset = start - bool(start)
-            return _pieces(around, found.start() - offset, found.end() - offset)
+        if found := _find(excerpt, text[:_SEARCHED_LIMIT]):
+            line, start, end = found
+            first, last = max(start - _CONTEXT, 0), end + _CONTEXT
+            before, after = "…" if first else "", "…" if last < len(line) else ""
+            return _pieces(
+                f"{before}{line[first:last]}{after}", *(at - first + len(before) for at in (start, end))
+            )
     return (Piece(text=shown, is_hit=True),)
 
 
-def _pieces(text: str, start: int, end: int) -> tuple[Piece, ...]:
-    spans = ((text[:start], False), (text[start:end], True), (text[end:], False))
+def _pieces(line: str, start: int, end: int) -> tuple[Piece, ...]:
+    spans = ((line[:start], False), (line[start:end], True), (line[end:], False))
     return tuple([Piece(text=piece, is_hit=is_hit) for piece, is_hit in spans if piece])
 
 
-def _loosely(words: str) -> re.Pattern[str]:
-    """Finds the words whatever their case and the white space between them."""
-    return re.compile(r"\s{1,20}".join(map(re.escape, words.split())), re.IGNORECASE)
+def _find(words: str, text: str) -> tuple[str, int, int] | None:
+    """The text on one line, and where the words stand in it, whatever their case; in linear time."""
+    wanted, line = " ".join(words.split()), " ".join(text.split())
+    start = line.find(wanted)
+    if start < 0 and len(line.lower()) == len(line):
+        wanted = wanted.lower()
+        start = line.lower().find(wanted)
+    return (line, start, start + len(wanted)) if wanted and start >= 0 else None
 
 
 def _places(where: str, view: MessageView) -> list[str]:
