@@ -99,6 +99,7 @@ def test_what_a_list_of_fields_shows():
             ["part-3.ics"],
         ),
         (TOP + b"Content-Type: application/pdf\r\n\r\n%PDF", None, False, ["part-1.pdf"]),
+        (TOP + b"Content-Type: message/rfc822\r\n\r\nSubject: i\r\n\r\ninner", "inner", False, ["i.eml"]),
         (b"", "", False, []),
     ],
 )

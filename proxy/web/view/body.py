@@ -21,12 +21,19 @@ _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([\w.:-]{1,60
 
 def text_parts(root: Entity) -> list[Entity]:
     """The leaves that make the plain text: of alternatives the plain one where there is one."""
-    return _leaves(root, "text/plain")[:_PARTS_LIMIT]
+    return _leaves(_shown(root), "text/plain")[:_PARTS_LIMIT]
 
 
 def html_parts(root: Entity) -> list[Entity]:
     """The leaves that make the HTML page: of alternatives the HTML one where there is one."""
-    return _leaves(root, "text/html")[:_PARTS_LIMIT]
+    return _leaves(_shown(root), "text/html")[:_PARTS_LIMIT]
+
+
+def _shown(root: Entity) -> Entity:
+    """Of a message that is nothing but another one, that one."""
+    while root.is_message and root.children:
+        root = root.children[0]
+    return root
 
 
 def _leaves(entity: Entity, wanted: str) -> list[Entity]:

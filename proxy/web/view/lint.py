@@ -213,8 +213,8 @@ def _fields(headers: tuple[Header, ...]) -> Iterator[Finding]:
         if count > 1 and name in _ONCE:
             shown = next(header.name for header in headers if header.name.lower() == name)
             yield _finding("duplicate-field", f"the field {shown} is there {count} times", f"header {shown}")
-    if "date" in first and not _is_date(first["date"]):
-        text = f'"{visible_line(first["date"], 60)}" is no date'
+    if "date" in first and (fault := _date_fault(first["date"])):
+        text = f'"{visible_line(first["date"], 60)}" {fault}'
         yield _finding("invalid-date", text, "header Date")
     if "message-id" in first and not _MESSAGE_ID.fullmatch(first["message-id"][:1000].strip()):
         text = f'"{visible_line(first["message-id"], 60)}" is no message identifier'
@@ -228,17 +228,19 @@ def _fields(headers: tuple[Header, ...]) -> Iterator[Finding]:
             break
 
 
-def _is_date(text: str) -> bool:
+def _date_fault(text: str) -> str | None:
     found = _DATE.fullmatch(text[:200].strip())
     if not found:
-        return False
+        return "is no date"
     weekday, day, month, year, hour, minute, second = found.groups()
     time = int(hour), int(minute), min(int(second or 0), 59)  # 60 is a leap second
     try:
         date = datetime(int(year), _MONTHS.index(month.lower()) + 1, int(day), *time, tzinfo=UTC)
     except ValueError:
-        return False
-    return not weekday or date.weekday() == _DAYS.index(weekday.lower())
+        return "is no day or time that there is"
+    if weekday and date.weekday() != _DAYS.index(weekday.lower()):
+        return "is another day of the week"
+    return None
 
 
 def _mime(headers: Iterable[Header], root: Entity) -> Iterator[Finding]:
