@@ -2,6 +2,7 @@
 
 store       the gateway's side: commit, journal, withdraw; answers after COMMIT
 archive     the people's side: look up, delete, mark as released
+conversations  what was said in sessions
 kept        the nouns: Kept, KeptSummary, KeptMessage
 errors      StoreError, StoreFull, StoreUnavailable
 writer      the thread that writes in groups
@@ -14,6 +15,13 @@ migrations  how an older database becomes one of today (alembic)
 """
 
 from proxy.store.archive import Archive, JournalQuery, KeptQuery
+from proxy.store.conversations import (
+    Conversation,
+    ConversationPart,
+    Conversations,
+    SessionSummary,
+    of_transaction,
+)
 from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
 from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, State
 from proxy.store.store import Store
@@ -21,14 +29,19 @@ from proxy.store.store import Store
 __all__ = [
     "Archive",
     "Box",
+    "Conversation",
+    "ConversationPart",
+    "Conversations",
     "JournalQuery",
     "Kept",
     "KeptMessage",
     "KeptQuery",
     "KeptSummary",
+    "SessionSummary",
     "State",
     "Store",
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "of_transaction",
 ]
