@@ -3,6 +3,9 @@
 store       the gateway's side: commit, journal, withdraw; answers after COMMIT
 archive     the people's side: look up, delete, mark as released
 conversations  what was said in sessions
+mailbox     kept messages as people read them: listed, searched, opened, marked, deleted
+query       what people write to find messages, as values
+conditions  the same as SQL
 kept        the nouns: Kept, KeptSummary, KeptMessage
 errors      StoreError, StoreFull, StoreUnavailable
 writer      the thread that writes in groups
@@ -23,7 +26,9 @@ from proxy.store.conversations import (
     of_transaction,
 )
 from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
-from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, State
+from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, Listed, State
+from proxy.store.mailbox import Counts, Mailbox, Page
+from proxy.store.query import Query, QueryError, parse_query
 from proxy.store.store import Store
 
 __all__ = [
@@ -32,11 +37,17 @@ __all__ = [
     "Conversation",
     "ConversationPart",
     "Conversations",
+    "Counts",
     "JournalQuery",
     "Kept",
     "KeptMessage",
     "KeptQuery",
     "KeptSummary",
+    "Listed",
+    "Mailbox",
+    "Page",
+    "Query",
+    "QueryError",
     "SessionSummary",
     "State",
     "Store",
@@ -44,4 +55,5 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "of_transaction",
+    "parse_query",
 ]
