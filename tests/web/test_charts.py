@@ -113,4 +113,4 @@ def test_names_from_mail_are_escaped_and_nothing_is_inline(hostile):
         tree = ET.fromstring(text)
         assert hostile in "".join(tree.itertext())
         assert not {node.tag for node in tree.iter()} & {"script", "style", "img", "foreignObject"}
-        assert not {name for node in tree.iter() for name in node.keys() if re.match("style|on", name)}
+        assert not {name for node in tree.iter() for name in node.attrib if re.match("style|on", name)}
