@@ -1,17 +1,21 @@
-"""What the tests of the web desk share."""
+"""What several tests of the web desk need."""
 
-import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture
-def until():
-    """Wait until a condition holds that another task brings about."""
+def within_seconds():
+    """Fail where a block takes longer than even a slow and busy machine needs for linear work."""
 
-    async def wait(condition):
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.005)
+    @contextlib.contextmanager
+    def measured(seconds: float) -> Iterator[None]:
+        started = time.process_time()
+        yield
+        taken = time.process_time() - started
+        assert taken < seconds, f"{taken:.1f} s of processor time"
 
-    return wait
+    return measured

@@ -27,6 +27,18 @@ ANN = [
 CAROL = [("*", b"connected 2001:db8::7 5001"), ("C", b"HELO phone\r\n"), ("C", b"MAIL FROM:<>\r\n")]
 
 
+@pytest.fixture
+def until():
+    """Wait until a condition holds that another task brings about."""
+
+    async def wait(condition):
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    return wait
+
+
 def lines(session_id, said):
     return [Line(at=NOW, session_id=session_id, direction=who, data=data) for who, data in said]
 
