@@ -38,6 +38,9 @@ class JournalQuery:
     mail_from: str | None = None
     """Empty: the null reverse-path."""
     recipient: str | None = None
+    address: str | None = None
+    """The reverse-path or a forward-path."""
+    session_id: str | None = None
     message_id: str | None = None
     rule: str | None = None
     """It decided for a recipient, or hit and was only observed. Without ``*``."""
@@ -191,6 +194,13 @@ def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
     of_recipient = recipients.c.transaction_id
     if query.recipient is not None:
         yield table.id.in_(select(of_recipient).where(_matches(recipients.c.address, query.recipient)))
+    if query.address is not None:
+        other = transactions.alias()
+        sent = select(other.c.id).where(_matches(other.c.mail_from, query.address))
+        received = select(of_recipient).where(_matches(recipients.c.address, query.address))
+        yield table.id.in_(sent.union(received))
+    if query.session_id is not None:
+        yield table.session_id == query.session_id
     if query.disposition is not None:
         same = of_recipient == table.id
         yield select(of_recipient).where(same, recipients.c.disposition == query.disposition).exists()
