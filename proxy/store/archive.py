@@ -10,7 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union,
+    update,
+)
 
 from proxy.config.settings import StoreSettings
 from proxy.record import Disposition, Record
@@ -34,6 +46,8 @@ class JournalQuery:
     does not matter, but in a client and a Message-ID without ``*``.
     """
 
+    id: str | None = None
+    """The transaction's, or that of a message that was kept from it."""
     client: str | None = None
     mail_from: str | None = None
     """Empty: the null reverse-path."""
@@ -185,6 +199,9 @@ def _between(
 def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
     table = transactions.c
     yield from _between(table.received_at, query.since, query.until)
+    if query.id is not None:
+        of_kept = select(kept.c.transaction_id).where(kept.c.id == query.id)
+        yield table.id.in_(union(select(literal(query.id)), of_kept))
     if query.mail_from is not None:
         yield _matches(table.mail_from, query.mail_from)
     if query.client is not None:
