@@ -12,9 +12,10 @@ from markupsafe import Markup
 __all__ = ["Bar", "Column", "Series", "horizontal_bars", "stacked_columns"]
 
 _HEIGHT = 190
-_TOP = 16
+_AXIS = 40
+_TOP = 8
 _BOTTOM = 24
-"""Pixels above and below the plot, for the topmost label and for the ticks."""
+"""Pixels on the left for the numbers, above the plot for half of one, and below it for the ticks."""
 _PLOT = _HEIGHT - _TOP - _BOTTOM
 _FILLED = 0.8
 """The part of a column's place that it fills."""
@@ -60,15 +61,15 @@ def stacked_columns(name: str, *, title: str, series: Sequence[Series], columns:
     description = _description(series, columns)
     parts = [
         Markup(
-            '<figure class="chart">'
+            '<figure class="chart"><div class="chart-area">{axis}'
             '<svg class="chart-plot" width="100%" height="{height}" role="img"'
             ' aria-labelledby="{name}-title {name}-description">'
             '<title id="{name}-title">{title}</title>'
             '<desc id="{name}-description">{description}</desc>'
-        ).format(height=_HEIGHT, name=name, title=title, description=description),
+        ).format(height=_HEIGHT, name=name, title=title, description=description, axis=_axis(top, step)),
         *_grid(top, step),
         *_columns(series, columns, top),
-        Markup("</svg>"),
+        Markup("</svg></div>"),
         _legend(series, columns),
         _table(title, series, columns),
         Markup("</figure>"),
@@ -80,7 +81,9 @@ def horizontal_bars(*, title: str, value_title: str, bars: Sequence[Bar]) -> Mar
     """A table whose lines have a bar each."""
     longest = max((bar.value for bar in bars), default=0) or 1
     head = Markup(
-        '<table class="bars"><caption class="visually-hidden">{}</caption><thead class="visually-hidden">'
+        '<table class="bars"><caption class="visually-hidden">{}</caption>'
+        '<colgroup><col class="bars-name"/><col/><col class="bars-number"/></colgroup>'
+        '<thead class="visually-hidden">'
         '<tr><th scope="col">Name</th><th scope="col">Bar</th><th scope="col">{}</th></tr></thead><tbody>'
     ).format(title, value_title)
     return Markup().join([head, *(_bar(bar, longest) for bar in bars), Markup("</tbody></table>")])
@@ -98,14 +101,21 @@ def _y(value: int, top: int) -> float:
     return round(_TOP + _PLOT * (1 - value / top), 2)
 
 
+def _axis(top: int, step: int) -> Markup:
+    labels = (
+        Markup('<text class="chart-label" x="{x}" y="{y}" text-anchor="end">{value}</text>').format(
+            x=_AXIS, y=_y(value, top) + 4, value=f"{value:,}"
+        )
+        for value in range(0, top + 1, step)
+    )
+    return Markup('<svg class="chart-axis" width="{}" height="{}" aria-hidden="true">{}</svg>').format(
+        _AXIS, _HEIGHT, Markup().join(labels)
+    )
+
+
 def _grid(top: int, step: int) -> Iterator[Markup]:
     for value in range(0, top + 1, step):
-        y = _y(value, top)
-        yield Markup('<line class="chart-grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>').format(y=y)
-        if value:
-            yield Markup('<text class="chart-label" x="0" y="{y}">{value}</text>').format(
-                y=y - 4, value=f"{value:,}"
-            )
+        yield Markup('<line class="chart-grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>').format(y=_y(value, top))
 
 
 def _columns(series: Sequence[Series], columns: Sequence[Column], top: int) -> Iterator[Markup]:

@@ -19,7 +19,7 @@ __all__ = ["Entry", "routes"]
 _PAGE = 50
 _QUERY_LIMIT = 500
 _KEPT = 100
-_RECIPIENTS_NAMED = 2
+_RECIPIENTS_NAMED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +90,9 @@ async def record_page(request: Request) -> Response:
     record = await desk.call(desk.archive.record, request.path_params["id"])
     if record is None:
         raise HTTPException(404)
-    kept = await desk.call(
-        desk.archive.kept, KeptQuery(transaction_id=record.id, state=None), limit=_KEPT
-    )
+    kept = await desk.call(desk.archive.kept, KeptQuery(transaction_id=record.id, state=None), limit=_KEPT)
     lines = await desk.call(conversation_of, desk.conversations, record.session_id, record.id)
-    return render(
-        request, "record.html", record=record, entry=Entry.of(record), kept=kept, lines=lines
-    )
+    return render(request, "record.html", record=record, entry=Entry.of(record), kept=kept, lines=lines)
 
 
 routes = [Route("/journal", journal_page), Route("/journal/{id}", record_page)]

@@ -1,4 +1,4 @@
-"""The overview: what became of mail over time, by whom it was sent, what the rules said and how long they took."""
+"""The overview: what became of mail over time, who sent it, what the rules said and how long they took."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,16 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from proxy.record import Disposition
 from proxy.store.statistics import Counted, Newest, RuleTally, Span, Statistics, Timeline
 from proxy.web.charts import Bar, Column, Series, horizontal_bars, stacked_columns
+from proxy.web.rendering import desk_of, milliseconds, render
 
-__all__ = ["Overview", "make_overview"]
+__all__ = ["Overview", "make_overview", "routes"]
 
 _SERIES = {
     Disposition.RELAYED: "relayed",
@@ -162,16 +166,30 @@ def _slowest(rules: Sequence[RuleTally]) -> Markup | None:
         Bar(
             label=rule.rule,
             value=rule.slowest_seconds,
-            shown=duration(rule.slowest_seconds),
-            detail=f"median {duration(rule.median_seconds)}",
+            shown=milliseconds(rule.slowest_seconds),
+            detail=f"median {milliseconds(rule.median_seconds)}",
         )
         for rule in slowest
     ]
     return horizontal_bars(title="Slowest rules", value_title="Slowest", bars=bars)
 
 
-def duration(seconds: float) -> str:
-    """With the unit that fits."""
-    if seconds >= 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds * 1000:.1f} ms" if seconds >= 0.0001 else f"{seconds * 1_000_000:.0f} µs"
+async def overview_page(request: Request) -> Response:
+    """``/overview``: the last ``span``, a day where it names none."""
+    desk = desk_of(request)
+    wanted = request.query_params.get("span", "")
+    span = Span(wanted) if wanted in tuple(Span) else Span.DAY
+    now = datetime.now().astimezone()
+    overview = await desk.call(make_overview, desk.statistics, span, now)
+    records = overview.newest.records
+    return render(
+        request,
+        "overview.html",
+        spans=tuple(Span),
+        overview=overview,
+        zone=now.tzname(),
+        sample="" if overview.newest.complete else f", of the newest {records:,} transactions",
+    )
+
+
+routes = [Route("/overview", overview_page)]

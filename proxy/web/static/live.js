@@ -25,13 +25,6 @@
     return made;
   }
 
-  function clock(milliseconds) {
-    const at = new Date(milliseconds);
-    const two = (number) => String(number).padStart(2, "0");
-    const thousandths = String(at.getMilliseconds()).padStart(3, "0");
-    return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${thousandths}`;
-  }
-
   function tone(session) {
     let sum = 0;
     for (const character of session) sum = (sum * 31 + character.charCodeAt(0)) % 9973;
@@ -44,7 +37,7 @@
     if (direction === "S" && "2345".includes(text[0])) line.classList.add(`reply-${text[0]}`);
     if (session !== state.last) line.classList.add("line-first");
     state.last = session;
-    line.append(element("time", "line-time", clock(at)));
+    line.append(element("time", "line-time", desk.clock(new Date(at))));
     const name = element("button", "line-session", session.slice(-5));
     name.type = "button";
     name.dataset.session = session;
