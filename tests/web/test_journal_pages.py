@@ -265,8 +265,9 @@ async def test_an_overview_of_nothing_says_so(get):
     assert "No mail in the last day" in await get("/overview")
 
 
-async def test_links_of_the_overview_find_what_they_count(store, get):
-    await store.commit(RECORD)
+@pytest.mark.parametrize("mail_from", [RECORD.mail_from, '"ann smith"@example.com', ""])
+async def test_links_of_the_overview_find_what_they_count(store, get, mail_from):
+    await store.commit(replace(RECORD, mail_from=mail_from))
     page = await get("/overview?span=hour")
     links = {link.replace("&amp;", "&") for link in re.findall(r'href="(/journal\?[^"]+)"', page)}
     assert len(links) == 4  # relayed, quarantined, a client and a sender

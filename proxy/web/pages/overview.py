@@ -86,9 +86,9 @@ def make_overview(statistics: Statistics, span: Span, now: datetime) -> Overview
 
 
 def _journal(**terms: str) -> str:
-    query = " ".join(
-        f'{name}:"{value}"' if " " in value else f"{name}:{value}" for name, value in terms.items()
-    )
+    """The address of a search in the journal; ``*`` stands for quotes, which a search cannot name."""
+    named = ((name, value.replace('"', "*")) for name, value in terms.items())
+    query = " ".join(f'{name}:"{value}"' if " " in value else f"{name}:{value}" for name, value in named)
     return f"/journal?{urlencode({'q': query})}"
 
 

@@ -14,7 +14,7 @@
   const part = (name) => page.querySelector(`[data-live="${name}"]`);
   const list = part("lines");
   const sessions = new Sessions(part("sessions"), page.dataset.sessions);
-  const state = { source: null, paused: false, follow: true, held: [], missed: 0, last: "" };
+  const state = { source: null, paused: false, follow: true, held: [], missed: 0, lost: 0, last: "" };
 
   // Drawing
 
@@ -109,8 +109,10 @@
   function take(event) {
     const { lines, missed, sessions: names } = JSON.parse(event.data);
     sessions.add(names, lines);
+    state.lost += missed;
     if (!state.paused) {
       draw(lines, missed);
+      if (missed) say();
       return;
     }
     for (const line of lines) state.held.push(line);
@@ -140,6 +142,7 @@
     const states = { 0: "Connecting", 1: "Live", 2: "Not connected: reload the page" };
     let text = states[state.source.readyState];
     if (state.paused) text = waiting ? `Paused, ${waiting.toLocaleString("en")} lines wait` : "Paused";
+    if (state.lost) text += `, ${state.lost.toLocaleString("en")} lines not shown`;
     part("state").textContent = text;
     part("state").dataset.state = state.paused ? "paused" : String(state.source.readyState);
   }
@@ -149,6 +152,7 @@
     sessions.clear();
     state.held = [];
     state.missed = 0;
+    state.lost = 0;
     state.last = "";
     part("empty").hidden = false;
   }
@@ -183,7 +187,10 @@
   }
 
   part("pause").addEventListener("click", () => pause(!state.paused));
-  part("clear").addEventListener("click", clear);
+  part("clear").addEventListener("click", () => {
+    clear();
+    say();
+  });
   part("follow").addEventListener("change", (event) => follow(event.target.checked));
   part("filter").addEventListener("submit", (event) => {
     event.preventDefault();
