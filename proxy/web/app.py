@@ -20,7 +20,7 @@ from proxy.store import StoreError
 from proxy.web.desk import Desk
 from proxy.web.events import change_events
 from proxy.web.live import LiveHub
-from proxy.web.pages import conversation, journal, live, login, overview
+from proxy.web.pages import conversation, journal, live, login, message, messages, overview, parts
 from proxy.web.rendering import STATIC, is_fragment, render, templates
 from proxy.web.security import Guard, Security, harden
 
@@ -74,6 +74,9 @@ def _routes() -> list[BaseRoute]:
         *conversation.routes,
         *journal.routes,
         *overview.routes,
+        *messages.routes,
+        *message.routes,
+        *parts.routes,
         Mount("/static", _Static(directory=STATIC)),
     ]
 
