@@ -127,8 +127,7 @@ class SmtpSession(MailTransactions):
                 await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
             try:
                 while (line := self.next_line(limit)) is None:
-                    if self._stopping and not self.in_transaction:
-                        raise SessionEnd(replies.SHUTTING_DOWN)
+                    self._end_if_stopping()
                     await self.more_input(self._command_deadline)
                 await self._command(line)
                 self._restart_timer()
@@ -144,6 +143,10 @@ class SmtpSession(MailTransactions):
                 log.exception("session %s: a command failed", self.session_id)
                 await self._give_up_whatever_happens()
                 self.reply(TEMPORARY_FAILURE)
+
+    def _end_if_stopping(self) -> None:
+        if self._stopping and not self.in_transaction:
+            raise SessionEnd(replies.SHUTTING_DOWN)
 
     async def _command(self, line: bytes) -> None:
         verb, _, rest = line.rstrip(b" \t").partition(b" ")
