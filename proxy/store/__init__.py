@@ -2,6 +2,9 @@
 
 store       the gateway's side: commit, journal, withdraw; answers after COMMIT
 archive     the people's side: look up, delete, mark as released
+mailbox     kept messages as people read them: listed, searched, opened, marked, deleted
+query       what people write to find messages, as values
+conditions  the same as SQL
 kept        the nouns: Kept, KeptSummary, KeptMessage
 errors      StoreError, StoreFull, StoreUnavailable
 writer      the thread that writes in groups
@@ -15,20 +18,29 @@ migrations  how an older database becomes one of today (alembic)
 
 from proxy.store.archive import Archive, JournalQuery, KeptQuery
 from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
-from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, State
+from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, Listed, State
+from proxy.store.mailbox import Counts, Mailbox, Page
+from proxy.store.query import Query, QueryError, parse_query
 from proxy.store.store import Store
 
 __all__ = [
     "Archive",
     "Box",
+    "Counts",
     "JournalQuery",
     "Kept",
     "KeptMessage",
     "KeptQuery",
     "KeptSummary",
+    "Listed",
+    "Mailbox",
+    "Page",
+    "Query",
+    "QueryError",
     "State",
     "Store",
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "parse_query",
 ]

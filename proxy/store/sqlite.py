@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -17,6 +18,7 @@ from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
 
 __all__ = [
     "BUSY_SECONDS",
+    "Commits",
     "Insert",
     "Keeper",
     "connect",
@@ -186,6 +188,28 @@ def _insert_or_replace(table: Table, without: tuple[str, ...]) -> str:
         rest = {name: statement.excluded[name] for name in names if name not in keys}
         statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
     return str(statement.compile(dialect=sqlite.dialect(), column_keys=names))
+
+
+class Commits:
+    """Notices commits of any other connection, without reading the database; for several threads.
+
+    Raises sqlite3.Error where it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path)
+        self._lock = threading.Lock()
+
+    def count(self) -> int:
+        """A number that differs after a commit; takes microseconds."""
+        with self._lock:
+            (number,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(number)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
 
 
 class Keeper:
