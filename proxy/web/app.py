@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from proxy.store import StoreError
+from proxy.web import api
 from proxy.web.desk import Desk
 from proxy.web.events import change_events
 from proxy.web.pages import login
@@ -67,6 +68,7 @@ def _routes() -> list[BaseRoute]:
     return [
         Route("/events", change_events),
         *login.routes,
+        *api.routes,
         Mount("/static", _Static(directory=STATIC)),
     ]
 
