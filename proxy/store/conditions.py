@@ -12,7 +12,21 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from proxy.store import rows
 from proxy.store.kept import Box, State
-from proxy.store.query import After, Before, Fact, Has, Is, Larger, Later, Mark, Named, Query, Smaller, Term, Words
+from proxy.store.query import (
+    After,
+    Before,
+    Fact,
+    Has,
+    Is,
+    Larger,
+    Later,
+    Mark,
+    Named,
+    Query,
+    Smaller,
+    Term,
+    Words,
+)
 from proxy.store.schema import kept, kept_recipients, kept_seen, transactions
 
 __all__ = ["STORE", "Source", "conditions", "matches", "not_deleted"]

@@ -28,8 +28,8 @@ __all__ = [
     "HeaderField",
     "Info",
     "JournalPage",
-    "JournalRecord",
     "JournalRecipient",
+    "JournalRecord",
     "Match",
     "Message",
     "MessagePage",
@@ -117,9 +117,7 @@ class Evaluation(Answer):
     """What one rule said."""
 
     rule: Text
-    stage: Annotated[
-        Literal["connect", "helo", "mail", "rcpt", "message"], BeforeValidator(_stage_name)
-    ]
+    stage: Annotated[Literal["connect", "helo", "mail", "rcpt", "message"], BeforeValidator(_stage_name)]
     result: Result
     action: Action | None = Field(description="What the hit or the failure led to; null for a pass.")
     observed: bool = Field(description="True where the rule only observes: nothing was done.")
@@ -185,8 +183,8 @@ class MessageSummary(Answer):
     rule: Text | None = Field(description="The one that put it into quarantine.")
     reason: Text
     size: int = Field(description="Octets.")
-    subject: Text = Field(description="Decoded; at most 200 characters as sent.")
-    author: Text = Field(description="The From field, decoded; at most 200 characters as sent.")
+    subject: Text = Field(description="Decoded, at most 200 characters.")
+    author: Text = Field(description="The From field, decoded, at most 200 characters.")
     message_id: Text
     unread: bool
     attachment_count: int

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from proxy.record import Disposition
 from proxy.store.query import Query, QueryError, parse_query
-from proxy.web.api.operation import REPEATED, Parameters
+from proxy.web.api.operation import Parameters
 from proxy.web.api.problems import Kind, Problem, WrongValue
 
 __all__ = [
@@ -49,10 +49,8 @@ class DeleteMessages(Parameters):
     """Exactly one of the three."""
 
     query: str | None = Field(None, min_length=1, max_length=2000, description="Those that match.")
-    id: list[Id] = Field(
-        [], max_length=500, description="Those of these ids; may be repeated.", json_schema_extra=REPEATED
-    )
-    all: bool = Field(False, description="`true`: all of them, in inbox and quarantine.")
+    id: list[Id] = Field([], max_length=500, description="Those of these ids; may be repeated.")
+    all: bool = Field(default=False, description="`true`: all of them, in inbox and quarantine.")
 
 
 class Wait(Parameters):
@@ -69,7 +67,7 @@ class Wait(Parameters):
 class Form(Parameters):
     """In which form."""
 
-    remote_images: bool = Field(False, description="`true`: remote images may be loaded by who shows it.")
+    remote_images: bool = Field(default=False, description="`true`: whoever shows it may load remote images.")
 
 
 class ListConversations(Parameters):

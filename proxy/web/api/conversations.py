@@ -10,6 +10,8 @@ __all__ = ["operations"]
 
 async def _list(call: Call[ListConversations, NoBody]) -> SessionPage:
     asked = call.parameters
+    if call.desk.conversations is None:
+        return SessionPage(sessions=[], next=None)
     found = await call.desk.call(
         call.desk.conversations.sessions,
         client=asked.client,
@@ -25,7 +27,8 @@ async def _list(call: Call[ListConversations, NoBody]) -> SessionPage:
 
 async def _read(call: Call[NoParameters, NoBody]) -> Conversation:
     session_id = call.path("id")
-    found = await call.desk.call(call.desk.conversations.conversation, session_id)
+    conversations = call.desk.conversations
+    found = await call.desk.call(conversations.conversation, session_id) if conversations else None
     if found is None:
         raise Problem(Kind.NOT_FOUND, f"There is no conversation {session_id[:64]}")
     return Conversation(

@@ -2,11 +2,10 @@
 
 from urllib.parse import quote
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
-from proxy.mime.fields import decode_words
-from proxy.store import KeptMessage, State
-from proxy.store.mailbox import Listed
+from proxy.store import KeptMessage, Listed, State
 from proxy.web.api.answers import (
     Changed,
     Deleted,
@@ -17,7 +16,7 @@ from proxy.web.api.answers import (
     fields_of,
 )
 from proxy.web.api.asked import DeleteMessages, Form, ListMessages, MarkSeen, read_query
-from proxy.web.api.operation import Call, NoBody, NoParameters, Operation
+from proxy.web.api.operation import Call, NoBody, NoParameters, Operation, Parameters
 from proxy.web.api.problems import Kind, Problem, WrongValue
 from proxy.web.desk import Desk
 from proxy.web.security import who
@@ -41,8 +40,8 @@ def summary(listed: Listed) -> MessageSummary:
     return MessageSummary.model_validate(
         {
             **fields_of(listed),
-            "subject": decode_words(listed.subject),
-            "author": decode_words(listed.header_from),
+            "subject": listed.shown_subject,
+            "author": listed.shown_from,
             "attachment_count": listed.attachments,
         }
     )
@@ -52,7 +51,7 @@ async def _read(call: Call[NoParameters, NoBody]) -> Message:
     return await full_message(call.desk, await stored_message(call))
 
 
-async def stored_message(call: Call[NoParameters, NoBody]) -> KeptMessage:
+async def stored_message(call: Call[Parameters, BaseModel]) -> KeptMessage:
     """The one whose id stands in the path; raises Problem."""
     kept_id = call.path("id")
     kept = await call.desk.call(call.desk.mailbox.message, kept_id)

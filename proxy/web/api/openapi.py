@@ -146,8 +146,6 @@ def _query_parameter(
 ) -> dict[str, Any]:
     described: dict[str, Any] = {"name": name, "in": "query", "required": required}
     schema = {key: value for key, value in field.items() if key not in ("title", "description")}
-    if schema.pop("x-repeated", False):
-        described |= {"style": "form", "explode": True}
     for choice in schema.pop("anyOf", ()):  # null stands for leaving it out
         if choice != {"type": "null"}:
             schema |= definitions[choice["$ref"].rpartition("/")[2]] if "$ref" in choice else choice

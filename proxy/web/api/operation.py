@@ -5,7 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
@@ -41,18 +41,18 @@ class NoBody(BaseModel):
     """For operations without a body."""
 
 
-P = TypeVar("P", bound=Parameters)
-B = TypeVar("B", bound=BaseModel)
+P_co = TypeVar("P_co", bound=Parameters, covariant=True)
+B_co = TypeVar("B_co", bound=BaseModel, covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[P, B]):
+class Call(Generic[P_co, B_co]):
     """One request, checked."""
 
     request: Request
     desk: Desk
-    parameters: P
-    body: B
+    parameters: P_co
+    body: B_co
 
     def path(self, name: str) -> str:
         """A part of the path."""
@@ -94,14 +94,11 @@ def make_routes(operations: Iterable[Operation], prefix: str) -> list[Route]:
 def _endpoint(methods: Mapping[str, Operation]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         operation = methods.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            allowed = ", ".join(methods)
+            said = f"{request.method} is not taken here, only {allowed}"
+            return Problem(Kind.WRONG_METHOD, said, headers={"allow": allowed}).response()
         try:
-            if operation is None:
-                allowed = ", ".join(methods)
-                raise Problem(
-                    Kind.WRONG_METHOD,
-                    f"{request.method} is not taken here, only {allowed}",
-                    headers={"allow": allowed},
-                )
             return _response(await operation.run(await _call(operation, request)))
         except Problem as problem:
             return problem.response()
@@ -136,17 +133,14 @@ def _parameters(model: type[Parameters], request: Request) -> Parameters:
     for name in given:
         several = given.getlist(name)
         field = model.model_fields.get(name)
-        if field is not None and (field.json_schema_extra or {}) == REPEATED:
+        if field and get_origin(field.annotation) is list:
             values[name] = several
         elif len(several) > 1:
-            raise _wrong([WrongValue(where=f"query {name}", found=_text(several[1]), expected="it only once")])
+            again = WrongValue(where=f"query {name}", found=_text(several[1]), expected="it only once")
+            raise _wrong([again])
         else:
             values[name] = several[0]
     return _validated(model, values, "query")
-
-
-REPEATED = {"x-repeated": True}
-"""Marks a parameter that may be given several times."""
 
 
 async def _body(model: type[BaseModel], request: Request) -> BaseModel:
@@ -197,7 +191,5 @@ def _text(value: object) -> str:
 
 
 def _wrong(errors: list[WrongValue]) -> Problem:
-    detail = "; ".join(
-        f"{one.where}: found {one.found!r}, expected {one.expected}" for one in errors[:3]
-    )
+    detail = "; ".join(f"{one.where}: found {one.found!r}, expected {one.expected}" for one in errors[:3])
     return Problem(Kind.WRONG_REQUEST, detail, errors=errors)

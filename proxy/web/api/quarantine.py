@@ -1,11 +1,13 @@
 """Operations on the quarantine: list, send on after all, delete."""
 
+from pydantic import BaseModel
+
 from proxy.store import Box, KeptMessage, State
 from proxy.store.query import Is, Mark, Query
 from proxy.web.api.answers import Deleted, MessagePage, Released
 from proxy.web.api.asked import ListMessages, Release, read_query
 from proxy.web.api.messages import stored_message, summary
-from proxy.web.api.operation import Call, NoBody, NoParameters, Operation
+from proxy.web.api.operation import Call, NoBody, NoParameters, Operation, Parameters
 from proxy.web.api.problems import Kind, Problem
 from proxy.web.security import who
 
@@ -19,7 +21,7 @@ async def _list(call: Call[ListMessages, NoBody]) -> MessagePage:
     return MessagePage(messages=[summary(listed) for listed in page.messages], next=page.next)
 
 
-async def _held(call: Call[NoParameters, NoBody] | Call[NoParameters, Release]) -> KeptMessage:
+async def _held(call: Call[Parameters, BaseModel]) -> KeptMessage:
     kept = await stored_message(call)
     if kept.box is not Box.QUARANTINE:
         raise Problem(Kind.NOT_FOUND, f"The message {kept.id} was never in quarantine")

@@ -5,18 +5,20 @@ import asyncio
 from starlette.requests import Request
 
 from proxy.store import KeptMessage, State
-from proxy.store.query import Query
+from proxy.store.mailbox import Mailbox
+from proxy.store.query import Later, Query
 from proxy.web.api.answers import Message, NothingCame, Waited
 from proxy.web.api.asked import Wait, read_query
 from proxy.web.api.messages import full_message, summary
 from proxy.web.api.operation import Call, NoBody, Operation
 from proxy.web.api.problems import Kind, Problem, WrongValue
-from proxy.web.api.waiting import TooManyWaitError, waiting_of
 from proxy.web.desk import Desk
+from proxy.web.waiting import TooManyWaitError
 
 __all__ = ["operations"]
 
 _NEWEST = 5
+_PAGE = 200
 _RETRY_AFTER = "5"
 
 _DESCRIPTION = """
@@ -59,8 +61,10 @@ async def _matching(desk: Desk, asked: Wait) -> list[Message]:
             f"after: there is no message {asked.after}",
             errors=[WrongValue(where="query after", found=asked.after, expected="the id of a kept message")],
         )
+    if asked.after is not None:
+        query = Query(terms=(Later(than=asked.after), *query.terms))
     try:
-        found = await waiting_of(desk).until(lambda: desk.call(_find, desk, query, asked), asked.timeout)
+        found = await desk.waiting.until(lambda: desk.call(_find, desk, query, asked), asked.timeout)
     except TooManyWaitError:
         raise Problem(
             Kind.TOO_MANY_WAIT, "Wait for less at a time", headers={"retry-after": _RETRY_AFTER}
@@ -72,22 +76,27 @@ async def _matching(desk: Desk, asked: Wait) -> list[Message]:
 
 def _find(desk: Desk, query: Query, asked: Wait) -> list[KeptMessage] | None:
     """As many as are waited for, in the order of arrival; None for fewer."""
-    if asked.after is None:
-        listed = desk.mailbox.page(query, limit=asked.count).messages[::-1]
-    else:
-        listed = desk.mailbox.arrived(query, after=asked.after, limit=asked.count)
-    if len(listed) < asked.count:
-        return None
-    kept = [desk.mailbox.message(one.id) for one in listed]
+    ids = (_newest if asked.after is None else _first)(desk.mailbox, query, asked.count)
+    kept = [desk.mailbox.message(kept_id) for kept_id in ids]
     there = [message for message in kept if message and message.state is not State.DELETED]
     return there if len(there) == asked.count else None
 
 
+def _newest(mailbox: Mailbox, query: Query, count: int) -> list[str]:
+    return [listed.id for listed in reversed(mailbox.page(query, limit=count).messages)]
+
+
+def _first(mailbox: Mailbox, query: Query, count: int) -> list[str]:
+    page = mailbox.page(query, limit=_PAGE)
+    newest_first = [listed.id for listed in page.messages]
+    while page.next is not None:
+        page = mailbox.page(query, limit=_PAGE, before=page.next)
+        newest_first = newest_first[-count:] + [listed.id for listed in page.messages]
+    return newest_first[-count:][::-1]
+
+
 async def _nothing_came(desk: Desk, query: Query, asked: Wait) -> Problem:
-    if asked.after is None:
-        found = await desk.call(desk.mailbox.count, query)
-    else:
-        found = len(await desk.call(desk.mailbox.arrived, query, after=asked.after, limit=asked.count))
+    found = await desk.call(desk.mailbox.count, query)
     newest = await desk.call(desk.mailbox.page, Query(), limit=_NEWEST)
     came = f"{found} of {asked.count} messages" if asked.count > 1 else "no message"
     looked_for = f"matches {asked.query!r}" if asked.query else "is there"
