@@ -19,7 +19,7 @@ from proxy.store import StoreError
 from proxy.web import api
 from proxy.web.desk import Desk
 from proxy.web.events import change_events
-from proxy.web.pages import login
+from proxy.web.pages import login, message, messages, parts
 from proxy.web.rendering import STATIC, is_fragment, render, templates
 from proxy.web.security import Guard, Security, harden
 
@@ -68,6 +68,9 @@ def _routes() -> list[BaseRoute]:
     return [
         Route("/events", change_events),
         *login.routes,
+        *messages.routes,
+        *message.routes,
+        *parts.routes,
         *api.routes,
         Mount("/static", _Static(directory=STATIC)),
     ]
