@@ -14,6 +14,7 @@ from proxy.store.statistics import Statistics
 from proxy.verdict import Reply
 from proxy.web.events import Changes
 from proxy.web.view import MessageView, view_message
+from proxy.web.waiting import Waiting
 
 if TYPE_CHECKING:
     from proxy.store.conversations import Conversations
@@ -56,6 +57,7 @@ class Desk:
         self.release = release
         self.smtp = smtp
         self.changes = Changes(mailbox.changes, mailbox.counts)
+        self.waiting = Waiting(mailbox.changes)
         self._limiter = CapacityLimiter(_THREADS)
         self._views: OrderedDict[tuple[str, bool], MessageView] = OrderedDict()
 
