@@ -79,14 +79,13 @@ class Desk:
         with contextlib.ExitStack() as opened:
             mailbox = Mailbox.open(store, base)
             opened.callback(mailbox.close)
-            archive = opened.enter_context(Archive.open(store, base))
             statistics = Statistics.open(store, base)
             opened.callback(statistics.close)
             conversations = Conversations.open(store, base)
             opened.callback(conversations.close)
             yield cls(
                 mailbox=mailbox,
-                archive=archive,
+                archive=mailbox.archive,
                 statistics=statistics,
                 conversations=conversations,
                 mode=mode,
