@@ -4,21 +4,17 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
+from typing import Literal, ParamSpec, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
 from proxy.config.settings import StoreSettings
-from proxy.store import Archive, KeptMessage
+from proxy.store import Archive, Conversations, KeptMessage, Mailbox
 from proxy.store.statistics import Statistics
 from proxy.verdict import Reply
 from proxy.web.events import Changes
 from proxy.web.view import MessageView, view_message
 from proxy.web.waiting import Waiting
-
-if TYPE_CHECKING:
-    from proxy.store.conversations import Conversations
-    from proxy.store.mailbox import Mailbox
 
 __all__ = ["Desk", "Mode", "Release"]
 
@@ -41,10 +37,10 @@ class Desk:
     def __init__(
         self,
         *,
-        mailbox: "Mailbox",
+        mailbox: Mailbox,
         archive: Archive,
         statistics: Statistics,
-        conversations: "Conversations | None",
+        conversations: Conversations | None,
         mode: Mode = "gateway",
         release: Release | None = None,
         smtp: tuple[str, ...] = (),
@@ -73,9 +69,6 @@ class Desk:
         smtp: tuple[str, ...] = (),
     ) -> Iterator[Self]:
         """A desk over a store that exists, while the block lasts; raises StoreError."""
-        from proxy.store.conversations import Conversations  # noqa: PLC0415
-        from proxy.store.mailbox import Mailbox  # noqa: PLC0415
-
         with contextlib.ExitStack() as opened:
             mailbox = Mailbox.open(store, base)
             opened.callback(mailbox.close)
