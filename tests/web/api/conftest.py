@@ -82,7 +82,12 @@ def desk(store, tmp_path):
 
     with Mailbox.open(settings, tmp_path) as mailbox, Archive.open(settings, tmp_path) as archive:
         opened = Desk(
-            mailbox=mailbox, archive=archive, conversations=None, release=release, smtp=("127.0.0.1:2525",)
+            mailbox=mailbox,
+            archive=archive,
+            statistics=None,
+            conversations=None,
+            release=release,
+            smtp=("127.0.0.1:2525",),
         )
         opened.released = released
         opened.answer = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
