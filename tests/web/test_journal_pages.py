@@ -14,7 +14,6 @@ from proxy.mail import Stage
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.store import Box, Kept, Store
 from proxy.store.conversations import Conversation, SessionSummary
-from proxy.store.statistics import Statistics
 from proxy.verdict import Action, Evaluation, Match, Result
 from proxy.web.app import create_app
 from proxy.web.desk import Desk
@@ -127,16 +126,10 @@ async def store(tmp_path):
 
 
 @pytest.fixture
-def app(store, tmp_path):
-    statistics = Statistics.open(StoreSettings(url="sqlite:///gatepost.db"), tmp_path)
-    desk = Desk(
-        mailbox=EmptyMailbox(),
-        archive=store.archive,
-        statistics=statistics,
-        conversations=StoredConversations(),
+def app(store):
+    return create_app(
+        Desk(mailbox=EmptyMailbox(), archive=store.archive, conversations=StoredConversations())
     )
-    yield create_app(desk)
-    statistics.close()
 
 
 @pytest.fixture
