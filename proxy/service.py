@@ -14,13 +14,14 @@ import uvloop
 
 from proxy.config import Config, ConfigError, LoadedConfig, load
 from proxy.config.settings import Limits, ListenerAuth, ListenerSettings, Route, StoreSettings
-from proxy.events import Watch, Watchers
+from proxy.events import Tap, Watch, Watchers, fan_out
 from proxy.gateway import Gateway, Policy
 from proxy.loader import load_rules
 from proxy.pipeline import Pipeline, Threads
+from proxy.recorder import Recorder
 from proxy.relay import Relay
 from proxy.rule import Rule
-from proxy.server import Server, Tap
+from proxy.server import Server
 from proxy.store import Store
 
 __all__ = ["Addresses", "Ready", "Service", "complain", "serve"]
@@ -61,6 +62,7 @@ class Service:
         self._threads = Threads()
         rules = load_rules(loaded)
         self.store = Store.open(config.store, loaded.base)
+        recorder = Recorder(self.store.converse) if config.store.conversations else None
         self._relay = Relay(hostname=config.hostname, limits=config.limits) if relays else None
         self._gateway = Gateway(self._policy(loaded, rules), store=self.store, relay=self._relay)
         self._server = Server(
@@ -69,7 +71,7 @@ class Service:
             limits=_part_of(config.limits, share),
             listeners=listeners or config.listen,
             bare_newline=config.bare_newline,
-            tap=tap,
+            tap=fan_out(tap, recorder.tap if recorder else None),
             reuse_port=share > 1,
         )
         self._background: set[asyncio.Task[None]] = set()

@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 from proxy.feed import Receiver
 from proxy.store import StoreError
+from proxy.web import api
 from proxy.web.desk import Desk
 from proxy.web.events import change_events
 from proxy.web.live import LiveHub
@@ -77,6 +78,7 @@ def _routes() -> list[BaseRoute]:
         *messages.routes,
         *message.routes,
         *parts.routes,
+        *api.routes,
         Mount("/static", _Static(directory=STATIC)),
     ]
 

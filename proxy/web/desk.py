@@ -4,19 +4,16 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
+from typing import Literal, ParamSpec, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
 from proxy.config.settings import StoreSettings
-from proxy.store import Archive, KeptMessage
+from proxy.store import Archive, Conversations, KeptMessage, Mailbox
 from proxy.verdict import Reply
 from proxy.web.events import Changes
 from proxy.web.view import MessageView, view_message
-
-if TYPE_CHECKING:
-    from proxy.store.conversations import Conversations
-    from proxy.store.mailbox import Mailbox
+from proxy.web.waiting import Waiting
 
 __all__ = ["Desk", "Mode", "Release"]
 
@@ -39,9 +36,9 @@ class Desk:
     def __init__(
         self,
         *,
-        mailbox: "Mailbox",
+        mailbox: Mailbox,
         archive: Archive,
-        conversations: "Conversations | None",
+        conversations: Conversations | None,
         mode: Mode = "gateway",
         release: Release | None = None,
         smtp: tuple[str, ...] = (),
@@ -54,6 +51,7 @@ class Desk:
         self.release = release
         self.smtp = smtp
         self.changes = Changes(mailbox.changes, mailbox.counts)
+        self.waiting = Waiting(mailbox.changes)
         self._limiter = CapacityLimiter(_THREADS)
         self._views: OrderedDict[tuple[str, bool], MessageView] = OrderedDict()
 
@@ -69,18 +67,14 @@ class Desk:
         smtp: tuple[str, ...] = (),
     ) -> Iterator[Self]:
         """A desk over a store that exists, while the block lasts; raises StoreError."""
-        from proxy.store.conversations import Conversations  # noqa: PLC0415
-        from proxy.store.mailbox import Mailbox  # noqa: PLC0415
-
         with contextlib.ExitStack() as opened:
             mailbox = Mailbox.open(store, base)
             opened.callback(mailbox.close)
-            archive = opened.enter_context(Archive.open(store, base))
             conversations = Conversations.open(store, base)
             opened.callback(conversations.close)
             yield cls(
                 mailbox=mailbox,
-                archive=archive,
+                archive=mailbox.archive,
                 conversations=conversations,
                 mode=mode,
                 release=release,

@@ -1,0 +1,113 @@
+"""The real application over a real store, asked by HTTP."""
+
+import asyncio
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from proxy.config.settings import StoreSettings
+from proxy.mail import Stage, new_id
+from proxy.record import Disposition
+from proxy.store import Archive, Box, Kept, Store
+from proxy.store.mailbox import Mailbox
+from proxy.testing import make_message, make_record, make_transaction
+from proxy.verdict import Action, Evaluation, Match, Reply, Result
+from proxy.web.app import create_app
+from proxy.web.desk import Desk
+
+
+@pytest.fixture
+async def store(tmp_path):
+    opened = Store.open(StoreSettings(url="sqlite:///gatepost.db"), tmp_path)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def keep(store):
+    """Receive a message for an address; gives its id."""
+
+    async def keep_one(
+        recipient="bob@example.com",
+        *,
+        content=None,
+        box=Box.INBOX,
+        mail_from="ann@example.org",
+        authenticated=None,
+        **parts,
+    ):
+        content = content or make_message(**({"subject": "Hello", "text": "Hi Bob\r\n"} | parts))
+        transaction = make_transaction(
+            content, mail_from=mail_from, recipients=recipient, authenticated=authenticated
+        )
+        disposition = Disposition.INBOX if box is Box.INBOX else Disposition.QUARANTINED
+        record = make_record(transaction, disposition=disposition, rule="words")
+        kept = Kept(
+            id=new_id(),
+            box=box,
+            mail_from=mail_from,
+            recipients=(recipient,),
+            prepended=b"Received: from client.example.org by mx.example.com; now\r\n",
+            content=content,
+            rule="words" if box is Box.QUARANTINE else None,
+            reason="the subject says Hello",
+        )
+        evaluation = Evaluation(
+            rule="words",
+            stage=Stage.MESSAGE,
+            result=Result.HIT,
+            action=Action.QUARANTINE,
+            observed=box is Box.INBOX,
+            reason="the subject says Hello",
+            recipients=(recipient,),
+            seconds=0.0015,
+            matches=(Match(where="subject", text="Hello"),),
+        )
+        await store.commit(replace(record, evaluations=(evaluation,)), (kept,))
+        return kept.id
+
+    return keep_one
+
+
+@pytest.fixture
+def desk(store, tmp_path):
+    """A gateway's desk whose release notes what it was given, and says what the test wants."""
+    settings = StoreSettings(url="sqlite:///gatepost.db")
+    released = []
+
+    def release(message, to):
+        released.append((message.id, to))
+        return opened.answer
+
+    with Mailbox.open(settings, tmp_path) as mailbox, Archive.open(settings, tmp_path) as archive:
+        opened = Desk(
+            mailbox=mailbox, archive=archive, conversations=None, release=release, smtp=("127.0.0.1:2525",)
+        )
+        opened.released = released
+        opened.answer = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
+        yield opened
+
+
+@pytest.fixture
+def app(desk):
+    return create_app(desk)
+
+
+@pytest.fixture
+async def http(app):
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8025") as client:
+        yield client
+
+
+@pytest.fixture
+def until():
+    """Wait until a condition holds that another task brings about."""
+
+    async def wait(condition):
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    return wait
