@@ -15,11 +15,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from proxy.feed import Receiver
 from proxy.store import StoreError
 from proxy.web import api
 from proxy.web.desk import Desk
 from proxy.web.events import change_events
-from proxy.web.pages import login, message, messages, parts
+from proxy.web.live import LiveHub
+from proxy.web.pages import conversation, journal, live, login, message, messages, overview, parts
 from proxy.web.rendering import STATIC, is_fragment, render, templates
 from proxy.web.security import Guard, Security, harden
 
@@ -60,6 +62,7 @@ def create_app(
     )
     app.state.desk = desk
     app.state.feed = feed
+    app.state.live = LiveHub() if feed else None
     app.state.templates = templates()
     return app
 
@@ -68,6 +71,10 @@ def _routes() -> list[BaseRoute]:
     return [
         Route("/events", change_events),
         *login.routes,
+        *live.routes,
+        *conversation.routes,
+        *journal.routes,
+        *overview.routes,
         *messages.routes,
         *message.routes,
         *parts.routes,
@@ -80,6 +87,8 @@ def _routes() -> list[BaseRoute]:
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     desk: Desk = app.state.desk
     tasks = [asyncio.create_task(desk.changes.follow())]
+    if app.state.feed:
+        tasks.append(asyncio.create_task(app.state.live.follow(Receiver(app.state.feed))))
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from anyio import CapacityLimiter, to_thread
 
 from proxy.config.settings import StoreSettings
 from proxy.store import Archive, KeptMessage
+from proxy.store.statistics import Statistics
 from proxy.verdict import Reply
 from proxy.web.events import Changes
 from proxy.web.view import MessageView, view_message
@@ -42,6 +43,7 @@ class Desk:
         *,
         mailbox: "Mailbox",
         archive: Archive,
+        statistics: Statistics,
         conversations: "Conversations | None",
         mode: Mode = "gateway",
         release: Release | None = None,
@@ -49,6 +51,7 @@ class Desk:
     ) -> None:
         self.mailbox = mailbox
         self.archive = archive
+        self.statistics = statistics
         self.conversations = conversations
         self.mode: Mode = mode
         self.release = release
@@ -76,12 +79,14 @@ class Desk:
         with contextlib.ExitStack() as opened:
             mailbox = Mailbox.open(store, base)
             opened.callback(mailbox.close)
-            archive = opened.enter_context(Archive.open(store, base))
+            statistics = Statistics.open(store, base)
+            opened.callback(statistics.close)
             conversations = Conversations.open(store, base)
             opened.callback(conversations.close)
             yield cls(
                 mailbox=mailbox,
-                archive=archive,
+                archive=mailbox.archive,
+                statistics=statistics,
                 conversations=conversations,
                 mode=mode,
                 release=release,

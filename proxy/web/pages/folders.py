@@ -13,7 +13,6 @@ from proxy.web.desk import Desk
 
 __all__ = [
     "DELETED",
-    "FOLDERS",
     "HELD",
     "MESSAGES",
     "RELEASED",
@@ -69,7 +68,7 @@ DELETED = Folder(
     path="/quarantine/deleted",
     deleted=True,
 )
-FOLDERS = {folder.name: folder for folder in (MESSAGES, HELD, RELEASED, DELETED)}
+_FOLDERS = {folder.name: folder for folder in (MESSAGES, HELD, RELEASED, DELETED)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ class Place:
     def of(cls, parameters: QueryParams, folder: Folder | None = None) -> "Place":
         """From ``q``, ``before`` and, unless the folder is known, ``in``."""
         return cls(
-            folder=folder or FOLDERS.get(parameters.get("in", ""), MESSAGES),
+            folder=folder or _FOLDERS.get(parameters.get("in", ""), MESSAGES),
             search=parameters.get("q", "")[:_QUERY_LIMIT].strip(),
             before=parameters.get("before") or None,
         )

@@ -13,12 +13,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from proxy.events import Line
 from proxy.record import Record
 from proxy.store import KeptMessage, State, StoreError
-from proxy.store.conversations import of_transaction
 from proxy.verdict import Evaluation
 from proxy.web.desk import Desk
+from proxy.web.pages.conversation import conversation_of
 from proxy.web.pages.folders import Place, list_messages
 from proxy.web.rendering import desk_of, is_fragment, render
 from proxy.web.security import who
@@ -155,7 +154,9 @@ async def _details(
                 "left_out": max(0, len(kept.delivered_form) - _SOURCE_OCTETS),
             }
         case "conversation":
-            return {"lines": await desk.call(_conversation, desk, kept, record)}
+            session_id = record.session_id if record else ""
+            said = await desk.call(conversation_of, desk.conversations, session_id, kept.transaction_id)
+            return {"lines": said}
         case "verdicts":
             return {"evaluations": _evaluations(view, record)}
         case _:
@@ -165,13 +166,6 @@ async def _details(
 def _source(octets: bytes) -> str:
     text = octets.decode("utf-8", "replace").replace("\r\n", "\n")
     return visible(text.replace("\r", "\u240d\n"))
-
-
-def _conversation(desk: Desk, kept: KeptMessage, record: Record | None) -> tuple[Line, ...]:
-    if desk.conversations is None or record is None:
-        return ()
-    conversation = desk.conversations.conversation(record.session_id)
-    return of_transaction(conversation, kept.transaction_id) if conversation else ()
 
 
 def _evaluations(

@@ -26,8 +26,8 @@ _NOTHING_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"
 async def _html(request: Request) -> Response:
     """The sanitised HTML under a policy of its own.
 
-    A document of its own rather than ``srcdoc``: that would inherit the page's policy, under which mail has no
-    styles. The policy makes it a sandbox even where somebody opens it outside of the frame.
+    A document of its own rather than ``srcdoc``, which would inherit the page's policy: mail would have no
+    styles. This policy makes it a sandbox even where somebody opens it outside of the frame.
     """
     kept = await _whole_message(request)
     remote_images = request.query_params.get("images") == "1"
@@ -80,9 +80,9 @@ async def _whole_message(request: Request) -> KeptMessage:
 def _file_headers(name: str, *, inline: bool = False) -> dict[str, str]:
     """Of a file with this name (RFC 6266); a browser must not take it for a page of ours."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
-    disposition = "inline" if inline else "attachment"
+    names = f"filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
     return {
-        "content-disposition": f"{disposition}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+        "content-disposition": f"{'inline' if inline else 'attachment'}; {names}",
         "content-security-policy": _NOTHING_POLICY,
     }
 

@@ -23,6 +23,17 @@ const desk = {
       time.textContent = then.toLocaleString();
       time.title = time.dateTime;
     }
+    for (const time of root.querySelectorAll("time[data-clock]")) {
+      time.textContent = desk.clock(new Date(time.dateTime));
+      time.title = time.dateTime;
+    }
+  },
+
+  /** The time of day with milliseconds. */
+  clock(then) {
+    const part = (number, digits = 2) => String(number).padStart(digits, "0");
+    const seconds = `${part(then.getSeconds())}.${part(then.getMilliseconds(), 3)}`;
+    return `${part(then.getHours())}:${part(then.getMinutes())}:${seconds}`;
   },
 
   ago(then) {

@@ -39,6 +39,9 @@ function shown() {
     row.classList.remove("is-unread");
     row.scrollIntoView({ block: "nearest" });
   }
+  const tabs = reader.querySelector(".tabs");
+  const tab = tabs?.querySelector("[aria-current]");
+  if (tab) tabs.scrollLeft = tab.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
   const count = document.title.match(/^\(\d+\) /)?.[0] || "";
   document.title = count + (message ? message.dataset.title : document.body.dataset.title);
 }
@@ -114,6 +117,8 @@ function selected() {
   const all = list.querySelector("[data-do=select-all]");
   if (!all) return;
   list.querySelector("[data-selected]").textContent = number;
+  const question = `Delete ${number} ${number === 1 ? "message" : "messages"} for good?`;
+  list.querySelector("[value=delete]").setAttribute("hx-confirm", question);
   all.checked = number > 0 && number === rows().length;
   all.indeterminate = number > 0 && !all.checked;
 }
@@ -123,7 +128,6 @@ function selected() {
 
 let asking = false;
 let again = false;
-let seen = null;
 
 async function refresh() {
   const tools = list.querySelector(".list-tools");
@@ -198,13 +202,7 @@ function mergeRows(fresh, page) {
   if (all && allTold) all.setAttribute("hx-confirm", allTold.getAttribute("hx-confirm"));
 }
 
-document.addEventListener("desk:change", (event) => {
-  if (seen === null && event.detail.number === 1) {
-    // The first look of a desk that just started: the page is no older than it.
-  }
-  seen = event.detail.number;
-  refresh();
-});
+document.addEventListener("desk:change", refresh);
 
 document.addEventListener("desk:changed", (event) => {
   const { deleted, all_deleted: all, changed = [] } = event.detail;
@@ -248,6 +246,8 @@ document.addEventListener("htmx:configRequest", (event) => {
   // The buttons of the open message mean that message, those of the list the ones that are selected.
   if (event.detail.path === "/messages/change") event.detail.parameters.set("do", event.detail.elt.value);
 });
+
+shown();
 
 /* Keyboard */
 
