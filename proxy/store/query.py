@@ -176,6 +176,11 @@ class Query:
 
     terms: tuple[Term, ...] = ()
 
+    @property
+    def reads_text(self) -> bool:
+        """True if it can only be answered of messages whose text was read."""
+        return any(isinstance(term, (Words, Has)) for term in self.terms)
+
 
 def parse_query(text: str, *, now: datetime | None = None) -> Query:
     """What a person wrote; raises QueryError and nothing else.
