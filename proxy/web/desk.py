@@ -74,8 +74,9 @@ class Desk:
             opened.callback(mailbox.close)
             statistics = Statistics.open(store, base)
             opened.callback(statistics.close)
-            conversations = Conversations.open(store, base)
-            opened.callback(conversations.close)
+            conversations = Conversations.open(store, base) if store.conversations else None
+            if conversations:
+                opened.callback(conversations.close)
             yield cls(
                 mailbox=mailbox,
                 archive=mailbox.archive,
