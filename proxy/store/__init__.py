@@ -2,10 +2,10 @@
 
 store       the gateway's side: commit, journal, withdraw; answers after COMMIT
 archive     the people's side: look up, delete, mark as released
+conversations  what was said in sessions
 mailbox     kept messages as people read them: listed, searched, opened, marked, deleted
 query       what people write to find messages, as values
 conditions  the same as SQL
-conversations what was said in sessions
 kept        the nouns: Kept, KeptSummary, KeptMessage
 errors      StoreError, StoreFull, StoreUnavailable
 writer      the thread that writes in groups

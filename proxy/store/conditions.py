@@ -4,10 +4,10 @@ One and the same query is asked of two sources: of the index's compact copy of w
 and of the store itself for messages that are not indexed yet.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Column, ColumnElement, false, func, not_, or_, select
+from sqlalchemy import Column, ColumnElement, FromClause, and_, false, func, not_, or_, select
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from proxy.store import rows
@@ -29,17 +29,22 @@ from proxy.store.query import (
 )
 from proxy.store.schema import kept, kept_recipients, kept_seen, transactions
 
-__all__ = ["STORE", "Source", "conditions", "matches", "not_deleted"]
+__all__ = ["STATE_HINT", "STORE", "Source", "conditions", "matches", "state_of"]
+
+
+Columns = ReadOnlyColumnCollection[str, Column[Any]]
+
+STATE_HINT = "INDEXED BY kept_box"
 
 
 class Source(Protocol):
     """Where messages are looked for."""
 
-    columns: ReadOnlyColumnCollection[str, Column[Any]]
+    columns: Columns
     """Among them number, box, client, created_at and size."""
 
-    def words(self, words: Words) -> ColumnElement[bool]:
-        """Those with the word or phrase."""
+    def words(self, words: Sequence[Words]) -> ColumnElement[bool]:
+        """Those with all of the words."""
 
     def has_attachment(self) -> ColumnElement[bool]:
         """Those with an attachment."""
@@ -59,7 +64,7 @@ class _Store:
 
     columns = kept.columns
 
-    def words(self, _words: Words) -> ColumnElement[bool]:
+    def words(self, _words: Sequence[Words]) -> ColumnElement[bool]:
         return false()
 
     def has_attachment(self) -> ColumnElement[bool]:
@@ -92,22 +97,21 @@ STORE = _Store()
 
 def conditions(query: Query, source: Source) -> Iterable[ColumnElement[bool]]:
     """What must hold of a row of the source; deleted messages match only where they are asked for."""
+    if together := [term for term in query.terms if isinstance(term, Words) and not term.negated]:
+        yield source.words(together)
     for term in query.terms:
+        if term in together:
+            continue
         condition = _condition(term, source)
         yield not_(condition) if term.negated else condition
     if Is(mark=Mark.DELETED) not in query.terms:
-        yield not_deleted(source)
-
-
-def not_deleted(source: Source) -> ColumnElement[bool]:
-    """Those that still have their octets."""
-    return not_(_in_state(source, State.DELETED))
+        yield _in_state(source, State.HELD, State.RELEASED)
 
 
 def _condition(term: Term, source: Source) -> ColumnElement[bool]:
     match term:
         case Words():
-            return source.words(term)
+            return source.words([term])
         case Has():
             return source.has_attachment()
         case Is(mark=mark):
@@ -149,16 +153,24 @@ def _seen(source: Source) -> ColumnElement[bool]:
     return select(1).where(kept_seen.c.number == source.columns.number).exists()
 
 
-def _in_state(source: Source, state: State) -> ColumnElement[bool]:
-    """By the index over the state: a row of ``kept`` itself is as large as its message."""
-    row = kept.alias("state")
+def _in_state(source: Source, *states: State) -> ColumnElement[bool]:
+    row, of_message = state_of(source.columns)
     return (
         select(1)
         .select_from(row)
-        .with_hint(row, "INDEXED BY kept_box", "sqlite")
-        .where(row.c.box == source.columns.box, row.c.number == source.columns.number, row.c.state == state)
+        .with_hint(row, STATE_HINT, "sqlite")
+        .where(of_message, row.c.state.in_(states))
         .exists()
     )
+
+
+def state_of(columns: Columns) -> tuple[FromClause, ColumnElement[bool]]:
+    """``kept`` for its states only, and which row is that message's.
+
+    To be read with `STATE_HINT`, from the index: a row itself is as large as its message.
+    """
+    row = kept.alias("state")
+    return row, and_(row.c.box == columns.box, row.c.number == columns.number)
 
 
 def _named(fact: Fact, value: str, source: Source) -> ColumnElement[bool]:

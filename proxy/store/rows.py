@@ -23,6 +23,7 @@ __all__ = [
     "moment",
     "recipient_rows",
     "record",
+    "rules_hit",
     "storable",
     "transaction_row",
 ]
@@ -134,6 +135,11 @@ def _evaluations(evaluations: tuple[Evaluation, ...]) -> str:
 def hit_pattern(rule: str) -> str:
     """What the column ``evaluations`` holds if that rule hit; quotes inside of texts are escaped there."""
     return _encode({"rule": rule, "result": Result.HIT})[1:-1]
+
+
+def rules_hit(evaluations: str | None) -> list[str]:
+    """The rules that hit, also those that were only observed; of the column ``evaluations``."""
+    return [found["rule"] for found in json.loads(evaluations or "[]") if found["result"] == Result.HIT]
 
 
 def record(row: Fields, recipients: Iterable[Fields]) -> Record:

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -18,14 +17,15 @@ from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
 
 __all__ = [
     "BUSY_SECONDS",
-    "Commits",
     "Insert",
     "Keeper",
+    "attach",
     "connect",
     "create_file",
     "error_for",
     "leaves_connection_intact",
     "locate",
+    "means_damage",
     "set_keeping",
 ]
 
@@ -53,6 +53,7 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
     sqlite3.SQLITE_NOTADB: "is no SQLite database",
 }
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN})
 
 
 def locate(url: str, base: Path) -> Path:
@@ -106,6 +107,16 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def attach(connection: sqlite3.Connection, name: str, path: Path) -> None:
+    """Add another database as the schema ``name``. Raises sqlite3.Error, and then closes the connection."""
+    try:
+        connection.execute(f"ATTACH DATABASE ? AS {name}", (f"{path.as_uri()}?mode=rw",)).close()
+        connection.execute(f"PRAGMA {name}.cache_size = -{_CACHE_KIB}").close()
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _use_log(connection: sqlite3.Connection) -> None:
     """Switch to the write-ahead log; where several open a new file at once, SQLite lets some fail."""
     deadline = time.monotonic() + BUSY_SECONDS
@@ -139,6 +150,17 @@ def error_for(error: BaseException, path: Path) -> StoreError:
     if meaning := _UNAVAILABLE.get(code):
         return StoreUnavailable(f"the store {path} {meaning} ({name})")
     return StoreError(f"the store {path} refused a statement: {error} ({name})")
+
+
+def means_damage(error: BaseException) -> bool:
+    """True if the error comes of a file that is gone, cut or overwritten."""
+    cause: BaseException | None = error
+    while cause is not None:
+        code = getattr(cause, "sqlite_errorcode", None)
+        if code is not None:
+            return code & 0xFF in _DAMAGE
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    return False
 
 
 def leaves_connection_intact(error: BaseException) -> bool:
@@ -188,28 +210,6 @@ def _insert_or_replace(table: Table, without: tuple[str, ...]) -> str:
         rest = {name: statement.excluded[name] for name in names if name not in keys}
         statement = statement.on_conflict_do_update(index_elements=keys, set_=rest)
     return str(statement.compile(dialect=sqlite.dialect(), column_keys=names))
-
-
-class Commits:
-    """Notices commits of any other connection, without reading the database; for several threads.
-
-    Raises sqlite3.Error where it cannot be opened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._connection = connect(path)
-        self._lock = threading.Lock()
-
-    def count(self) -> int:
-        """A number that differs after a commit; takes microseconds."""
-        with self._lock:
-            (number,) = self._connection.execute("PRAGMA data_version").fetchone()
-        return int(number)
-
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self._connection.close()
 
 
 class Keeper:

@@ -10,7 +10,6 @@ from anyio import CapacityLimiter, to_thread
 
 from proxy.config.settings import StoreSettings
 from proxy.store import Archive, Conversations, KeptMessage, Mailbox
-from proxy.store.statistics import Statistics
 from proxy.verdict import Reply
 from proxy.web.events import Changes
 from proxy.web.view import MessageView, view_message
@@ -39,7 +38,6 @@ class Desk:
         *,
         mailbox: Mailbox,
         archive: Archive,
-        statistics: Statistics,
         conversations: Conversations | None,
         mode: Mode = "gateway",
         release: Release | None = None,
@@ -47,7 +45,7 @@ class Desk:
     ) -> None:
         self.mailbox = mailbox
         self.archive = archive
-        self.statistics = statistics
+        self.statistics = archive.statistics()
         self.conversations = conversations
         self.mode: Mode = mode
         self.release = release
@@ -72,15 +70,12 @@ class Desk:
         with contextlib.ExitStack() as opened:
             mailbox = Mailbox.open(store, base)
             opened.callback(mailbox.close)
-            statistics = Statistics.open(store, base)
-            opened.callback(statistics.close)
             conversations = Conversations.open(store, base) if store.conversations else None
             if conversations:
                 opened.callback(conversations.close)
             yield cls(
                 mailbox=mailbox,
                 archive=mailbox.archive,
-                statistics=statistics,
                 conversations=conversations,
                 mode=mode,
                 release=release,

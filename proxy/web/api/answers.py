@@ -345,7 +345,7 @@ class Bucket(Answer):
 
     start: datetime
     recipients: dict[Disposition, int] | None = Field(
-        description="Recipients by what became of the message; null: not counted yet, ask again."
+        description="How many, by what became of the message; null: not counted yet, ask again."
     )
 
 
@@ -361,10 +361,12 @@ class RuleTally(Answer):
 
     rule: Text
     asked: int
-    actions: dict[Action, int]
-    hits: int
-    observed: int
-    failed: int
+    actions: dict[Action, int] = Field(
+        description="Hits and failures by what they led to, without those that were only observed."
+    )
+    hits: int = Field(description="With those that were only observed.")
+    observed: int = Field(description="Hits and failures that were only observed.")
+    failed: int = Field(description="Errors and timeouts.")
     median_seconds: float
     slowest_seconds: float
 
@@ -374,10 +376,11 @@ class Statistics(Answer):
 
     bucket_seconds: float
     buckets: list[Bucket] = Field(description="Oldest first.")
-    complete: bool = Field(description="False: some buckets are not counted yet, or rules only in part.")
-    clients: list[Counted]
-    senders: list[Counted]
-    rules: list[RuleTally]
+    complete: bool = Field(description="False: some buckets are not counted yet, ask again.")
+    clients: list[Counted] = Field(description="Most transactions first.")
+    records_read: int = Field(description="The newest records that `senders` and `rules` are counted from.")
+    senders: list[Counted] = Field(description="Most transactions first.")
+    rules: list[RuleTally] = Field(description="Most hits first.")
 
 
 def line_text(octets: bytes) -> str:

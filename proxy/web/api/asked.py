@@ -7,10 +7,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from proxy.record import Disposition
 from proxy.store.query import Query, QueryError, parse_query
+from proxy.store.statistics import Span
 from proxy.web.api.operation import Parameters
 from proxy.web.api.problems import Kind, Problem, WrongValue
 
 __all__ = [
+    "CountJournal",
     "DeleteMessages",
     "Form",
     "ListConversations",
@@ -87,6 +89,8 @@ class ListJournal(Parameters):
     client: str | None = Field(None, max_length=64)
     mail_from: str | None = Field(None, max_length=320, description="Empty: the null reverse-path.")
     recipient: str | None = Field(None, max_length=320)
+    address: str | None = Field(None, max_length=320, description="The reverse-path or a forward-path.")
+    session_id: Id | None = Field(None, description="The session's, as conversations have it.")
     message_id: str | None = Field(None, max_length=1000)
     rule: str | None = Field(
         None, max_length=200, description="It decided for a recipient, or hit and was only observed."
@@ -96,6 +100,12 @@ class ListJournal(Parameters):
     until: Moment | None = Field(None, description="RFC 3339; without a zone UTC.")
     limit: int = Field(50, ge=1, le=500, description=_LIMIT)
     before: Id | None = Field(None, description=_BEFORE)
+
+
+class CountJournal(Parameters):
+    """How far to look back."""
+
+    span: Span = Field(Span.DAY, description="The last hour, day, week or month.")
 
 
 class MarkSeen(BaseModel):

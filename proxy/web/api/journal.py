@@ -1,8 +1,10 @@
 """Operations on the journal: what became of each transaction."""
 
+from datetime import UTC, datetime
+
 from proxy.store import JournalQuery
-from proxy.web.api.answers import JournalPage, JournalRecord
-from proxy.web.api.asked import ListJournal
+from proxy.web.api.answers import JournalPage, JournalRecord, Statistics
+from proxy.web.api.asked import CountJournal, ListJournal
 from proxy.web.api.operation import Call, NoBody, NoParameters, Operation
 from proxy.web.api.problems import Kind, Problem
 
@@ -27,6 +29,25 @@ async def _read(call: Call[NoParameters, NoBody]) -> JournalRecord:
     return JournalRecord.model_validate(found)
 
 
+async def _count(call: Call[CountJournal, NoBody]) -> Statistics:
+    counted = call.desk.statistics
+    timeline = await call.desk.call(counted.timeline, call.parameters.span, datetime.now(UTC))
+    since = timeline.buckets[0].start
+    newest = await call.desk.call(counted.newest, since)
+    clients = await call.desk.call(counted.clients, since)
+    return Statistics.model_validate(
+        {
+            "bucket_seconds": timeline.width.total_seconds(),
+            "buckets": timeline.buckets,
+            "complete": timeline.complete,
+            "records_read": newest.records,
+            "clients": clients,
+            "senders": newest.senders,
+            "rules": newest.rules,
+        }
+    )
+
+
 operations = (
     Operation(
         method="GET",
@@ -47,5 +68,15 @@ operations = (
         run=_read,
         answer=JournalRecord,
         problems=(Kind.NOT_FOUND,),
+    ),
+    Operation(
+        method="GET",
+        path="/statistics",
+        name="readStatistics",
+        group="Journal",
+        summary="Counts over time, the busiest clients and senders, and what each rule did",
+        run=_count,
+        parameters=CountJournal,
+        answer=Statistics,
     ),
 )

@@ -146,9 +146,12 @@ def _query_parameter(
 ) -> dict[str, Any]:
     described: dict[str, Any] = {"name": name, "in": "query", "required": required}
     schema = {key: value for key, value in field.items() if key not in ("title", "description")}
-    for choice in schema.pop("anyOf", ()):  # null stands for leaving it out
-        if choice != {"type": "null"}:
-            schema |= definitions[choice["$ref"].rpartition("/")[2]] if "$ref" in choice else choice
+    choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
+    for choice in choices or [schema]:  # null stands for leaving it out
+        reference = choice.pop("$ref", None)
+        schema |= definitions[reference.rpartition("/")[2]] if reference else choice
+    for name_of_model in ("title", "description"):
+        schema.pop(name_of_model, None)
     if schema.get("default", ...) is None:
         del schema["default"]
     if text := field.get("description"):

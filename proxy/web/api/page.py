@@ -31,7 +31,8 @@ _DOCUMENT = json.dumps(document, indent=1, ensure_ascii=False).encode()
 
 
 async def _page(request: Request) -> Response:
-    return render(request, "api.html", document=document, kinds=tuple(Kind))
+    origin = f"{request.url.scheme}://{request.url.netloc}"
+    return render(request, "api.html", document=document, kinds=tuple(Kind), origin=origin)
 
 
 async def _openapi(_: Request) -> Response:

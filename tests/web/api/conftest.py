@@ -9,8 +9,7 @@ import pytest
 from proxy.config.settings import StoreSettings
 from proxy.mail import Stage, new_id
 from proxy.record import Disposition
-from proxy.store import Archive, Box, Kept, Store
-from proxy.store.mailbox import Mailbox
+from proxy.store import Box, Kept, Store
 from proxy.testing import make_message, make_record, make_transaction
 from proxy.verdict import Action, Evaluation, Match, Reply, Result
 from proxy.web.app import create_app
@@ -89,6 +88,8 @@ def desk(store, tmp_path):
             release=release,
             smtp=("127.0.0.1:2525",),
         )
+    smtp = ("127.0.0.1:2525",)
+    with Desk.open(settings, tmp_path, mode="gateway", release=release, smtp=smtp) as opened:
         opened.released = released
         opened.answer = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
         yield opened
