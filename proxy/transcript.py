@@ -11,10 +11,14 @@ _WIDTH_LIMIT = 500
 
 
 class Transcript:
-    """Of one session: at most ``data_lines`` lines of each message are shown, the rest is counted."""
+    """Of one session: at most ``data_lines`` lines of each message are shown, the rest is counted.
 
-    def __init__(self, *, data_lines: int) -> None:
+    With ``cut`` pieces of messages have been cut already, and nobody knows how much the rest is.
+    """
+
+    def __init__(self, *, data_lines: int, cut: bool = False) -> None:
         self._limit = data_lines
+        self._at_least = " or more" if cut else ""
         self._lines = 0
         self._left_out = 0
 
@@ -28,7 +32,7 @@ class Transcript:
             texts = texts[:room]
         else:
             if self._left_out:
-                yield "*", f"... {self._left_out} more lines"
+                yield "*", f"... {self._left_out} more lines{self._at_least}"
             self._lines = self._left_out = 0
         for text in texts:
             yield line.direction, text

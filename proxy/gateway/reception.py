@@ -63,6 +63,11 @@ class Reception:
         self._evaluations: list[Evaluation] = []
         self._open: _Open | None = None
 
+    @property
+    def transaction_id(self) -> str:
+        """Of the transaction that has begun; empty where none has."""
+        return self._open.id if self._open else ""
+
     async def connect(self, session: Session) -> Reply | Sending | None:
         """Ask the rules about the client; a reply turns it away, a `Sending` is for the greeting."""
         self._policy = self._policy_now()

@@ -15,6 +15,10 @@ class Reception(Protocol):
     What it raises is answered ``451 4.3.0``, logged, and ends the transaction, not the session.
     """
 
+    @property
+    def transaction_id(self) -> str:
+        """Of the transaction that has begun; empty where none has."""
+
     async def connect(self, session: Session) -> Reply | Sending | None:
         """A reply is sent instead of the greeting, and the connection is closed.
 
@@ -65,6 +69,6 @@ class Tap(Protocol):
     def __call__(self, session_id: str, direction: Literal["C", "D", "S", "*"], data: bytes, /) -> None:
         """``C``: a command, ``D``: message data, ``S``: of the server, ``*``: about the session.
 
-        The last begins with connected, tls, not sent (a reply) or closed. What AUTH keeps secret is
-        ``********``.
+        The last begins with connected, tls, authenticated, transaction, not sent (a reply) or closed.
+        What AUTH keeps secret is ``********``.
         """

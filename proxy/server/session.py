@@ -86,7 +86,7 @@ class SmtpSession(MailTransactions):
             raise SessionEnd(None if self.endpoint.implicit_tls else replies.TOO_MANY_CONNECTIONS)
         self._client = client
         self.session_id = new_id()
-        self.tap("*", f"connected {client} {port}".encode())
+        self.tap("*", f"connected {client} {port} to {self.endpoint.name}".encode())
         self.smtp_session = Session(
             id=self.session_id,
             client=client,
@@ -255,6 +255,7 @@ class SmtpSession(MailTransactions):
             log.info("session %s: AUTH failed for client %s", session.id, session.client)
             raise Refusal(replies.BAD_CREDENTIALS)
         self.smtp_session = replace(session, authenticated=user)
+        self.tap("*", b"authenticated " + user.encode("utf-8", "replace"))
         self.reply(replies.AUTHENTICATED)
 
     async def _ask_secret(self, challenge: bytes) -> bytes:

@@ -58,6 +58,8 @@ class MailTransactions(Connection):
         self.in_transaction = True
         reply = await self.reception.mail(session, envelope)
         self.in_transaction = reply.positive
+        if self.endpoint.tap and reply.positive:
+            self.tap("*", f"transaction {self.reception.transaction_id}".encode())
         await self.answer(reply)
         if not reply.positive:
             self._clear()

@@ -31,6 +31,7 @@ from proxy.store.conditions import matches
 from proxy.store.database import Database
 from proxy.store.kept import Box, KeptMessage, KeptSummary, State
 from proxy.store.schema import kept, kept_recipients, kept_seen, recipients, transactions
+from proxy.store.statistics import Statistics
 from proxy.verdict import Reply
 
 __all__ = ["SUMMARY", "Archive", "JournalQuery", "KeptQuery", "forward_paths"]
@@ -103,6 +104,10 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def statistics(self) -> Statistics:
+        """Counts over the same journal; they remember what they have counted."""
+        return Statistics(self._database)
 
     def records(self, query: JournalQuery, *, limit: int, before: str | None = None) -> list[Record]:
         """The newest that match, newest first; ``before`` is the last one of the page before."""

@@ -105,7 +105,7 @@ def conditions(query: Query, source: Source) -> Iterable[ColumnElement[bool]]:
         condition = _condition(term, source)
         yield not_(condition) if term.negated else condition
     if Is(mark=Mark.DELETED) not in query.terms:
-        yield not_(_in_state(source, State.DELETED))
+        yield _in_state(source, State.HELD, State.RELEASED)
 
 
 def _condition(term: Term, source: Source) -> ColumnElement[bool]:
@@ -153,13 +153,13 @@ def _seen(source: Source) -> ColumnElement[bool]:
     return select(1).where(kept_seen.c.number == source.columns.number).exists()
 
 
-def _in_state(source: Source, state: State) -> ColumnElement[bool]:
+def _in_state(source: Source, *states: State) -> ColumnElement[bool]:
     row, of_message = state_of(source.columns)
     return (
         select(1)
         .select_from(row)
         .with_hint(row, STATE_HINT, "sqlite")
-        .where(of_message, row.c.state == state)
+        .where(of_message, row.c.state.in_(states))
         .exists()
     )
 

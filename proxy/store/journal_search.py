@@ -84,6 +84,8 @@ def _meaning(name: str, value: str, now: datetime) -> tuple[str, Any]:
 
 
 def _word(word: str) -> tuple[str, str]:
+    if word.startswith("-"):
+        raise JournalSearchError(f"{word}: what must not be cannot be looked for here")
     try:
         return "client", str(ip_address(word))
     except ValueError:

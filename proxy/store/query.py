@@ -35,6 +35,8 @@ __all__ = [
 _LENGTH_LIMIT = 2000
 """Characters of a query."""
 _TERMS_LIMIT = 50
+_PREFIX_LENGTH = 3
+"""Shorter ones are in nearly every message and take long to find."""
 _PLAIN_KEY = re.compile(r"([A-Za-z]+):(?!//|:)(?=\S)")
 """What looks like a key; ``http://`` and ``Re:`` do not."""
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟", '"'))
@@ -256,7 +258,10 @@ def _anywhere(value: _Value) -> Term:
 def _words(value: _Value, where: Where | None) -> Term:
     if not _searchable(value.text):
         raise value.wrong("letters or digits to look for")
-    return Words(text=value.text, where=where, prefix=value.text.endswith("*"))
+    prefix = value.text.endswith("*")
+    if prefix and value.text.isascii() and sum(map(str.isalnum, value.text)) < _PREFIX_LENGTH:
+        raise value.wrong(f"at least {_PREFIX_LENGTH} letters or digits before *")
+    return Words(text=value.text, where=where, prefix=prefix)
 
 
 def _named(value: _Value, fact: Fact) -> Term:

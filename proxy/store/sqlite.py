@@ -53,15 +53,7 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
     sqlite3.SQLITE_NOTADB: "is no SQLite database",
 }
-_DAMAGE = frozenset(
-    {
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_ERROR,
-        sqlite3.SQLITE_IOERR,
-    }
-)
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN})
 
 
 def locate(url: str, base: Path) -> Path:
@@ -161,7 +153,7 @@ def error_for(error: BaseException, path: Path) -> StoreError:
 
 
 def means_damage(error: BaseException) -> bool:
-    """True if the error comes of a file that is gone, cut, no database or not the one expected."""
+    """True if the error comes of a file that is gone, cut or overwritten."""
     cause: BaseException | None = error
     while cause is not None:
         code = getattr(cause, "sqlite_errorcode", None)

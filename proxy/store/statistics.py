@@ -14,12 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import bindparam, exists, func, select, text
 
-from proxy.config.settings import StoreSettings
 from proxy.record import Disposition
 from proxy.store import rows
 from proxy.store.database import Database
@@ -145,15 +143,6 @@ class Statistics:
         self._settled: dict[tuple[datetime, datetime], Mapping[Disposition, int]] = {}
         """By start and end."""
         self._lock = threading.Lock()
-
-    @classmethod
-    def open(cls, settings: StoreSettings, base: Path) -> Self:
-        """Over a store that exists; raises StoreError with a text for the operator."""
-        return cls(Database.existing(settings, base))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
 
     def timeline(self, span: Span, now: datetime) -> Timeline:
         """What became of mail, in buckets that end with the one of ``now``, aligned to its time zone.

@@ -4,21 +4,16 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
+from typing import Literal, ParamSpec, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
 from proxy.config.settings import StoreSettings
-from proxy.store import Archive, KeptMessage
-from proxy.store.statistics import Statistics
+from proxy.store import Archive, Conversations, KeptMessage, Mailbox
 from proxy.verdict import Reply
 from proxy.web.events import Changes
 from proxy.web.view import MessageView, view_message
 from proxy.web.waiting import Waiting
-
-if TYPE_CHECKING:
-    from proxy.store.conversations import Conversations
-    from proxy.store.mailbox import Mailbox
 
 __all__ = ["Desk", "Mode", "Release"]
 
@@ -41,17 +36,16 @@ class Desk:
     def __init__(
         self,
         *,
-        mailbox: "Mailbox",
+        mailbox: Mailbox,
         archive: Archive,
-        statistics: Statistics,
-        conversations: "Conversations | None",
+        conversations: Conversations | None,
         mode: Mode = "gateway",
         release: Release | None = None,
         smtp: tuple[str, ...] = (),
     ) -> None:
         self.mailbox = mailbox
         self.archive = archive
-        self.statistics = statistics
+        self.statistics = archive.statistics()
         self.conversations = conversations
         self.mode: Mode = mode
         self.release = release
@@ -73,20 +67,14 @@ class Desk:
         smtp: tuple[str, ...] = (),
     ) -> Iterator[Self]:
         """A desk over a store that exists, while the block lasts; raises StoreError."""
-        from proxy.store.conversations import Conversations  # noqa: PLC0415
-        from proxy.store.mailbox import Mailbox  # noqa: PLC0415
-
         with contextlib.ExitStack() as opened:
             mailbox = Mailbox.open(store, base)
             opened.callback(mailbox.close)
-            statistics = Statistics.open(store, base)
-            opened.callback(statistics.close)
             conversations = Conversations.open(store, base)
             opened.callback(conversations.close)
             yield cls(
                 mailbox=mailbox,
                 archive=mailbox.archive,
-                statistics=statistics,
                 conversations=conversations,
                 mode=mode,
                 release=release,

@@ -228,7 +228,7 @@ class LiveHub:
         session = self._sessions.get(session_id)
         if session is None:
             session = self._sessions[session_id] = LiveSession(
-                transcript=Transcript(data_lines=_DATA_LINES), names=[session_id.lower()]
+                transcript=Transcript(data_lines=_DATA_LINES, cut=True), names=[session_id.lower()]
             )
             while len(self._sessions) > self._sessions_limit:
                 self._sessions.popitem(last=False)

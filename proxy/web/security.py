@@ -80,7 +80,7 @@ class Guard:
     def of(cls, address: tuple[str, int], hosts: Iterable[str], password: str | None) -> "Guard":
         """For a listener's address and the further names of the settings.
 
-        Raises ValueError where it can be reached from other machines and there is no password.
+        Raises ValueError for an empty password, and where there is none and other machines can connect.
         """
         host, port = address
         if password is None and not is_loopback(host):
@@ -88,7 +88,9 @@ class Guard:
         names = {"localhost", "127.0.0.1", "::1", host.lower(), *(_bare(name) for name in hosts)}
         if host in ("0.0.0.0", "::"):
             names.add("*")
-        return cls(port=port, hosts=frozenset(names), sessions=Sessions(password) if password else None)
+        return cls(
+            port=port, hosts=frozenset(names), sessions=Sessions(password) if password is not None else None
+        )
 
     @property
     def cookie(self) -> str:

@@ -7,18 +7,14 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
-from proxy.config.settings import StoreSettings
+from proxy.config.settings import StoreSettings, WebSettings
 from proxy.web.app import create_app
 from proxy.web.desk import Desk, Mode, Release
-
-if TYPE_CHECKING:
-    from proxy.config.settings import WebSettings
 
 __all__ = ["run"]
 
@@ -30,7 +26,7 @@ _REQUEST_HEAD_OCTETS = 32 << 10
 
 
 def run(
-    web: "WebSettings",
+    web: WebSettings,
     store: StoreSettings,
     base: Path,
     *,
@@ -57,8 +53,9 @@ def run(
     Raises:
         StoreError: the store cannot be opened.
         OSError: the password file cannot be read.
+        ValueError: it is empty.
     """
-    password = _first_line(base / web.password_file) if web.password_file else None
+    password = _first_line(web.password_file) if web.password_file else None
     with Desk.open(store, base, mode=mode, release=release, smtp=tuple(smtp)) as desk:
         app = create_app(desk, address=_address(listener), hosts=web.hosts, password=password, feed=feed)
         uvloop.run(_serve(app, listener, lifeline))

@@ -353,7 +353,17 @@ def complaints(tmp_path) -> Iterator[Callable[..., Gatepost]]:
     running: list[Gatepost] = []
 
     def start(*options: str, **environ: str) -> Gatepost:
-        running.append(Gatepost(tmp_path, "complaints", "--smtp", "127.0.0.1:0", *options, **environ))
+        running.append(
+            Gatepost(
+                tmp_path,
+                "complaints",
+                "--smtp",
+                "127.0.0.1:0",
+                *(() if "--web" in options else ("--no-web",)),
+                *options,
+                **environ,
+            )
+        )
         return running[-1]
 
     yield start

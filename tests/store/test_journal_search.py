@@ -57,6 +57,7 @@ def test_terms_and_words_become_a_query(text, fields):
         ("after:soon", "soon: expected a time like 2h"),
         ("after:999999w", "expected a time"),
         ("ann bob", "bob: only one"),
+        ("-ann", "-ann: what must not be"),
         ("from:a from:b", "from: only one"),
     ],
 )

@@ -31,10 +31,8 @@ def evaluation(rule, result=Result.PASS, action=None, *, observed=False, seconds
 
 
 @pytest.fixture
-def statistics(store, settings, tmp_path):
-    opened = Statistics.open(settings, tmp_path)
-    yield opened
-    opened.close()
+def statistics(store):
+    return store.archive.statistics()
 
 
 @pytest.fixture
@@ -96,11 +94,12 @@ async def test_no_call_takes_much_longer_than_the_budget_and_the_next_goes_on(se
     hours = [timedelta(hours=hours) for hours in range(24)]
     for ago in hours:
         await journal(ago, recipients=(RELAYED,))
-    statistics = Statistics(Database.existing(settings, tmp_path), budget_seconds=0.0)
+    database = Database.existing(settings, tmp_path)
+    statistics = Statistics(database, budget_seconds=0.0)
     totals = []
     while not (timeline := statistics.timeline(Span.DAY, NOW)).complete and len(totals) < 100:
         totals.append(sum(timeline.totals.values()))
-    statistics.close()
+    database.close()
     assert totals[0] == 1  # the present bucket alone
     assert timeline.totals == {Disposition.RELAYED: len(hours)}
 

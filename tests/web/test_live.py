@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -12,6 +13,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from proxy.events import Line
+from proxy.feed import Sender, pair
+from proxy.web.app import create_app
+from proxy.web.desk import Desk
 from proxy.web.live import LiveHub, Subscription, live_events
 
 NOW = datetime(2026, 11, 23, 18, 0, 0, 250_000, tzinfo=UTC)
@@ -141,18 +145,19 @@ async def test_of_a_message_the_beginning_is_shown_and_control_characters_are_es
         hub.put(lines("a", [("D", body), ("S", b"250 2.0.0 Ok\r\n")]))
         texts, _ = await waiting(subscription)
     assert texts[0] == r"\x1b]0;owned\x07<b>\xff"
-    assert texts[1:] == ["line"] * 19 + ["... 11 more lines", "250 2.0.0 Ok"]
+    assert texts[1:] == ["line"] * 19 + ["... 11 more lines or more", "250 2.0.0 Ok"]
 
 
-@asynccontextmanager
-async def served(hub):
+def live_app(hub):
     async def events(request):
         return await live_events(hub, request)
 
-    config = uvicorn.Config(
-        Starlette(routes=[Route("/live/events", events)]), port=0, log_level="warning", lifespan="off"
-    )
-    server = uvicorn.Server(config)
+    return Starlette(routes=[Route("/live/events", events)])
+
+
+@asynccontextmanager
+async def served(app):
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server._serve())
     while not server.started:
         await asyncio.sleep(0.005)
@@ -180,7 +185,7 @@ async def events(response):
 
 async def test_a_browser_gets_lines_as_they_are_said_and_goes_on_where_it_was():
     hub = LiveHub()
-    async with served(hub) as client:
+    async with served(live_app(hub)) as client:
         async with client.stream("GET", "/live/events") as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             received = events(response)
@@ -204,7 +209,7 @@ async def test_a_browser_gets_lines_as_they_are_said_and_goes_on_where_it_was():
 
 async def test_a_browser_that_leaves_is_forgotten(until):
     hub = LiveHub(subscribers=1)
-    async with served(hub) as client:
+    async with served(live_app(hub)) as client:
         async with client.stream("GET", "/live/events") as response:
             await until(lambda: hub.full)
             assert (await client.get("/live/events")).status_code == 503
@@ -214,7 +219,7 @@ async def test_a_browser_that_leaves_is_forgotten(until):
 
 async def test_a_browser_that_reads_nothing_makes_nobody_wait(until):
     hub = LiveHub()
-    async with served(hub) as client:
+    async with served(live_app(hub)) as client:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         writer.write(b"GET /live/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until(lambda: hub._subscriptions)
@@ -230,3 +235,27 @@ async def test_a_browser_that_reads_nothing_makes_nobody_wait(until):
         assert len(stuck._waiting) <= 2_000
         writer.close()
         reader.feed_eof()
+
+
+async def test_what_the_smtp_processes_tap_reaches_a_browser():
+    nothing = SimpleNamespace(changes=lambda: 1, counts=lambda: None, statistics=lambda: None)
+    desk = Desk(mailbox=nothing, archive=nothing, conversations=None)
+    sending, receiving = pair()
+    with sending, receiving:
+        app = create_app(desk, feed=receiving)
+        async with served(app) as client:
+            sender = Sender(sending)
+            async with client.stream("GET", "/live/events?q=ann@") as response:
+                for direction, data in CAROL:
+                    sender.tap("c", direction, data)
+                for direction, data in ANN:
+                    sender.tap("a", direction, data)
+                received = []
+                async for _, event in events(response):
+                    received += event["lines"]
+                    if len(received) == len(ANN):
+                        break
+            sender.close()
+    assert [(who, text) for _, _, who, text in received] == [
+        (who, data.decode().rstrip()) for who, data in ANN
+    ]

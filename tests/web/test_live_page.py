@@ -32,9 +32,11 @@ class Site:
 
     def __init__(self):
         nothing = SimpleNamespace(
-            changes=lambda: 1, counts=lambda: SimpleNamespace(inbox=0, quarantined=0, unread=0)
+            changes=lambda: 1,
+            counts=lambda: SimpleNamespace(inbox=0, quarantined=0, unread=0),
+            statistics=lambda: None,
         )
-        desk = Desk(mailbox=nothing, archive=None, statistics=None, conversations=None)
+        desk = Desk(mailbox=nothing, archive=nothing, conversations=None)
         app = create_app(desk)
         self.hub = app.state.live = LiveHub()
         self.server = uvicorn.Server(

@@ -43,7 +43,7 @@ class Said:
 
 def said(lines: Iterable[Line]) -> tuple[Said, ...]:
     """What to show of the lines of one session: the beginning of each message, the beginning of it all."""
-    transcript = Transcript(data_lines=_DATA_LINES)
+    transcript = Transcript(data_lines=_DATA_LINES, cut=True)
     shown: list[Said] = []
     for line in lines:
         for direction, text in transcript.texts(line):

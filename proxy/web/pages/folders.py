@@ -6,9 +6,7 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
-from proxy.store import Box, KeptQuery, KeptSummary, State
-from proxy.store.mailbox import Listed
-from proxy.store.query import Query, QueryError, parse_query
+from proxy.store import Box, KeptQuery, KeptSummary, Listed, Query, QueryError, State, parse_query
 from proxy.web.desk import Desk
 
 __all__ = [

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from proxy.store.query import QueryError
+from proxy.store import QueryError
 from proxy.web.pages.folders import DELETED, HELD, MESSAGES, RELEASED, Folder, Place, list_messages
 from proxy.web.rendering import desk_of, is_fragment, plural, render
 from proxy.web.security import who
@@ -74,9 +74,7 @@ async def _delete_all(request: Request) -> Response:
 
 
 def _place(form: FormData) -> Place:
-    return Place.of(
-        QueryParams([(key, value) for key, value in form.multi_items() if isinstance(value, str)])
-    )
+    return Place.of(QueryParams({key: str(form.get(key, "")) for key in ("in", "q")}))
 
 
 def answer_change(request: Request, back: Place, text: str, *, bad: bool = False, **changed: Any) -> Response:
