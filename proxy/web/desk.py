@@ -70,8 +70,9 @@ class Desk:
         with contextlib.ExitStack() as opened:
             mailbox = Mailbox.open(store, base)
             opened.callback(mailbox.close)
-            conversations = Conversations.open(store, base)
-            opened.callback(conversations.close)
+            conversations = Conversations.open(store, base) if store.conversations else None
+            if conversations:
+                opened.callback(conversations.close)
             yield cls(
                 mailbox=mailbox,
                 archive=mailbox.archive,

@@ -79,7 +79,7 @@ async def _whole_message(request: Request) -> KeptMessage:
 
 def _file_headers(name: str, *, inline: bool = False) -> dict[str, str]:
     """Of a file with this name (RFC 6266); a browser must not take it for a page of ours."""
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%;' else "_" for c in name)
     names = f"filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
     return {
         "content-disposition": f"{'inline' if inline else 'attachment'}; {names}",
