@@ -48,6 +48,9 @@ _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
 """For the server's answer, beside the time that it was asked to wait."""
 _WAIT_SECONDS_AT_ONCE = 60.0
+_SAVED_SECONDS = 2.0
+"""After the last reply until the conversation can be read; a fifth of a second as a rule."""
+_LOOK_SECONDS = 0.02
 _SHOWN = 5
 _PAGE = 500
 _SMTP = re.compile(r"listens on ([^\s;,]+):(\d+)")
@@ -128,18 +131,25 @@ class ReceivedMessage:
 
     @property
     def conversation(self) -> str:
-        """What was said in its SMTP session until now: lines of ``C:`` client and ``S:`` server.
+        """What was said over SMTP, from MAIL to the last reply: ``C:`` client, ``D:`` data, ``S:`` server.
 
         Empty where the server keeps no conversations.
         """
         record = self._fields["record"]
-        found = self._server.get_json(f"conversations/{record['session_id']}") if record else {}
-        said = (
-            f"{line['direction']}: {part}"
-            for line in found.get("lines", ())
-            for part in line["text"].splitlines() or ("",)
-        )
-        return "\n".join(said)
+        give_up = time.monotonic() + _SAVED_SECONDS
+        while record:
+            path = f"conversations/{record['session_id']}"
+            lines = self._server.get_json(path, transaction=record["id"]).get("lines", [])
+            said = "".join(line["direction"] for line in lines)
+            if ("D" in said and said.endswith("S")) or time.monotonic() > give_up:
+                return "\n".join(
+                    f"{line['direction']}: {part}"
+                    for line in lines
+                    for part in line["text"].removesuffix("\r\n").split("\r\n")
+                    if line["direction"] != "*"
+                )
+            time.sleep(_LOOK_SECONDS)
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,7 +367,7 @@ def _started(process: subprocess.Popen[bytes], log: Path) -> ComplaintsServer:
             return ComplaintsServer(smtp_host=smtp[1], smtp_port=int(smtp[2]), url=web[0])
         if ended or time.monotonic() > give_up:
             raise RuntimeError(f"gatepost complaints did not start; it said:\n{said}")
-        time.sleep(0.02)
+        time.sleep(_LOOK_SECONDS)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

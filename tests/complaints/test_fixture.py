@@ -53,6 +53,15 @@ def test_a_message_is_waited_for_and_read(mailbox):
     assert "Welcome" in repr(message)
 
 
+def test_what_was_said_over_smtp_can_be_read(mailbox):
+    send(mailbox, "customer@example.net", user=mailbox.username, subject="x", text="Hi")
+    said = wait(mailbox).conversation.splitlines()
+    assert said[0].lower() == "c: mail from:<shop@example.org>" or "size=" in said[0].lower()
+    assert "D: Subject: x" in said
+    assert said[-1].startswith("S: 250 2.0.0 ")
+    assert not [line for line in said if "auth" in line.lower()], "only this transaction's"
+
+
 def test_it_waits_until_the_message_comes(mailbox):
     timer = threading.Timer(0.2, send, (mailbox, mailbox.address()), {"subject": "late"})
     timer.start()

@@ -79,15 +79,6 @@ def desk(store, tmp_path):
         released.append((message.id, to))
         return opened.answer
 
-    with Mailbox.open(settings, tmp_path) as mailbox, Archive.open(settings, tmp_path) as archive:
-        opened = Desk(
-            mailbox=mailbox,
-            archive=archive,
-            statistics=None,
-            conversations=None,
-            release=release,
-            smtp=("127.0.0.1:2525",),
-        )
     smtp = ("127.0.0.1:2525",)
     with Desk.open(settings, tmp_path, mode="gateway", release=release, smtp=smtp) as opened:
         opened.released = released
