@@ -2,11 +2,13 @@
 
 import re
 
+import httpx
 import pytest
 
 from proxy.store import Box, KeptQuery, State
 from proxy.verdict import Reply
 from proxy.web.api import OPERATIONS
+from proxy.web.app import create_app
 
 API = "/api/v1"
 HTML = '<p>Your code is <b>482913</b>. <a href="https://shop.example/confirm?t=1">Confirm</a></p>'
@@ -300,3 +302,28 @@ async def test_a_mistake_of_ours_is_a_problem_without_its_text(http, desk, monke
     assert (answer.status_code, answer.json()["type"]) == (500, "/api/#problem-internal")
     assert "secret" not in answer.text
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status", "kind"),
+    [
+        ("GET", {}, 401, "no-password"),
+        ("GET", {"authorization": "Bearer wrong"}, 401, "no-password"),
+        ("GET", {"host": "evil.example"}, 421, "other-host"),
+        ("GET", {"authorization": "Bearer secret", "sec-fetch-site": "cross-site"}, 403, "foreign"),
+        ("DELETE", {"authorization": "Bearer secret", "origin": "https://evil.example"}, 403, "foreign"),
+        ("POST", {"authorization": "Bearer secret", "content-length": "9999999"}, 413, "too-large"),
+        ("GET", {"authorization": "Bearer secret"}, 200, None),
+    ],
+)
+async def test_whom_the_desk_does_not_let_in_is_told_by_a_problem(desk, method, headers, status, kind):
+    transport = httpx.ASGITransport(app=create_app(desk, password="secret"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8025") as client:
+        answer = await client.request(method, f"{API}/messages", headers=headers)
+        page = await client.get("/api/")
+    assert answer.status_code == status
+    if kind:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"] == f"/api/#problem-{kind}"
+        assert answer.json()["status"] == status
+    assert page.headers["location"].startswith("/login"), "a person is asked to log in"
