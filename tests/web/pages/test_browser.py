@@ -72,6 +72,20 @@ def test_a_flood_is_followed_with_few_questions(site, page, message):
         site.keep_all(*(message(f"Number {number}") for number in range(start, start + 20)))
     page.get_by_text("Number 199", exact=True).wait_for()
     assert len(asked) < 40
+    wait_for_subjects(page, *(f"Number {number}" for number in range(199, 149, -1)))
+
+
+def test_where_somebody_has_scrolled_nothing_moves(site, page, message):
+    site.keep_all(*(message(f"Number {number}") for number in range(70)))
+    page.goto(site.origin)
+    page.locator("#list").evaluate("list => list.scrollTop = 1e6")
+    page.get_by_text("Number 0", exact=True).wait_for()
+    before = page.locator("#list").evaluate("list => list.scrollTop")
+    site.keep("Latest")
+    page.get_by_role("button", name="New messages above").click()
+    assert before > 1000
+    page.get_by_text("Latest", exact=True).wait_for()
+    assert page.locator("#list").evaluate("list => list.scrollTop") < 200
 
 
 def test_what_is_typed_is_searched_for_and_stays_in_the_address(site, page):
