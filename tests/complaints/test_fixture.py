@@ -1,7 +1,10 @@
 """What a developer's test suite does with the complaints server."""
 
+import contextlib
 import smtplib
+import socket
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -132,3 +135,16 @@ def test_the_server_ends_with_its_block():
 def test_a_server_that_does_not_start_says_why():
     with pytest.raises(RuntimeError, match="no-such-option"), running_complaints("--no-such-option"):
         pass
+
+
+def test_who_goes_away_leaves_its_place_to_others(complaints_server):
+    address = urlsplit(complaints_server.url)
+    request = f"GET /api/v1/wait?query=tag:none&timeout=300 HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n"
+    for _ in range(3):
+        with contextlib.ExitStack() as waiting:
+            for _ in range(60):
+                one = socket.create_connection((address.hostname, address.port), PATIENCE_SECONDS)
+                waiting.enter_context(one).sendall(request.encode())
+            mailbox = complaints_server.mailbox()
+            send(mailbox, mailbox.address())
+            wait(mailbox)

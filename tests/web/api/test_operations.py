@@ -223,6 +223,33 @@ async def test_the_journal_is_listed_searched_and_read(http, keep):
     assert later.json()["records"] == []
 
 
+async def test_a_conversation_is_found_and_its_transaction_cut_out(http, keep):
+    kept_id = await keep("bob@example.com", spoken=True)
+    await keep("carol@example.com", spoken=True)
+    message = (await http.get(f"{API}/messages/{kept_id}")).json()
+    assert len((await http.get(f"{API}/conversations")).json()["sessions"]) == 2
+    found = await http.get(f"{API}/conversations", params={"address": "bob@example.com", "limit": "1"})
+    (session,) = found.json()["sessions"]
+    assert session["id"] == message["record"]["session_id"]
+    older = await http.get(f"{API}/conversations", params={"before": found.json()["next"]})
+    assert older.json()["sessions"] == []
+    url = f"{API}/conversations/{session['id']}"
+    lines = (await http.get(url)).json()["lines"]
+    assert [line["direction"] for line in lines] == [*"C*SCSDSC"]
+    assert lines[5]["text"] == "Subject: \\xff\r\n"
+    part = await http.get(url, params={"transaction": message["transaction_id"]})
+    assert part.json()["lines"] == lines[:-1]
+
+
+async def test_counts_are_those_of_the_journal(http, keep):
+    await keep()
+    await keep(box=Box.QUARANTINE)
+    counts = (await http.get(f"{API}/statistics", params={"span": "hour"})).json()
+    assert counts["buckets"][-1]["recipients"] == {"inbox": 1, "quarantined": 1}
+    assert counts["clients"] == [{"name": "192.0.2.1", "transactions": 2}]
+    assert [(rule["rule"], rule["hits"], rule["observed"]) for rule in counts["rules"]] == [("words", 2, 1)]
+
+
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if "{id}" in one.path], ids=lambda o: o.name)
 async def test_what_is_not_there_is_a_clear_404(http, operation):
     url = API + operation.path.replace("{id}", "0" * 16).replace("{number:int}", "1")
