@@ -2,12 +2,12 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-__all__ = ["Direction", "Line", "Watch", "Watchers"]
+__all__ = ["Direction", "Line", "Tap", "Watch", "Watchers", "fan_out"]
 
 Direction = Literal["C", "D", "S", "*"]
 """The client's command, its message data, the server's reply, or something about the session."""
@@ -21,6 +21,23 @@ class Line:
     session_id: str
     direction: Direction
     data: bytes
+
+
+Tap = Callable[[str, Direction, bytes], None]
+"""Is told of each line with its session's id; must neither block nor raise."""
+
+
+def fan_out(*taps: Tap | None) -> Tap | None:
+    """One tap that tells several; None where there is none, so that nothing is spent on it."""
+    present = [tap for tap in taps if tap]
+    if len(present) < 2:
+        return present[0] if present else None
+
+    def tap(session_id: str, direction: Direction, data: bytes) -> None:
+        for one in present:
+            one(session_id, direction, data)
+
+    return tap
 
 
 class Watch:

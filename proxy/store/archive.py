@@ -10,7 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    delete,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union,
+    update,
+)
 
 from proxy.config.settings import StoreSettings
 from proxy.record import Disposition, Record
@@ -19,6 +31,7 @@ from proxy.store.conditions import matches
 from proxy.store.database import Database
 from proxy.store.kept import Box, KeptMessage, KeptSummary, State
 from proxy.store.schema import kept, kept_recipients, kept_seen, recipients, transactions
+from proxy.store.statistics import Statistics
 from proxy.verdict import Reply
 
 __all__ = ["SUMMARY", "Archive", "JournalQuery", "KeptQuery", "forward_paths"]
@@ -36,10 +49,15 @@ class JournalQuery:
     does not matter, but in a client and a Message-ID without ``*``.
     """
 
+    id: str | None = None
+    """The transaction's, or that of a message that was kept from it."""
     client: str | None = None
     mail_from: str | None = None
     """Empty: the null reverse-path."""
     recipient: str | None = None
+    address: str | None = None
+    """The reverse-path or a forward-path."""
+    session_id: str | None = None
     message_id: str | None = None
     rule: str | None = None
     """It decided for a recipient, or hit and was only observed. Without ``*``."""
@@ -86,6 +104,10 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def statistics(self) -> Statistics:
+        """Counts over the same journal; they remember what they have counted."""
+        return Statistics(self._database)
 
     def records(self, query: JournalQuery, *, limit: int, before: str | None = None) -> list[Record]:
         """The newest that match, newest first; ``before`` is the last one of the page before."""
@@ -176,6 +198,9 @@ def _between(
 def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
     table = transactions.c
     yield from _between(table.received_at, query.since, query.until)
+    if query.id is not None:
+        of_kept = select(kept.c.transaction_id).where(kept.c.id == query.id)
+        yield table.id.in_(union(select(literal(query.id)), of_kept))
     if query.mail_from is not None:
         yield matches(table.mail_from, query.mail_from)
     if query.client is not None:
@@ -185,6 +210,13 @@ def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
     of_recipient = recipients.c.transaction_id
     if query.recipient is not None:
         yield table.id.in_(select(of_recipient).where(matches(recipients.c.address, query.recipient)))
+    if query.address is not None:
+        other = transactions.alias()
+        sent = select(other.c.id).where(matches(other.c.mail_from, query.address))
+        received = select(of_recipient).where(matches(recipients.c.address, query.address))
+        yield table.id.in_(sent.union(received))
+    if query.session_id is not None:
+        yield table.session_id == query.session_id
     if query.disposition is not None:
         same = of_recipient == table.id
         yield select(of_recipient).where(same, recipients.c.disposition == query.disposition).exists()

@@ -12,7 +12,21 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from proxy.store import rows
 from proxy.store.kept import Box, State
-from proxy.store.query import After, Before, Fact, Has, Is, Larger, Mark, Named, Query, Smaller, Term, Words
+from proxy.store.query import (
+    After,
+    Before,
+    Fact,
+    Has,
+    Is,
+    Larger,
+    Later,
+    Mark,
+    Named,
+    Query,
+    Smaller,
+    Term,
+    Words,
+)
 from proxy.store.schema import kept, kept_recipients, kept_seen, transactions
 
 __all__ = ["STATE_HINT", "STORE", "Source", "conditions", "matches", "state_of"]
@@ -108,6 +122,9 @@ def _condition(term: Term, source: Source) -> ColumnElement[bool]:
             return source.columns.created_at < rows.microseconds(moment)
         case After(moment=moment):
             return source.columns.created_at >= rows.microseconds(moment)
+        case Later(than=kept_id):
+            last = kept.alias("last").c
+            return source.columns.number > select(last.number).where(last.id == kept_id).scalar_subquery()
         case Larger(octets=octets):
             return source.columns.size > octets
         case Smaller(octets=octets):
@@ -164,6 +181,8 @@ def _named(fact: Fact, value: str, source: Source) -> ColumnElement[bool]:
             return source.user(value)
         case Fact.TAG:
             return source.tag(value.lower())
+        case Fact.MAILBOX:
+            return or_(source.tag(value.lower()), source.user(value))
         case Fact.CLIENT:
             return matches(source.columns.client, value)
         case Fact.ID:

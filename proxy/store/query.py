@@ -20,6 +20,7 @@ __all__ = [
     "Has",
     "Is",
     "Larger",
+    "Later",
     "Mark",
     "Named",
     "Query",
@@ -89,6 +90,8 @@ class Fact(StrEnum):
     """The client's address; ``*`` stands for any characters."""
     TAG = "tag"
     """What stands after ``+`` in the local part of a forward-path."""
+    MAILBOX = "mailbox"
+    """The tag or the user: what belongs to one test of a test suite."""
     ID = "id"
     """Its own, its transaction's, or its Message-ID."""
 
@@ -145,6 +148,14 @@ class After(Term):
 
     moment: datetime
     """Aware, UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later(Term):
+    """Kept after that message, which may be deleted; not in the language. None is if there is no such one."""
+
+    than: str
+    """Its id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
