@@ -3,6 +3,7 @@
 It reads a few messages at a time, so that who looks at pages never waits long for the interpreter.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -76,36 +77,40 @@ class Indexer:
         self._thread.join()
 
     def mend(self) -> bool:
-        """Make a damaged index anew; False if that is not for us or was done just now. Raises StoreError."""
+        """Make a damaged index anew, unless that was done just now; False if it is not for us.
+
+        Raises StoreError.
+        """
         with self._lock:
-            now = time.monotonic()
-            if now - self._mended_at < _MEND_SECONDS or not self._index.owned:
+            if not self._index.owned:
                 return False
-            self._mended_at = now
-            _log.warning("the index %s is damaged and is made anew", self._index.path)
-            self._index.make_anew()
-            self._database.reconnect()
-            self._settled = self._suspects = None
+            if time.monotonic() - self._mended_at >= _MEND_SECONDS:
+                self._mended_at = time.monotonic()
+                _log.warning("the index %s is damaged and is made anew", self._index.path)
+                self._index.make_anew()
+                self._database.reconnect()
+                self._settled = self._suspects = None
             return True
 
     def _run(self) -> None:
         failed = False
         while not self._closing:
             try:
-                busy, failed = self._step(), False
+                if self._step():
+                    continue
+                failed = False
             except Exception as error:  # noqa: BLE001 - whatever it is, mail that comes later is indexed too
                 if not failed:
                     _log.warning("messages are not indexed for now: %s", error, exc_info=_unforeseen(error))
-                busy, failed = self._mended(error), True
-            if not busy:
-                self._wake.wait(_RETRY_SECONDS if failed else _POLL_SECONDS)
-                self._wake.clear()
+                failed = True
+                self._try_to_mend(error)
+            self._wake.wait(_RETRY_SECONDS if failed else _POLL_SECONDS)
+            self._wake.clear()
 
-    def _mended(self, error: Exception) -> bool:
-        try:
-            return sqlite.means_damage(error) and self.mend()
-        except StoreError:
-            return False
+    def _try_to_mend(self, error: Exception) -> None:
+        with contextlib.suppress(StoreError):  # it is tried again
+            if sqlite.means_damage(error):
+                self.mend()
 
     def _step(self) -> bool:
         """True if there may be more to do at once."""

@@ -145,15 +145,20 @@ class Mailbox:
         return changed
 
     def _reading(self, question: Callable[[Connection], Answer]) -> Answer:
-        """Ask; if the index is damaged make it anew and ask again."""
-        try:
+        def ask() -> Answer:
             with self._database.read() as connection:
                 return question(connection)
+
+        return self._mending(ask)
+
+    def _mending(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask; if the index is damaged make it anew and ask again."""
+        try:
+            return ask()
         except StoreError as error:
             if not (sqlite.means_damage(error) and self._indexer.mend()):
                 raise
-        with self._database.read() as connection:
-            return question(connection)
+        return ask()
 
     def delete(self, kept_ids: Sequence[str], *, who: str) -> list[str]:
         """Take the octets of messages away; gives the ids of those that had any."""
@@ -176,7 +181,7 @@ class Mailbox:
 
     def changes(self) -> int:
         """A number that differs after a change to the store, or to what can be found in it; microseconds."""
-        return self._database.changes()
+        return self._mending(self._database.changes)
 
 
 @dataclass(frozen=True, slots=True)
