@@ -8,6 +8,7 @@
     rendering   templates, and how values are shown in them
     events      server-sent events: the store has changed
     pages/      one module a page
+    problems    what went wrong, for programs (RFC 9457)
     waiting     requests that wait for mail
     api/        the same over HTTP for programs, with a page about it
     view/       octets of a hostile message -> values that a page can show

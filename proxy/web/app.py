@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -22,6 +22,7 @@ from proxy.web.desk import Desk
 from proxy.web.events import change_events
 from proxy.web.live import LiveHub
 from proxy.web.pages import conversation, journal, live, login, message, messages, overview, parts
+from proxy.web.problems import as_problem
 from proxy.web.rendering import STATIC, is_fragment, render, templates
 from proxy.web.security import Guard, Security, harden
 
@@ -127,6 +128,6 @@ async def _error(request: Request, _: Exception) -> Response:
 def _error_page(request: Request, status: int, headers: dict[str, str] | None = None) -> Response:
     title, advice = _WORDS.get(status, ("This did not work", "Go back and try again."))
     if request.url.path.startswith("/api/"):
-        return JSONResponse({"error": title}, status, headers)
+        return as_problem(PlainTextResponse(title, status, headers))
     template = "error_fragment.html" if is_fragment(request) else "error.html"
     return render(request, template, status=status, headers=headers, title=title, advice=advice)

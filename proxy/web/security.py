@@ -14,9 +14,10 @@ from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from proxy.web.problems import as_problem
 from proxy.web.sessions import Login, Sessions
 
 __all__ = ["PAGE_POLICY", "Guard", "Security", "harden", "is_loopback", "who"]
@@ -38,6 +39,7 @@ _HEADERS = {
 }
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODY_OCTETS = 1 << 20
+_FOR_PROGRAMS = ("/api/v1/", "/api/openapi.json")
 _OPEN_PATHS = ("/login", "/static/")
 _WRONG_SECONDS = 0.3
 _WAITING = 20
@@ -141,16 +143,16 @@ class Security:
         scope["gatepost.guard"] = self._guard
         refusal = self._foreign(scope) or await self._unknown(scope)
         if refusal:
-            await refusal(scope, receive, send_hardened)
+            await _for_whom(scope, refusal)(scope, receive, send_hardened)
             return
         body = _Body(receive)
         if body.announced(Headers(scope=scope)) > _BODY_OCTETS:
-            await _too_large()(scope, receive, send_hardened)
+            await _for_whom(scope, _too_large())(scope, receive, send_hardened)
             return
         try:
             await self._app(scope, body.receive, send_hardened)
         except _TooLargeError:
-            await _too_large()(scope, receive, send_hardened)
+            await _for_whom(scope, _too_large())(scope, receive, send_hardened)
 
     def _foreign(self, scope: Scope) -> Response | None:
         """A refusal of what does not come from our own pages, or from no page at all."""
@@ -217,15 +219,20 @@ async def check_password(guard: Guard, client: str, given: str) -> bool | Respon
 
 def _ask_to_log_in(request: Request) -> Response:
     path = request.url.path
-    if path.startswith("/api/"):
+    if path.startswith(_FOR_PROGRAMS):
         fields: Mapping[str, str] = {"www-authenticate": 'Bearer, Basic realm="Gatepost"'}
-        return JSONResponse({"error": "the password is needed"}, 401, fields)
+        return PlainTextResponse("Send Authorization: Bearer PASSWORD\n", 401, fields)
     if "hx-request" in request.headers:
         return PlainTextResponse("Log in again.\n", 401, {"hx-redirect": "/login"})
     if request.method not in _SAFE_METHODS or path.endswith("events"):
         return PlainTextResponse("Log in first: /login\n", 401)
     target = f"{path}?{request.url.query}" if request.url.query else path
     return RedirectResponse(f"/login?next={quote(target, safe='')}", 303)
+
+
+def _for_whom(scope: Scope, refusal: Response) -> Response:
+    """A refusal in words, for programs as a problem."""
+    return as_problem(refusal) if scope["path"].startswith(_FOR_PROGRAMS) else refusal
 
 
 def _is_own(origin: str | None, host: str) -> bool:

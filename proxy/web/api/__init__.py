@@ -5,7 +5,6 @@ messages, wait, conversations, journal, quarantine, about
 operation     a row of that table, and how a request becomes a call
 asked         what requests may ask with
 answers       what they are answered with
-problems      what went wrong (RFC 9457)
 openapi       the OpenAPI document
 page          the page that people read
 """

@@ -294,7 +294,7 @@ class Session(Answer):
     authenticated: Text | None
     transactions: int
     last_reply: Text
-    left_out: int = Field(description="Lines that were not kept.")
+    left_out: int = Field(description="Octets of the conversation that are not kept.")
 
 
 class SessionPage(Answer):

@@ -9,7 +9,7 @@ from proxy.record import Disposition
 from proxy.store.query import Query, QueryError, parse_query
 from proxy.store.statistics import Span
 from proxy.web.api.operation import Parameters
-from proxy.web.api.problems import Kind, Problem, WrongValue
+from proxy.web.problems import Kind, Problem, WrongValue
 
 __all__ = [
     "CountJournal",
@@ -19,6 +19,7 @@ __all__ = [
     "ListJournal",
     "ListMessages",
     "MarkSeen",
+    "OfTransaction",
     "Release",
     "Wait",
     "read_query",
@@ -81,6 +82,12 @@ class ListConversations(Parameters):
     )
     limit: int = Field(50, ge=1, le=500, description=_LIMIT)
     before: Id | None = Field(None, description=_BEFORE)
+
+
+class OfTransaction(Parameters):
+    """Which part of a session."""
+
+    transaction: Id | None = Field(None, description="Only what was said in this transaction.")
 
 
 class ListJournal(Parameters):

@@ -6,7 +6,7 @@ from proxy.store import JournalQuery
 from proxy.web.api.answers import JournalPage, JournalRecord, Statistics
 from proxy.web.api.asked import CountJournal, ListJournal
 from proxy.web.api.operation import Call, NoBody, NoParameters, Operation
-from proxy.web.api.problems import Kind, Problem
+from proxy.web.problems import Kind, Problem
 
 __all__ = ["operations"]
 

@@ -17,8 +17,8 @@ from proxy.web.api.answers import (
 )
 from proxy.web.api.asked import DeleteMessages, Form, ListMessages, MarkSeen, read_query
 from proxy.web.api.operation import Call, NoBody, NoParameters, Operation, Parameters
-from proxy.web.api.problems import Kind, Problem, WrongValue
 from proxy.web.desk import Desk
+from proxy.web.problems import Kind, Problem, WrongValue
 from proxy.web.security import who
 from proxy.web.view import attachment
 

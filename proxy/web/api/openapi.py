@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from proxy.web.api.operation import NoBody, Operation
-from proxy.web.api.problems import MEDIA_TYPE, Kind, ProblemAnswer
+from proxy.web.problems import MEDIA_TYPE, Kind, ProblemAnswer
 
 __all__ = ["make_document"]
 
@@ -78,7 +78,8 @@ def _problems(operation: Operation) -> dict[Kind, type[BaseModel] | None]:
     given = operation.problems
     own = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
     takes_values = operation.parameters.model_fields or operation.body is not NoBody
-    return {**({Kind.WRONG_REQUEST: None} if takes_values else {}), **own, Kind.STORE: None}
+    wrong = {Kind.WRONG_REQUEST: None} if takes_values else {}
+    return {**wrong, Kind.NO_PASSWORD: None, **own, Kind.STORE: None}
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -150,8 +151,6 @@ def _query_parameter(
     for choice in choices or [schema]:  # null stands for leaving it out
         reference = choice.pop("$ref", None)
         schema |= definitions[reference.rpartition("/")[2]] if reference else choice
-    for name_of_model in ("title", "description"):
-        schema.pop(name_of_model, None)
     if schema.get("default", ...) is None:
         del schema["default"]
     if text := field.get("description"):

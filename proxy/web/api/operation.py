@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proxy.store import StoreError
-from proxy.web.api.problems import Kind, Problem, WrongValue
 from proxy.web.desk import Desk
+from proxy.web.problems import Kind, Problem, WrongValue
 from proxy.web.rendering import desk_of
 
 __all__ = ["Call", "Method", "NoBody", "NoParameters", "Operation", "Parameters", "make_routes"]

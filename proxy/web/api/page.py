@@ -10,7 +10,7 @@ from proxy.web.api import about, conversations, journal, messages, quarantine, w
 from proxy.web.api.about import VERSION
 from proxy.web.api.openapi import make_document
 from proxy.web.api.operation import make_routes
-from proxy.web.api.problems import Kind, Problem
+from proxy.web.problems import Kind, Problem
 from proxy.web.rendering import render
 
 __all__ = ["OPERATIONS", "document", "routes"]

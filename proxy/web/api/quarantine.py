@@ -8,7 +8,7 @@ from proxy.web.api.answers import Deleted, MessagePage, Released
 from proxy.web.api.asked import ListMessages, Release, read_query
 from proxy.web.api.messages import stored_message, summary
 from proxy.web.api.operation import Call, NoBody, NoParameters, Operation, Parameters
-from proxy.web.api.problems import Kind, Problem
+from proxy.web.problems import Kind, Problem
 from proxy.web.security import who
 
 __all__ = ["operations"]

@@ -11,8 +11,8 @@ from proxy.web.api.answers import Message, NothingCame, Waited
 from proxy.web.api.asked import Wait, read_query
 from proxy.web.api.messages import full_message, summary
 from proxy.web.api.operation import Call, NoBody, Operation
-from proxy.web.api.problems import Kind, Problem, WrongValue
 from proxy.web.desk import Desk
+from proxy.web.problems import Kind, Problem, WrongValue
 from proxy.web.waiting import TooManyWaitError
 
 __all__ = ["operations"]

@@ -2,11 +2,13 @@
 
 import re
 
+import httpx
 import pytest
 
 from proxy.store import Box, KeptQuery, State
 from proxy.verdict import Reply
 from proxy.web.api import OPERATIONS
+from proxy.web.app import create_app
 
 API = "/api/v1"
 HTML = '<p>Your code is <b>482913</b>. <a href="https://shop.example/confirm?t=1">Confirm</a></p>'
@@ -221,6 +223,33 @@ async def test_the_journal_is_listed_searched_and_read(http, keep):
     assert later.json()["records"] == []
 
 
+async def test_a_conversation_is_found_and_its_transaction_cut_out(http, keep):
+    kept_id = await keep("bob@example.com", spoken=True)
+    await keep("carol@example.com", spoken=True)
+    message = (await http.get(f"{API}/messages/{kept_id}")).json()
+    assert len((await http.get(f"{API}/conversations")).json()["sessions"]) == 2
+    found = await http.get(f"{API}/conversations", params={"address": "bob@example.com", "limit": "1"})
+    (session,) = found.json()["sessions"]
+    assert session["id"] == message["record"]["session_id"]
+    older = await http.get(f"{API}/conversations", params={"before": found.json()["next"]})
+    assert older.json()["sessions"] == []
+    url = f"{API}/conversations/{session['id']}"
+    lines = (await http.get(url)).json()["lines"]
+    assert [line["direction"] for line in lines] == [*"C*SCSDSC"]
+    assert lines[5]["text"] == "Subject: \\xff\r\n"
+    part = await http.get(url, params={"transaction": message["transaction_id"]})
+    assert part.json()["lines"] == lines[:-1]
+
+
+async def test_counts_are_those_of_the_journal(http, keep):
+    await keep()
+    await keep(box=Box.QUARANTINE)
+    counts = (await http.get(f"{API}/statistics", params={"span": "hour"})).json()
+    assert counts["buckets"][-1]["recipients"] == {"inbox": 1, "quarantined": 1}
+    assert counts["clients"] == [{"name": "192.0.2.1", "transactions": 2}]
+    assert [(rule["rule"], rule["hits"], rule["observed"]) for rule in counts["rules"]] == [("words", 2, 1)]
+
+
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if "{id}" in one.path], ids=lambda o: o.name)
 async def test_what_is_not_there_is_a_clear_404(http, operation):
     url = API + operation.path.replace("{id}", "0" * 16).replace("{number:int}", "1")
@@ -300,3 +329,28 @@ async def test_a_mistake_of_ours_is_a_problem_without_its_text(http, desk, monke
     assert (answer.status_code, answer.json()["type"]) == (500, "/api/#problem-internal")
     assert "secret" not in answer.text
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status", "kind"),
+    [
+        ("GET", {}, 401, "no-password"),
+        ("GET", {"authorization": "Bearer wrong"}, 401, "no-password"),
+        ("GET", {"host": "evil.example"}, 421, "other-host"),
+        ("GET", {"authorization": "Bearer secret", "sec-fetch-site": "cross-site"}, 403, "foreign"),
+        ("DELETE", {"authorization": "Bearer secret", "origin": "https://evil.example"}, 403, "foreign"),
+        ("POST", {"authorization": "Bearer secret", "content-length": "9999999"}, 413, "too-large"),
+        ("GET", {"authorization": "Bearer secret"}, 200, None),
+    ],
+)
+async def test_whom_the_desk_does_not_let_in_is_told_by_a_problem(desk, method, headers, status, kind):
+    transport = httpx.ASGITransport(app=create_app(desk, password="secret"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8025") as client:
+        answer = await client.request(method, f"{API}/messages", headers=headers)
+        page = await client.get("/api/")
+    assert answer.status_code == status
+    if kind:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"] == f"/api/#problem-{kind}"
+        assert answer.json()["status"] == status
+    assert page.headers["location"].startswith("/login"), "a person is asked to log in"

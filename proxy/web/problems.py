@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-__all__ = ["MEDIA_TYPE", "Kind", "Problem", "ProblemAnswer", "WrongValue"]
+__all__ = ["MEDIA_TYPE", "Kind", "Problem", "ProblemAnswer", "WrongValue", "as_problem"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -17,10 +17,15 @@ class Kind(Enum):
     """The kinds of problems: name, status and title. Names and statuses stay as they are."""
 
     WRONG_REQUEST = ("wrong-request", 400, "The request has values that are not taken")
+    NO_PASSWORD = ("no-password", 401, "The password is needed")
+    FOREIGN = ("foreign", 403, "The request comes from another site")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     WRONG_METHOD = ("wrong-method", 405, "This address takes no such request")
     NO_RELEASE = ("no-release", 409, "Nothing can be sent on from here")
     STATE = ("state", 409, "The message is not in quarantine any more")
+    TOO_LARGE = ("too-large", 413, "The request is too large")
+    OTHER_HOST = ("other-host", 421, "The desk does not answer to this name")
+    TOO_MANY_TRIES = ("too-many-tries", 429, "Too many wrong passwords")
     INTERNAL = ("internal", 500, "Something went wrong")
     NOT_TAKEN = ("not-taken", 502, "The server did not take the message")
     STORE = ("store", 503, "The store does not answer")
@@ -87,3 +92,10 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         )
         content = answer.model_dump(mode="json", exclude_defaults=True) | self._members
         return Response(json.dumps(content), self.kind.status, self._headers, MEDIA_TYPE)
+
+
+def as_problem(refusal: Response) -> Response:
+    """A refusal in plain text as a problem, with the same status, detail and headers."""
+    kind = next((kind for kind in Kind if kind.status == refusal.status_code), Kind.INTERNAL)
+    headers = {name: value for name, value in refusal.headers.items() if not name.startswith("content-")}
+    return Problem(kind, bytes(refusal.body).decode().strip(), headers=headers).response()
