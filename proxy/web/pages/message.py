@@ -199,6 +199,10 @@ async def _release(request: Request) -> Response:
         raise HTTPException(404)
     async with request.form(max_files=0, max_fields=10) as form:
         others = str(form.get("others", "")) if form.get("to") == "others" else None
+        known_state = form.get("state", kept.state)
+    if known_state != kept.state:
+        problem = f"Meanwhile it was {kept.state} by {kept.changed_by}: nothing was done."
+        return await _answer(request, kept, "verdicts", problem=problem)
     recipients = None if others is None else tuple(dict.fromkeys(re.split(r"[\s,;]+", others.strip())))
     if recipients is not None and (problem := _problem_with(recipients)):
         return await _answer(request, kept, "verdicts", problem=problem)
