@@ -6,6 +6,8 @@ conversations  what was said in sessions
 mailbox     kept messages as people read them: listed, searched, opened, marked, deleted
 query       what people write to find messages, as values
 conditions  the same as SQL
+statistics  counts over the journal
+journal_search  what people write to find transactions
 kept        the nouns: Kept, KeptSummary, KeptMessage
 errors      StoreError, StoreFull, StoreUnavailable
 writer      the thread that writes in groups

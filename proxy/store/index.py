@@ -30,6 +30,7 @@ from proxy.store import sqlite
 from proxy.store.errors import StoreUnavailable
 from proxy.store.excerpt import Excerpt
 from proxy.store.query import Where, Words
+from proxy.store.rows import storable
 from proxy.store.sqlite import Keeper
 
 __all__ = ["INDEX", "Entry", "Index", "facts", "shown"]
@@ -50,7 +51,7 @@ facts = Table(
     Column("created_at", Integer, nullable=False),
     Column("client", String, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("authenticated", Text),
+    Column("authenticated", Text, nullable=False),
     Column("rules", Text, nullable=False),
     Column("tags", Text, nullable=False),
     Column("attachments", Integer, nullable=False),
@@ -60,7 +61,7 @@ facts = Table(
 
 ``rules`` and ``tags`` are lines, with a line end before and after each. ``searchable`` is 0 once the text was
 taken out because the message was deleted. The numbers are those of ``kept``; between the lowest and the
-highest none is missing.
+highest none is missing. ``authenticated`` is empty for nobody.
 """
 
 shown = Table(
@@ -79,7 +80,7 @@ _DEFINITION = f"""
     BEGIN IMMEDIATE;
     CREATE TABLE facts (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL, box TEXT NOT NULL, created_at INTEGER NOT NULL,
-        client TEXT NOT NULL, size INTEGER NOT NULL, authenticated TEXT, rules TEXT NOT NULL,
+        client TEXT NOT NULL, size INTEGER NOT NULL, authenticated TEXT NOT NULL, rules TEXT NOT NULL,
         tags TEXT NOT NULL, attachments INTEGER NOT NULL, searchable INTEGER NOT NULL
     );
     CREATE TABLE shown (
@@ -129,7 +130,7 @@ INDEX = _IndexSource()
 
 def _expression(words: Words) -> str:
     """For FTS5; what is in quotation marks it takes as text."""
-    text = words.text.replace('"', " ").replace("\x00", " ")
+    text = storable(words.text).replace('"', " ")
     star = " *" if words.prefix else ""
     where = f"{_COLUMNS[words.where]} : " if words.where else ""
     return f'{where}"{text}"{star}'
@@ -309,7 +310,7 @@ def _facts(entry: Entry) -> tuple[object, ...]:
         entry.created_at,
         entry.client,
         entry.size,
-        entry.authenticated,
+        entry.authenticated or "",
         _lines(entry.rules),
         _lines(_tags(entry.recipients)),
         entry.excerpt.attachments if entry.excerpt else 0,

@@ -43,7 +43,7 @@ _QUOTES = str.maketrans(dict.fromkeys("“”„‟", '"'))
 """Phones write these for the straight ones."""
 _AGO = re.compile(r"([0-9]{1,9})(s|m|h|d|w)", re.IGNORECASE)
 _AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_OCTETS = re.compile(r"([0-9]{1,12})(b|kb?|mb?|gb?|kib|mib|gib)?", re.IGNORECASE)
+_OCTETS = re.compile(r"([0-9]{1,9})(b|kb?|mb?|gb?|kib|mib|gib)?", re.IGNORECASE)
 _OCTETS_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 

@@ -12,7 +12,7 @@ from proxy.store.schema import kept, sessions, transactions
 __all__ = ["Retention"]
 
 _RECORDS = 250
-_MESSAGES = 10
+_MESSAGES = 25
 """Taken out in one step: a few milliseconds of work."""
 
 
@@ -25,6 +25,11 @@ class Retention:
         self._oldest_message = 0
         self._oldest_session = 0
         self._first_kept: dict[tuple[Box, bool], int] = {}
+
+    @property
+    def slack(self) -> int:
+        """So many messages more than may stay do no harm until the next sweep."""
+        return max(10, self._keep.messages // 10)
 
     def sweep(self, connection: Connection) -> None:
         """Find the bounds; reads the index over what may stay, 25 ms for a million records."""

@@ -79,6 +79,7 @@ class Writer:
         self._journal_due = math.inf
         self._sweep_due = 0.0
         self._step_due = math.inf
+        self._kept_since_sweep = 0
         self._put = 0
         self._settled = 0
         self._closing = False
@@ -163,6 +164,9 @@ class Writer:
             _tell([(change, StoreUnavailable("the store's writer has failed")) for change in group])
             raise
         failed = [(change, error) for change, error in outcomes if error]
+        self._kept_since_sweep += sum(len(change.kept) for change in group)
+        if self._kept_since_sweep > self._retention.slack:
+            self._sweep_due = 0.0
         self._settled += len(group) - self._take_back(failed)
         _tell(outcomes)
         return not failed
@@ -235,9 +239,12 @@ class Writer:
                 self._step_due = math.inf
                 with self._database.write() as connection:
                     more = self._retention.step(connection)
-                self._step_due = time.monotonic() + _STEP_SECONDS if more else math.inf
+                pressed = self._kept_since_sweep > self._retention.slack  # as fast as messages come
+                pause = 0.0 if pressed else _STEP_SECONDS
+                self._step_due = time.monotonic() + pause if more else math.inf
             elif now >= self._sweep_due:
                 self._sweep_due = now + _SWEEP_SECONDS
+                self._kept_since_sweep = 0
                 self._sweep()
         except StoreError as error:
             _log.warning("old mail stays for now: %s", error)

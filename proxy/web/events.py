@@ -10,10 +10,11 @@ from anyio import to_thread
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from proxy.store import StoreError
 
-__all__ = ["Changes", "change_events"]
+__all__ = ["Changes", "EventStream", "change_events"]
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,14 @@ _PAUSE_SECONDS = 0.5
 """At least between two events: pages follow 5,000 messages a minute with two updates a second."""
 _WATCHERS = 100
 _SEND_SECONDS = 30.0
+
+
+class EventStream(EventSourceResponse):
+    """Endless events that a browser takes for ended, not for broken off, when the desk stops."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI says it
+        await super().__call__(scope, receive, send)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Counts(Protocol):
@@ -119,4 +128,4 @@ async def change_events(request: Request) -> Response:
         async for state in changes.events():
             yield ServerSentEvent(event="change", data=state)
 
-    return EventSourceResponse(stream(), send_timeout=_SEND_SECONDS)
+    return EventStream(stream(), send_timeout=_SEND_SECONDS)

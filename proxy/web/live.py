@@ -15,12 +15,13 @@ from datetime import datetime
 from time import time_ns
 from typing import Protocol
 
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from proxy.events import Direction, Line
 from proxy.transcript import Transcript
+from proxy.web.events import EventStream
 
 __all__ = ["Batch", "Feed", "LiveHub", "LiveLine", "LiveSession", "Subscription", "live_events"]
 
@@ -259,7 +260,7 @@ async def live_events(hub: LiveHub, request: Request) -> Response:
     if hub.full:
         return PlainTextResponse("Too many pages watch the conversation.\n", 503)
     events = _events(hub, request.query_params.get("q", "")[:_QUERY_LIMIT], after)
-    return EventSourceResponse(events, send_timeout=_SEND_SECONDS)
+    return EventStream(events, send_timeout=_SEND_SECONDS)
 
 
 async def _events(hub: LiveHub, words: str, after: int) -> AsyncIterator[ServerSentEvent]:

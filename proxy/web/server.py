@@ -86,6 +86,7 @@ async def _serve(app: Starlette, listener: socket.socket, lifeline: int | None) 
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level="warning",
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -175,12 +175,16 @@ with Mailbox.open(StoreSettings(url="sqlite:///gatepost.db"), Path(sys.argv[1]))
 """
 
 
+def read(folder, seconds):
+    return subprocess.Popen([sys.executable, "-c", READER, folder, str(seconds)])
+
+
 async def test_a_message_that_ends_the_process_does_so_only_a_few_times(
     keep, settings, tmp_path, until, monkeypatch
 ):
     await keep("before", "deadly", "after")
     deaths = 0
-    while subprocess.run([sys.executable, "-c", READER, tmp_path, "1"], check=False).returncode == 9:
+    while read(tmp_path, 1).wait() == 9:
         deaths += 1
     assert 1 < deaths <= 4
     with Mailbox.open(settings, tmp_path) as mailbox:
@@ -192,7 +196,7 @@ async def test_killed_at_any_time_it_leaves_an_index_that_goes_on(
     keep, settings, tmp_path, until, index_file
 ):
     await keep(*(f"mail{number}" for number in range(60)))
-    with subprocess.Popen([sys.executable, "-c", READER, tmp_path, "30"]) as reader:
+    with read(tmp_path, 30) as reader:
         await until(lambda: index_file.exists() and _safe_rows(index_file) >= 20)
         reader.send_signal(signal.SIGKILL)
     with Mailbox.open(settings, tmp_path) as mailbox:

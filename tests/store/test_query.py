@@ -75,6 +75,7 @@ def test_a_query_is_read_as_its_terms(text, terms):
         ("before:soon", "expected a time like 2h, 7d, 2026-11-30", 0),
         ("before:99999999w", "expected a time", 0),
         ("after:0001-01-01", "expected a time", 0),
+        ("larger:1234567890", "expected a size", 0),
         ("larger:big", "expected a size like 500KB", 0),
         ("a from:", "nothing stands after from:", 7),
         ('rule:""', "nothing stands after rule:", 7),

@@ -12,8 +12,7 @@ from starlette.routing import Route
 
 from proxy.events import Direction, Line
 from proxy.record import Record
-from proxy.store import Archive, JournalQuery
-from proxy.store.conversations import Conversations, SessionSummary, of_transaction
+from proxy.store import Archive, Conversations, JournalQuery, SessionSummary, of_transaction
 from proxy.transcript import Transcript, reply_class
 from proxy.web.rendering import desk_of, render
 

@@ -1,6 +1,8 @@
 // What every page of the desk does: theme, help, questions before a change, notices, counts.
 "use strict";
 
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
 const desk = {
   /** Say something for a few seconds. */
   notice(text, bad = false) {
@@ -16,11 +18,12 @@ const desk = {
     for (const time of root.querySelectorAll("time[data-ago]")) {
       const then = new Date(time.dateTime);
       time.textContent = desk.ago(then);
-      time.title = then.toLocaleString();
+      if (!time.dataset.ago) time.title = moments.format(then);
+      time.dataset.ago = "shown";
     }
     for (const time of root.querySelectorAll("time[data-local]")) {
       const then = new Date(time.dateTime);
-      time.textContent = then.toLocaleString();
+      time.textContent = moments.format(then);
       time.title = time.dateTime;
     }
     for (const time of root.querySelectorAll("time[data-clock]")) {

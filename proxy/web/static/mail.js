@@ -84,6 +84,10 @@ document.addEventListener("click", (event) => {
     case "release":
       document.getElementById("release").showModal();
       break;
+    case "above":
+      list.scrollTop = 0;
+      refresh();
+      break;
     case "close-dialog":
       actor.closest("dialog").close();
       break;
@@ -124,7 +128,8 @@ function selected() {
 }
 
 /* Following the store: the first page is asked for again, and rows are put in, changed and taken out in their
-   places, so that scrolling, selection and focus stay. One question at a time, and at most two a second. */
+   places, so that scrolling, selection and focus stay. One question at a time, and at most two a second. Where
+   somebody has scrolled down nothing moves: a button says that there is more above. */
 
 let asking = false;
 let again = false;
@@ -174,32 +179,48 @@ function merge(html) {
 }
 
 function mergeRows(fresh, page) {
+  const scrolled = list.scrollTop > 200;
   const ids = new Set(fresh.map((row) => row.id));
   const last = fresh.at(-1).dataset.id;
-  const ended = !page.querySelector(".more-rows");
   for (const row of rows()) {
     // Ids sort by time: what is newer than the last of the page and not on it is gone.
-    if (!ids.has(row.id) && (ended || row.dataset.id >= last)) row.remove();
+    const gone = !ids.has(row.id) && (row.dataset.id > last || !page.querySelector(".more-rows"));
+    const held = "open" in row.dataset || row.querySelector("input:checked");
+    if (gone || (!ids.has(row.id) && !scrolled && !held)) row.remove();
   }
   const box = document.getElementById("rows");
   let place = box.firstElementChild;
+  let above = 0;
   for (const row of fresh) {
     const old = document.getElementById(row.id);
-    if (!old) {
+    if (old) {
+      update(old, row);
+      place = old.nextElementSibling;
+    } else if (scrolled) {
+      above += 1;
+    } else {
       row.classList.add("is-new");
       box.insertBefore(document.adoptNode(row), place);
-      continue;
     }
-    old.classList.toggle("is-unread", row.classList.contains("is-unread"));
-    const link = old.querySelector(".row-link");
-    const marks = row.querySelector(".marks").innerHTML;
-    if (link.querySelector(".marks").innerHTML !== marks) link.querySelector(".marks").replaceChildren(...row.querySelector(".marks").childNodes);
-    place = old.nextElementSibling;
+  }
+  list.querySelector(".above").hidden = !above;
+  if (!scrolled) {
+    box.querySelector(".more-rows")?.remove();
+    box.append(...page.querySelectorAll(".more-rows"));
+    htmx.process(box);
   }
   const [tools, told] = [list.querySelector(".list-tools"), page.querySelector(".list-tools")];
   tools.querySelector(".when-none").textContent = told.querySelector(".when-none").textContent;
   const [all, allTold] = [tools, told].map((one) => one.querySelector("[hx-post='/messages/delete-all']"));
   if (all && allTold) all.setAttribute("hx-confirm", allTold.getAttribute("hx-confirm"));
+}
+
+function update(old, row) {
+  old.classList.toggle("is-unread", row.classList.contains("is-unread"));
+  for (const part of [".what", ".marks"]) {
+    const [shown, fresh] = [old, row].map((one) => one.querySelector(part));
+    if (shown.innerHTML !== fresh.innerHTML) shown.replaceChildren(...fresh.childNodes);
+  }
 }
 
 document.addEventListener("desk:change", refresh);
@@ -229,6 +250,11 @@ function following(id, gone) {
 
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.target === reader) shown();
+  if (event.detail.requestConfig?.path.includes("before=")) {
+    // Rows that were kept because they are selected come again with the older ones.
+    const first = new Map();
+    for (const row of rows()) first.has(row.id) ? row.remove() : first.set(row.id, row);
+  }
   if (event.target === list) {
     selected();
     shown();

@@ -90,6 +90,12 @@ def message_to_keep(
 
 
 @pytest.fixture
+def message():
+    """A message for `Site.keep_all`."""
+    return message_to_keep
+
+
+@pytest.fixture
 async def store(tmp_path):
     opened = Store.open(SETTINGS, tmp_path)
     yield opened
@@ -106,6 +112,18 @@ def keep(store):
         return kept.id
 
     return keep_one
+
+
+@pytest.fixture
+def until():
+    """Wait until what is asked for gives what is expected; the index follows the store in a moment."""
+
+    async def wait(ask, expected):
+        async with asyncio.timeout(10):
+            while await ask() != expected:
+                await asyncio.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture
@@ -213,23 +231,32 @@ def site(serve):
     return serve()
 
 
-@pytest.fixture
-def new_page():
-    """A browser's page of a size and theme; errors of scripts and policies fail the test."""
+@pytest.fixture(scope="module")
+def browser():
+    """One for all tests of a module, which has no asynchronous ones: Playwright's loop runs meanwhile."""
     sync_api = pytest.importorskip("playwright.sync_api")
-    problems = []
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-
-        def opened(width=1440, height=900, **options):
-            page = browser.new_context(viewport={"width": width, "height": height}, **options).new_page()
-            page.set_default_timeout(10_000)
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("console", lambda said: said.type == "error" and problems.append(said.text))
-            return page
-
+        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         yield opened
-        browser.close()
+        opened.close()
+
+
+@pytest.fixture
+def new_page(browser):
+    """A page of a size and theme; errors of scripts and violated policies fail the test."""
+    problems, contexts = [], []
+
+    def opened(width=1440, height=900, **options):
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and problems.append(said.text))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
     assert problems == []
 
 

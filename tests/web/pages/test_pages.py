@@ -34,9 +34,10 @@ async def test_the_list_shows_the_newest_first_and_leads_on_to_older_ones(http, 
     assert await subjects(http, rows) == [f"Number {number}" for number in range(9, -1, -1)]
 
 
-async def test_a_search_finds_and_stays_with_the_links(http, keep):
+async def test_a_search_finds_and_stays_with_the_links(http, keep, until):
     wanted = await keep("Your invoice")
     await keep("Something else")
+    await until(lambda: subjects(http, "/?q=subject:invoice"), ["Your invoice"])
     page = (await http.get("/", params={"q": "subject:invoice"})).text
     assert "1 message<" in page
     assert f"/messages/{wanted}?q=subject%3Ainvoice" in page
@@ -218,10 +219,11 @@ async def test_a_change_says_what_it_means(http, keep, desk, fields, status):
     assert desk.mailbox.counts().inbox == 1
 
 
-async def test_delete_all_deletes_what_is_searched_for_and_nothing_else(http, keep, desk):
+async def test_delete_all_deletes_what_is_searched_for_and_nothing_else(http, keep, desk, until):
     await keep("Keep this")
     await keep("Drop this")
     await keep("Drop that", box=Box.QUARANTINE)
+    await until(lambda: subjects(http, "/?q=drop"), ["Drop that", "Drop this"])
     await http.post("/messages/delete-all", data={"q": "drop", "in": "held"})
     assert (desk.mailbox.counts().inbox, desk.mailbox.counts().quarantined) == (2, 0)
     await http.post("/messages/delete-all", data={"q": "drop"})
