@@ -12,7 +12,9 @@ from proxy.store import StoreError
 __all__ = ["TooManyWaitError", "Waiting"]
 
 _LOOK_SECONDS = 0.03
-"""Between two looks at the store; each takes some microseconds."""
+"""Between two looks at the store, at least; each takes some microseconds."""
+_PAUSE_LIMIT_SECONDS = 0.5
+"""Between two looks the desk has as much time for others as it spent asking, up to this: mail may pour in."""
 _TROUBLE_SECONDS = 1.0
 _ASKING = 2
 """Requests that ask the store at the same time, so that pages find it free."""
@@ -43,6 +45,7 @@ class Waiting:
         self._watcher: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._asking = asyncio.Semaphore(_ASKING)
+        self._spent_seconds = 0.0
 
     @property
     def waiters(self) -> int:
@@ -60,7 +63,9 @@ class Waiting:
             while True:
                 changed = self._changed
                 async with self._asking:
+                    began = loop.time()
                     found = await ask()
+                    self._spent_seconds += loop.time() - began
                 if found is not None or loop.time() >= deadline:
                     return found
                 try:
@@ -90,7 +95,8 @@ class Waiting:
         while True:
             try:
                 number: int | None = await to_thread.run_sync(self._look)
-                pause = _LOOK_SECONDS
+                pause = _LOOK_SECONDS + min(self._spent_seconds, _PAUSE_LIMIT_SECONDS)
+                self._spent_seconds = 0.0
             except StoreError:  # who waits asks the store, and gets its error
                 number, pause = None, _TROUBLE_SECONDS
             if number is None or number != seen:

@@ -172,25 +172,25 @@ class JournalPage(Answer):
 class MessageSummary(Answer):
     """A kept message in a list."""
 
-    id: str
+    id: str = Field(description="16 letters and digits; later ones sort behind.")
     box: Box
     state: State
     transaction_id: str = Field(description="Of the journal's record.")
     created_at: datetime = Field(description="When it was received.")
-    client: Text
+    client: Text = Field(description="The IP address that it came from.")
     mail_from: Text = Field(description="The reverse-path; empty: the null one.")
     recipients: list[Text] = Field(description="The forward-paths that it is kept for.")
     rule: Text | None = Field(description="The one that put it into quarantine.")
-    reason: Text
+    reason: Text = Field(description="What that rule said, for a person.")
     size: int = Field(description="Octets.")
     subject: Text = Field(description="Decoded, at most 200 characters.")
     author: Text = Field(description="The From field, decoded, at most 200 characters.")
-    message_id: Text
-    unread: bool
+    message_id: Text = Field(description="The Message-ID field.")
+    unread: bool = Field(description="False once somebody has opened it or marked it as seen.")
     attachment_count: int
     snippet: Text = Field(description="The beginning of its text.")
     changed_by: Text | None = Field(description="Who released or deleted it.")
-    changed_at: datetime | None
+    changed_at: datetime | None = Field(description="When.")
     note: Text = Field(description="Of a release: to whom, and what the server said.")
 
 
@@ -204,27 +204,27 @@ class MessagePage(Answer):
 class Message(Answer):
     """All of one kept message but its octets."""
 
-    id: str
+    id: str = Field(description="16 letters and digits; later ones sort behind.")
     box: Box
     state: State
-    transaction_id: str
+    transaction_id: str = Field(description="Of the journal's record.")
     created_at: datetime = Field(description="When it was received.")
-    client: Text
+    client: Text = Field(description="The IP address that it came from.")
     mail_from: Text = Field(description="The reverse-path; empty: the null one.")
     recipients: list[Text] = Field(description="The forward-paths that it is kept for.")
     rule: Text | None = Field(description="The one that put it into quarantine.")
-    reason: Text
+    reason: Text = Field(description="What that rule said, for a person.")
     size: int = Field(description="Octets.")
     changed_by: Text | None = Field(description="Who released or deleted it.")
-    changed_at: datetime | None
-    note: Text
+    changed_at: datetime | None = Field(description="When.")
+    note: Text = Field(description="Of a release: to whom, and what the server said.")
     headers: list[HeaderField] = Field(description="In the order of the message; at most 2,000.")
     author: Text = Field(description="The From field, decoded; empty where there is none.")
-    to: Text
-    cc: Text
-    subject: Text
+    to: Text = Field(description="The To field, decoded.")
+    cc: Text = Field(description="The Cc field, decoded.")
+    subject: Text = Field(description="The Subject field, decoded.")
     date: Text = Field(description="As the sender wrote it.")
-    message_id: Text
+    message_id: Text = Field(description="The Message-ID field.")
     text: Text | None = Field(
         description="The plain text, or one made of the HTML; null for a message without text."
     )
