@@ -55,6 +55,7 @@ class ScriptedReception:
     script: Script
     envelope: Envelope | None = None
     recipients: list[Recipient] = field(default_factory=list)
+    transaction_id: str = "01m84vek4zzmkmvx"
 
     async def connect(self, session: Session) -> Reply | None:
         self.script.sessions.append(session)

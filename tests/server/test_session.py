@@ -375,7 +375,9 @@ async def test_the_tap_sees_the_conversation(start):
     await client.send(b"DATA\r\nsecret plans\r\n.\r\nAUTH PLAIN AGEAYg==\r\nQUIT\r\n")
     await client.replies()
     assert len({session_id for session_id, _, _ in seen}) == 1
-    assert seen[0][1:] == ("*", f"connected 127.0.0.1 {client.writer.get_extra_info('sockname')[1]}".encode())
+    port = client.writer.get_extra_info("sockname")[1]
+    told = [data.decode() for _, direction, data in seen if direction == "*"]
+    assert told == [f"connected 127.0.0.1 {port} to 127.0.0.1:0", "transaction 01m84vek4zzmkmvx", "closed"]
     assert [data for _, direction, data in seen if direction == "D"] == [b"secret plans\r\n.\r\n"]
     assert [data for _, direction, data in seen if direction == "C"] == [
         b"EHLO client.test\r\n",
