@@ -102,6 +102,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 // A change asks first, in a dialog of ours.
+let asked = null;
 document.addEventListener("htmx:confirm", (event) => {
   if (!event.detail.question) return;
   event.preventDefault();
@@ -109,8 +110,13 @@ document.addEventListener("htmx:confirm", (event) => {
   document.getElementById("confirm-text").textContent = event.detail.question;
   dialog.querySelector("[data-confirm-label]").textContent = event.detail.elt.dataset.confirm || "Delete";
   dialog.returnValue = "";
-  dialog.addEventListener("close", () => dialog.returnValue === "yes" && event.detail.issueRequest(true), { once: true });
+  asked = event.detail;
   dialog.showModal();
+});
+document.getElementById("confirm").addEventListener("close", (event) => {
+  if (event.target.open) return; // it was asked again before it could tell that it had closed
+  if (event.target.returnValue === "yes") asked?.issueRequest(true);
+  asked = null;
 });
 document.addEventListener("desk:notice", (event) => desk.notice(event.detail.text, event.detail.bad));
 document.addEventListener("htmx:sendError", () => desk.notice("Gatepost does not answer. Is it running?", true));
