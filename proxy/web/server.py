@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -80,6 +81,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(app: Starlette, listener: socket.socket, lifeline: int | None) -> None:
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # that it has started is said elsewhere
     config = uvicorn.Config(
         app,
         http="h11",
