@@ -1,16 +1,23 @@
 """TELL: what happens on the wire, to whoever watches; bounded, and it never waits for a watcher."""
 
+import struct
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
-__all__ = ["Direction", "Line", "Watch", "Watchers"]
+__all__ = ["Direction", "Line", "Said", "Tap", "Watch", "Watchers", "pack", "tell_all", "unpack"]
 
 Direction = Literal["C", "D", "S", "*"]
 """The client's command, its message data, the server's reply, or something about the session."""
+
+Tap = Callable[[str, Direction, bytes], None]
+"""Is told of each line, with its session's id; neither blocks nor raises."""
+
+Said = tuple[int, str, Direction, bytes]
+"""A `Line` as a tap keeps it until there is time: nanoseconds since 1970, session, direction, octets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +28,63 @@ class Line:
     session_id: str
     direction: Direction
     data: bytes
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FORMAT: Final = b"\x01"
+_HEAD: Final = struct.Struct("<qcBI")
+"""Microseconds since 1970, direction, octets of the session's id, octets of the line."""
+_DIRECTIONS: Final[dict[bytes, Direction]] = {b"C": "C", b"D": "D", b"S": "S", b"*": "*"}
+
+
+def pack(lines: Iterable[Said]) -> bytes:
+    """Lines as octets, to be sent or stored: a version octet, then each line behind a head of 14 octets.
+
+    Binary, since what is said on the wire is: nothing is escaped, so nothing grows, and reading it back
+    can build nothing but lines.
+    """
+    pieces = [_FORMAT]
+    for at, session_id, direction, data in lines:
+        name = session_id.encode()
+        pieces += _HEAD.pack(at // 1000, direction.encode(), len(name), len(data)), name, data
+    return b"".join(pieces)
+
+
+def unpack(octets: bytes) -> list[Line]:
+    """What `pack` was given; raises ValueError for anything else."""
+    if octets[:1] != _FORMAT:
+        raise ValueError("lines of an unknown version")
+    lines = []
+    at = 1
+    while at < len(octets):
+        try:
+            microseconds, direction, name, size = _HEAD.unpack_from(octets, at)
+            at += _HEAD.size + name
+            line = Line(
+                at=_EPOCH + timedelta(microseconds=microseconds),
+                session_id=octets[at - name : at].decode(),
+                direction=_DIRECTIONS[direction],
+                data=octets[at : at + size],
+            )
+        except (struct.error, KeyError, OverflowError) as error:
+            raise ValueError("no lines") from error
+        at += size
+        lines.append(line)
+    if at != len(octets):
+        raise ValueError("lines that were cut off")
+    return lines
+
+
+def tell_all(*taps: Tap) -> Tap | None:
+    """One tap that tells all these, in their order; None where there are none."""
+    if len(taps) <= 1:
+        return taps[0] if taps else None
+
+    def tap(session_id: str, direction: Direction, data: bytes) -> None:
+        for each in taps:
+            each(session_id, direction, data)
+
+    return tap
 
 
 class Watch:
