@@ -32,7 +32,7 @@ from proxy.hookspecs import hookimpl
 from proxy.mail import Envelope, Message, Recipient, Session, Transaction
 from proxy.mime import Attachment, Header, MimeView, Text
 from proxy.record import Record
-from proxy.verdict import Action, Match, Reply, Verdict
+from proxy.verdict import Action, Match, Reply, Sending, Verdict
 
 __all__ = [
     "Action",
@@ -49,6 +49,7 @@ __all__ = [
     "Record",
     "RemoveHeader",
     "Reply",
+    "Sending",
     "Session",
     "Text",
     "Transaction",

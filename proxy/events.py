@@ -1,23 +1,16 @@
 """TELL: what happens on the wire, to whoever watches; bounded, and it never waits for a watcher."""
 
-import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from datetime import UTC, datetime
+from typing import Literal
 
-__all__ = ["Direction", "Line", "Said", "Tap", "Watch", "Watchers", "pack", "tell_all", "unpack"]
+__all__ = ["Direction", "Line", "Tap", "Watch", "Watchers", "fan_out"]
 
 Direction = Literal["C", "D", "S", "*"]
 """The client's command, its message data, the server's reply, or something about the session."""
-
-Tap = Callable[[str, Direction, bytes], None]
-"""Is told of each line, with its session's id; neither blocks nor raises."""
-
-Said = tuple[int, str, Direction, bytes]
-"""A `Line` as a tap keeps it until there is time: nanoseconds since 1970, session, direction, octets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,59 +23,19 @@ class Line:
     data: bytes
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FORMAT: Final = b"\x01"
-_HEAD: Final = struct.Struct("<qcBI")
-"""Microseconds since 1970, direction, octets of the session's id, octets of the line."""
-_DIRECTIONS: Final[dict[bytes, Direction]] = {b"C": "C", b"D": "D", b"S": "S", b"*": "*"}
+Tap = Callable[[str, Direction, bytes], None]
+"""Is told of each line with its session's id; must neither block nor raise."""
 
 
-def pack(lines: Iterable[Said]) -> bytes:
-    """Lines as octets, to be sent or stored: a version octet, then each line behind a head of 14 octets.
-
-    Binary, since what is said on the wire is: nothing is escaped, so nothing grows, and reading it back
-    can build nothing but lines.
-    """
-    pieces = [_FORMAT]
-    for at, session_id, direction, data in lines:
-        name = session_id.encode()
-        pieces += _HEAD.pack(at // 1000, direction.encode(), len(name), len(data)), name, data
-    return b"".join(pieces)
-
-
-def unpack(octets: bytes) -> list[Line]:
-    """What `pack` was given; raises ValueError for anything else."""
-    if octets[:1] != _FORMAT:
-        raise ValueError("lines of an unknown version")
-    lines = []
-    at = 1
-    while at < len(octets):
-        try:
-            microseconds, direction, name, size = _HEAD.unpack_from(octets, at)
-            at += _HEAD.size + name
-            line = Line(
-                at=_EPOCH + timedelta(microseconds=microseconds),
-                session_id=octets[at - name : at].decode(),
-                direction=_DIRECTIONS[direction],
-                data=octets[at : at + size],
-            )
-        except (struct.error, KeyError, OverflowError) as error:
-            raise ValueError("no lines") from error
-        at += size
-        lines.append(line)
-    if at != len(octets):
-        raise ValueError("lines that were cut off")
-    return lines
-
-
-def tell_all(*taps: Tap) -> Tap | None:
-    """One tap that tells all these, in their order; None where there are none."""
-    if len(taps) <= 1:
-        return taps[0] if taps else None
+def fan_out(*taps: Tap | None) -> Tap | None:
+    """One tap that tells several; None where there is none, so that nothing is spent on it."""
+    present = [tap for tap in taps if tap]
+    if len(present) < 2:
+        return present[0] if present else None
 
     def tap(session_id: str, direction: Direction, data: bytes) -> None:
-        for each in taps:
-            each(session_id, direction, data)
+        for one in present:
+            one(session_id, direction, data)
 
     return tap
 

@@ -356,7 +356,11 @@ def _hooks(instance: object, name: str) -> dict[str, Hook]:
             raise _FilterError(f"filter {shown(name)} implements {caller.name} twice")
         hooks[caller.name] = _hook(implementations[0], f"{caller.name} of filter {shown(name)}")
     unmarked = [
-        hook for hook in _HOOKS if hook not in hooks and callable(getattr(type(instance), hook, None))
+        hook
+        for hook in _HOOKS
+        if hook not in hooks
+        and callable(getattr(type(instance), hook, None))
+        and getattr(instance, hook) is not None
     ]
     if unmarked:
         raise _FilterError(f"{unmarked[0]} of filter {shown(name)} is not marked", "@hookimpl before it")

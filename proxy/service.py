@@ -4,31 +4,31 @@ import asyncio
 import gc
 import logging
 import signal
-import tempfile
-import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
-from proxy.config import Config, ConfigError, LoadedConfig, load
-from proxy.config.settings import Limits, ListenerAuth, ListenerSettings, Route, StoreSettings
-from proxy.events import Watch, Watchers
+from proxy.config import ConfigError, LoadedConfig, load
+from proxy.config.settings import Limits, ListenerSettings
+from proxy.events import Tap, fan_out
 from proxy.gateway import Gateway, Policy
 from proxy.loader import load_rules
 from proxy.pipeline import Pipeline, Threads
+from proxy.recorder import Recorder
 from proxy.relay import Relay
 from proxy.rule import Rule
-from proxy.server import Server, Tap
+from proxy.server import Server
 from proxy.store import Store
 
-__all__ = ["Addresses", "Ready", "Service", "complain", "serve"]
+__all__ = ["Addresses", "Ready", "Service", "serve"]
 
 log = logging.getLogger("gatepost")
 
 
-_SET_AT_START = ("hostname", "listen", "workers", "limits", "store", "bare_newline")
+_SET_AT_START = ("hostname", "listen", "workers", "limits", "store", "web", "bare_newline")
 """What a reload does not change."""
 Addresses = tuple[tuple[str, int], ...]
 """Host and port of each listener."""
@@ -53,7 +53,7 @@ class Service:
             loaded: the settings.
             relays: False makes no relay object at all, so that no message can leave.
             tap: is told what happens on the wire.
-            listeners: instead of those in the settings.
+            listeners: instead of those in the settings, each with a port that others may listen on too.
             share: how many processes listen there; each has its part of connections and memory.
         """
         config = loaded.config
@@ -61,6 +61,7 @@ class Service:
         self._threads = Threads()
         rules = load_rules(loaded)
         self.store = Store.open(config.store, loaded.base)
+        recorder = Recorder(self.store.converse) if config.store.conversations else None
         self._relay = Relay(hostname=config.hostname, limits=config.limits) if relays else None
         self._gateway = Gateway(self._policy(loaded, rules), store=self.store, relay=self._relay)
         self._server = Server(
@@ -69,10 +70,12 @@ class Service:
             limits=_part_of(config.limits, share),
             listeners=listeners or config.listen,
             bare_newline=config.bare_newline,
-            tap=tap,
-            reuse_port=share > 1,
+            tap=fan_out(tap, recorder.tap if recorder else None),
+            reuse_port=listeners is not None,
         )
         self._background: set[asyncio.Task[None]] = set()
+        self._replaced: deque[tuple[Rule, ...]] = deque()
+        """Rules before a reload, until no transaction can ask them any more; the oldest first."""
 
     def _policy(self, loaded: LoadedConfig, rules: tuple[Rule, ...]) -> Policy:
         pipeline = Pipeline(rules, filter_seconds=loaded.config.limits.filter_time, threads=self._threads)
@@ -108,7 +111,12 @@ class Service:
         self._gateway.policy = self._policy(replace(loaded, config=config), rules)
         # The filters of the old rules may still be asked by transactions that have begun.
         delay = started.limits.filter_time + started.limits.message_time
-        asyncio.get_running_loop().call_later(delay, _close_rules, old.pipeline.rules)
+        self._replaced.append(old.pipeline.rules)
+        asyncio.get_running_loop().call_later(delay, self._close_oldest)
+
+    def _close_oldest(self) -> None:
+        if self._replaced:
+            _close_rules(self._replaced.popleft())
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Finish what is under way, at most for that time (default `limits.shutdown_time`), and close all."""
@@ -119,7 +127,8 @@ class Service:
         if self._relay:
             await self._relay.close()
         await self.store.close()
-        _close_rules(self._gateway.policy.pipeline.rules)
+        for rules in (*self._replaced, self._gateway.policy.pipeline.rules):
+            _close_rules(rules)
         self._threads.close()
 
 
@@ -155,54 +164,14 @@ def serve(
     uvloop.run(_run(service, ready, reload_from, lifeline))
 
 
-def complain(
-    address: str,
-    store: Path | None,
-    *,
-    follow: Callable[[Watch, Callable[[], bool]], None] | None,
-    ready: Ready,
-) -> None:
-    """Run the complaints department: every message is taken, none is delivered.
-
-    Args:
-        address: where to listen, ``host:port``.
-        store: an SQLite file for what comes; None: nothing is kept.
-        follow: shows the conversation; runs in a thread of its own until the callable says stop.
-        ready: called when it listens.
-    """
-    watchers = Watchers()
-    stopped = threading.Event()
-    thread = None
-    with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
-        config = _complaints(address, store or Path(folder, "complaints.db"), keeps=store is not None)
-        service = Service(LoadedConfig(config=config), relays=False, tap=watchers.tap if follow else None)
-        if follow:
-            thread = threading.Thread(target=follow, args=(watchers.watch(), stopped.is_set))
-            thread.start()
-        try:
-            serve(service, ready)
-        finally:
-            stopped.set()
-            if thread:
-                thread.join()
-
-
-def _complaints(address: str, store: Path, *, keeps: bool) -> Config:
-    """A server that takes what a lenient one would: any user, any line end, no relaying."""
-    return Config(
-        listen=(ListenerSettings(address=address, auth=ListenerAuth(users="any", without_tls=True)),),
-        relay=(Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox" if keeps else "discard"),),
-        limits=Limits(message_size=128 << 20, line=128 << 20, header_size=8 << 20, recipients=10_000),
-        store=StoreSettings(url=f"sqlite:///{store.absolute()}"),
-        bare_newline="accept",
-    )
-
-
 async def _run(service: Service, ready: Ready, reload_from: Path | None, lifeline: int | None) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    loop.add_signal_handler(signal.SIGINT, stopping.set)
+    if lifeline is None:
+        loop.add_signal_handler(signal.SIGINT, stopping.set)
+    else:  # Ctrl-C reaches the supervisor too, which says SIGTERM; a second signal would not wait
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if reload_from:
         loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from)
 

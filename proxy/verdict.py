@@ -1,14 +1,27 @@
 """The answers: what a filter says, what becomes of a recipient, what the client is told."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self
+from math import isfinite
+from typing import Final, Self
 
 from proxy.edits import Edit
 from proxy.mail import Recipient, Stage
 
-__all__ = ["Action", "Decision", "Evaluation", "Match", "Outcome", "Reply", "Result", "Verdict"]
+__all__ = [
+    "TEMPORARY_FAILURE",
+    "Action",
+    "Decision",
+    "Evaluation",
+    "Match",
+    "Outcome",
+    "Reply",
+    "Result",
+    "Sending",
+    "Verdict",
+]
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?= |$)", re.ASCII)
 _REPLY = re.compile(r"([2-5]\d\d)(?: ((?:[245])\.\d{1,3}\.\d{1,3})(?= |$))?(?: (.*))?", re.ASCII | re.DOTALL)
@@ -35,7 +48,45 @@ class Action(StrEnum):
     @property
     def refuses(self) -> bool:
         """True where the client is told no."""
-        return self in (Action.REJECT, Action.DEFER)
+        return self is Action.REJECT or self is Action.DEFER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How a reply is sent where that is not at once and whole; what is done about the mail stays the same."""
+
+    delay_seconds: float = 0.0
+    """Before its first octet."""
+    drip_seconds: float = 0.0
+    """Between one octet and the next."""
+    drop: bool = False
+    """It is not sent at all: after the delay the connection is closed."""
+
+    def __post_init__(self) -> None:
+        for seconds in (self.delay_seconds, self.drip_seconds):
+            if not (isfinite(seconds) and seconds >= 0):
+                raise ValueError(f"{seconds} seconds: expected a number that is not negative")
+
+    @classmethod
+    def joined(cls, sendings: Iterable["Sending | None"]) -> "Sending | None":
+        """All of them at once: the longest times, and dropped if one says so; None where there is none."""
+        found = [sending for sending in sendings if sending is not None]
+        if len(found) < 2:
+            return found[0] if found else None
+        return cls(
+            delay_seconds=max(sending.delay_seconds for sending in found),
+            drip_seconds=max(sending.drip_seconds for sending in found),
+            drop=any(sending.drop for sending in found),
+        )
+
+    def __str__(self) -> str:
+        """For logs and the journal, for example ``after 2 s, an octet each 0.1 s``."""
+        words = [f"after {self.delay_seconds:g} s"] if self.delay_seconds else []
+        if self.drop:
+            words.append("not sent, connection dropped")
+        elif self.drip_seconds:
+            words.append(f"an octet each {self.drip_seconds:g} s")
+        return ", ".join(words) or "at once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +99,8 @@ class Reply:
     """Lines are divided by ``\\n``; control characters and lone surrogates become ``?``."""
     enhanced: str | None = None
     """The enhanced status code (RFC 3463), for example ``5.7.1``; its class is that of the code."""
+    sending: Sending | None = None
+    """None: at once and whole."""
 
     def __post_init__(self) -> None:
         if not 200 <= self.code <= 599:
@@ -70,6 +123,10 @@ class Reply:
         code, enhanced, rest = found.groups()
         return cls(code=int(code), enhanced=enhanced, text=rest or "")
 
+    def sent(self, sending: Sending | None) -> Self:
+        """The same reply, sent in that way."""
+        return self if sending is None else replace(self, sending=sending)
+
     @property
     def positive(self) -> bool:
         """True for 2xx."""
@@ -81,9 +138,10 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
-        """On one line, for logs and the journal."""
+        """On one line, for logs and the journal; how it is sent stands behind it, where it says that."""
         enhanced = f" {self.enhanced}" if self.enhanced else ""
-        return f"{self.code}{enhanced} {self.text}".replace("\n", " / ").rstrip()
+        line = f"{self.code}{enhanced} {self.text}".replace("\n", " / ").rstrip()
+        return f"{line} ({self.sending})" if self.sending else line
 
     def to_bytes(self, *, utf8: bool = False) -> bytes:
         """The octets for the wire with CRLF; each line carries code and enhanced code.
@@ -102,6 +160,10 @@ class Reply:
             f"{self.code}{' ' if number == last else '-'}{line}\r\n" for number, line in enumerate(lines)
         )
         return wire.encode("utf-8") if utf8 else wire.encode("ascii", "replace")
+
+
+TEMPORARY_FAILURE: Final = Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
+"""What the client is told of any trouble of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +188,8 @@ class Verdict:
     """A suggestion, used where the rule names no reply."""
     edits: tuple[Edit, ...] = ()
     """Changes for the action ``tag`` or ``accept``."""
+    sending: Sending | None = None
+    """How the reply is sent to what the filter was asked about, whatever it will be; None: as usual."""
     matches: tuple[Match, ...] = ()
 
 
@@ -169,6 +233,8 @@ class Outcome:
     reply: Reply | None = None
     """Set where the action refuses, else None."""
     edits: tuple[Edit, ...] = ()
+    sending: Sending | None = None
+    """How the reply is sent, whoever gives it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

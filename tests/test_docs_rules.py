@@ -28,6 +28,7 @@ MODELS = {
     "limits": settings.Limits,
     "store": settings.StoreSettings,
     "store: keep": settings.Keep,
+    "web": settings.WebSettings,
 }
 OTHER_FILES = {
     **dict.fromkeys(("mx.pem", "mx.key", "users.yaml", "password.txt"), "x"),

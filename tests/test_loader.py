@@ -447,3 +447,19 @@ def test_a_close_that_would_never_be_awaited_is_refused(tmp_path):
         ConfigError, match=r":3:13: close of filter './f.py:F' is async, expected a plain def"
     ):
         load_rules(load(tmp_path / "rules.yaml"))
+
+
+def test_a_hook_that_is_none_is_one_that_the_instance_does_not_have(tmp_path):
+    (tmp_path / "f.py").write_text(
+        "from proxy import hookimpl\n\n\nclass F:\n    def __init__(self, early: bool):\n"
+        "        setattr(self, 'filter_message' if early else 'filter_connect', None)\n\n"
+        "    @hookimpl\n    def filter_connect(self): ...\n\n    @hookimpl\n    def filter_message(self): ...\n"
+    )
+    (tmp_path / "rules.yaml").write_text(
+        "rules:\n  - {name: a, filter: ./f.py:F, with: {early: true}}\n"
+        "  - {name: b, filter: ./f.py:F, with: {early: false}}\n"
+    )
+    assert [list(rule.hooks) for rule in load_rules(load(tmp_path / "rules.yaml"))] == [
+        [Stage.CONNECT],
+        [Stage.MESSAGE],
+    ]

@@ -132,6 +132,7 @@ def _words(end: "RecipientExplanation") -> str:
     words += f" by {outcome.rule} at {end.stage.name.lower()}" if outcome.rule else ""
     words += f", edited: {len(outcome.edits)}" if outcome.edits else ""
     words += f", reply {outcome.reply}" if outcome.reply else ""
+    words += f", the reply {outcome.sending}" if outcome.sending else ""
     if not end.route:
         return f"no route takes it, 550 5.7.1 Relaying denied; the rules say {words}"
     return f"{words}, to {end.route}" if outcome.action is Action.ACCEPT else words

@@ -33,8 +33,9 @@ def serve(
         workers.serve(config, ready=_greet)
 
 
-def _greet(addresses: "Addresses") -> None:
-    print(f"gatepost listens on {shown(addresses)}", file=sys.stderr, flush=True)
+def _greet(addresses: "Addresses", web: tuple[str, int] | None) -> None:
+    desk = f"; the web desk is http://{shown((web,))}/" if web else ""
+    print(f"gatepost listens on {shown(addresses)}{desk}", file=sys.stderr, flush=True)
 
 
 def shown(addresses: "Addresses") -> str:

@@ -66,6 +66,15 @@ def check_host_port(value: Any) -> Any:
     raise expected("host:port like 127.0.0.1:2525 or [::1]:2525")
 
 
+def is_loopback(host_port: str) -> bool:
+    """True if only this machine can connect there."""
+    host = host_port.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def at_base(value: Path, info: ValidationInfo) -> Path:
     """Relative to rules.yaml where the settings come from there."""
     return info.context["base"] / value if info.context else value

@@ -35,6 +35,7 @@ from proxy.config.fields import (
     check_rule_name,
     check_upstream_host,
     file_or_any,
+    is_loopback,
     machine_name,
     one_or_many,
     store_url,
@@ -62,6 +63,7 @@ __all__ = [
     "Tag",
     "UpstreamAuth",
     "UpstreamServer",
+    "WebSettings",
 ]
 
 
@@ -208,6 +210,32 @@ class StoreSettings(Settings):
     url: Annotated[str, AfterValidator(store_url), Field(validate_default=True)] = "sqlite:///gatepost.db"
     """An SQLAlchemy URL; a relative SQLite path is relative to rules.yaml."""
     keep: Keep = Keep()
+    conversations: Bool = False
+    """Keep what is said in each session too, but for secrets and the most of long messages."""
+
+
+class WebSettings(Settings):
+    """The web desk."""
+
+    address: Annotated[str, BeforeValidator(check_host_port)] = "127.0.0.1:8025"
+    """``host:port``; port 0 takes a free one."""
+    hosts: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = ()
+    """Further names by which browsers reach it."""
+    password_file: File | None = None
+    """A file whose first line is the password; required where others than this machine can connect."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_address(cls, value: Any) -> Any:
+        return {"address": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_guarded(self) -> Self:
+        if self.password_file is None and not is_loopback(self.address):
+            raise ValueError(
+                f"{self.address!r} can be reached by others without a password, expected password_file"
+            )
+        return self
 
 
 class Limits(Settings):
@@ -362,6 +390,8 @@ class Config(Settings):
     """Bounds in size, number and time."""
     store: StoreSettings = StoreSettings()
     """Where journal, quarantine and inbox are kept."""
+    web: WebSettings | None = None
+    """The web desk; default: there is none."""
     lists: dict[
         Annotated[str, AfterValidator(check_list_name)], Annotated[Path, AfterValidator(at_base)]
     ] = {}

@@ -19,7 +19,7 @@ from proxy.record import Disposition
 from proxy.relay import Delivered, Delivery, DeliveryState
 from proxy.store import Box, Kept, Store, StoreError
 from proxy.trace import received_field
-from proxy.verdict import Action, Outcome, Reply
+from proxy.verdict import TEMPORARY_FAILURE, Action, Outcome, Reply
 
 __all__ = ["Act", "Destination", "Ended", "Owner", "settle"]
 
@@ -208,7 +208,7 @@ class Act:
 def _refuse(outcomes: tuple[Outcome, ...]) -> Ended:
     """All are refused: for now if one is only deferred, so that none is lost for good by haste."""
     chosen = next((o for o in outcomes if o.action is Action.DEFER), outcomes[0])
-    reply = chosen.reply or Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
+    reply = chosen.reply or TEMPORARY_FAILURE
     end = Disposition.REFUSED if reply.permanent else Disposition.DEFERRED
     return Ended(reply=reply, outcomes=outcomes, dispositions=(end,) * len(outcomes))
 

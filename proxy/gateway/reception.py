@@ -17,7 +17,7 @@ from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivery, Relay
 from proxy.store import Kept, Store, StoreError, StoreFull
 from proxy.trace import count_received
-from proxy.verdict import Action, Evaluation, Outcome, Reply
+from proxy.verdict import TEMPORARY_FAILURE, Action, Evaluation, Outcome, Reply, Sending
 
 __all__ = ["Reception"]
 
@@ -29,7 +29,6 @@ _NO_RELAYING = Reply(code=550, enhanced="5.7.1", text="Relaying denied")
 _OTHER_ROUTE = Reply(code=452, enhanced="4.5.3", text="Send this recipient in a transaction of its own")
 _STORE_FULL = Reply(code=452, enhanced="4.3.1", text="Insufficient system storage, try again later")
 _CUT_OFF = Reply(code=421, enhanced="4.3.2", text="Shutting down, try again later")
-_FAILED = Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
 _HEADER_TOO_LARGE = Reply(code=552, enhanced="5.3.4", text="Header section too big")
 _LOOP = Reply(code=554, enhanced="5.4.6", text="Too many Received fields, this is a mail loop")
 _NOT_STARTED = Reply(code=503, enhanced="5.5.1", text="No transaction has begun")
@@ -48,6 +47,8 @@ class _Open:
     destination: Destination | None = None
     delivery: Delivery | None = None
     refused: list[RecipientRecord] = field(default_factory=list)
+    header: bytes = b""
+    """The message's header section, as soon as it is here."""
 
 
 class Reception:
@@ -62,32 +63,39 @@ class Reception:
         self._evaluations: list[Evaluation] = []
         self._open: _Open | None = None
 
-    async def connect(self, session: Session) -> Reply | None:
-        """Ask the rules about the client; not None: it is turned away with that reply."""
+    @property
+    def transaction_id(self) -> str:
+        """Of the transaction that has begun; empty where none has."""
+        return self._open.id if self._open else ""
+
+    async def connect(self, session: Session) -> Reply | Sending | None:
+        """Ask the rules about the client; a reply turns it away, a `Sending` is for the greeting."""
         self._policy = self._policy_now()
         return await self._ask_session(Stage.CONNECT, session)
 
-    async def helo(self, session: Session) -> Reply | None:
-        """Ask the rules about EHLO or HELO; not None: it is refused with that reply."""
+    async def helo(self, session: Session) -> Reply | Sending | None:
+        """Ask the rules about EHLO or HELO; a reply refuses it, a `Sending` is for the usual one."""
         return await self._ask_session(Stage.HELO, session)
 
-    async def _ask_session(self, stage: Stage, session: Session) -> Reply | None:
+    async def _ask_session(self, stage: Stage, session: Session) -> Reply | Sending | None:
         """Ask about the session; what this stage said before is forgotten (a second EHLO)."""
         self._carried = [c for c in self._carried if c.stage < stage]
         self._evaluations = [e for e in self._evaluations if e.stage < stage]
         early = await self._policy.pipeline.early(stage, self._carried, session)
         self._carried += early.carried
         self._evaluations += early.evaluations
-        return self._refuse(session, None, early.refusal, self._evaluations) if early.refusal else None
+        if early.refusal:
+            return self._refuse(session, None, early.refusal, self._evaluations)
+        return early.sending
 
     async def mail(self, session: Session, envelope: Envelope) -> Reply:
         """Begin a transaction."""
         if self._store.backlog >= Store.BACKLOG_LIMIT:
             return _STORE_FULL
         if self._policy is not self._policy_now():  # reloaded: the session is judged by the new rules
-            refusal = await self.connect(session) or await self.helo(session)
-            if refusal:
-                return refusal
+            for ask in (self.connect, self.helo):
+                if isinstance(refusal := await ask(session), Reply):
+                    return refusal
         early = await self._policy.pipeline.early(Stage.MAIL, self._carried, session, envelope)
         evaluations = [*self._evaluations, *early.evaluations]
         if early.refusal:
@@ -100,7 +108,7 @@ class Reception:
             carried=[*self._carried, *early.carried],
             evaluations=evaluations,
         )
-        return _SENDER_OK
+        return _SENDER_OK.sent(early.sending)
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         """Route a recipient, ask the rules, then upstream itself; positive: it belongs to the transaction."""
@@ -132,7 +140,7 @@ class Reception:
         transaction.carried += early.carried
         transaction.evaluations += early.evaluations
         if early.refusal:
-            return early.refusal.reply or _FAILED, early.refusal
+            return (early.refusal.reply or TEMPORARY_FAILURE).sent(early.sending), early.refusal
         reply = _RECIPIENT_OK
         if isinstance(route.to, tuple):
             if self._relay is None:
@@ -145,7 +153,7 @@ class Reception:
                 reply = await transaction.delivery.rcpt(recipient)
         if reply.positive:
             transaction.destination = route.to
-        return reply, None
+        return reply.sent(early.sending), None
 
     async def message(self, session: Session, content: bytes, received_at: datetime) -> Reply:
         """Decide and act; gives the answer to the final dot."""
@@ -175,13 +183,14 @@ class Reception:
             await _abandon(opened)
             self._store.journal(record)
         _tell(opened, record)
-        return ended.reply or _FAILED
+        return ended.reply or TEMPORARY_FAILURE
 
     async def _decide_and_act(self, opened: _Open, transaction: Transaction) -> Ended:
         if opened.destination is None:
             raise RuntimeError("a message without an accepted recipient")
         config = opened.policy.config
-        if reply := _unreadable(transaction.message, config.limits):
+        opened.header = transaction.message.header_section
+        if reply := _unreadable(opened.header, config.limits):
             await _abandon(opened)
             return _refused(opened, reply)
         decision = await opened.policy.pipeline.decide(transaction, opened.carried)
@@ -201,7 +210,9 @@ class Reception:
             store=self._store,
             keep_first=keep_first,
         )
-        return await act.run()
+        ended = await act.run()
+        sending = Sending.joined(outcome.sending for outcome in outcomes)
+        return replace(ended, reply=ended.reply.sent(sending)) if ended.reply and sending else ended
 
     async def _write_down(self, record: Record, ended: Ended) -> None:
         """Journal it; raises StoreError only where the store is the message's owner."""
@@ -253,7 +264,7 @@ class Reception:
         self, session: Session, envelope: Envelope | None, refusal: Outcome, evaluations: list[Evaluation]
     ) -> Reply:
         """A rule refused the client, its EHLO or its MAIL: no transaction begins, the journal says why."""
-        reply = refusal.reply or _FAILED
+        reply = (refusal.reply or TEMPORARY_FAILURE).sent(refusal.sending)
         record = make_record(
             transaction_id=new_id(),
             session=session,
@@ -273,9 +284,8 @@ def _tell(opened: _Open, record: Record) -> None:
     opened.policy.pipeline.report(record)
 
 
-def _unreadable(message: Message, limits: Limits) -> Reply | None:
+def _unreadable(header: bytes, limits: Limits) -> Reply | None:
     """The refusal of a message that no filter should be asked about."""
-    header = message.header_section
     if len(header) > limits.header_size:
         return _HEADER_TOO_LARGE
     return _LOOP if count_received(header) > limits.received_fields else None
@@ -284,9 +294,9 @@ def _unreadable(message: Message, limits: Limits) -> Reply | None:
 def _reply_to(error: Exception, transaction_id: str) -> Reply:
     if isinstance(error, StoreError):
         log.error("transaction %s deferred, the store failed: %s", transaction_id, error)
-        return _STORE_FULL if isinstance(error, StoreFull) else _FAILED
+        return _STORE_FULL if isinstance(error, StoreFull) else TEMPORARY_FAILURE
     log.error("transaction %s failed", transaction_id, exc_info=error)
-    return _FAILED
+    return TEMPORARY_FAILURE
 
 
 def _refused(opened: _Open, reply: Reply) -> Ended:
@@ -332,8 +342,8 @@ def _record(
         recipients=(*opened.refused, *recipients_of(opened.envelope, ended)),
         evaluations=opened.evaluations,
         reply=ended.reply,
-        message=transaction.message if transaction else None,
-        size=size,
+        size=len(transaction.message.content) if transaction else size,
+        header=opened.header,
         upstream=ended.upstream,
         seconds=time.perf_counter() - begin if begin else 0.0,
     )

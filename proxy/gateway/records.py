@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from proxy.gateway.act import Ended
-from proxy.mail import Envelope, Message, Recipient, Session
+from proxy.mail import Envelope, Recipient, Session
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivered
 from proxy.verdict import Action, Evaluation, Outcome, Reply
@@ -15,10 +15,10 @@ __all__ = ["disposition_of", "log_record", "make_record", "recipients_of", "refu
 
 log = logging.getLogger("gatepost.transaction")
 
-_MESSAGE_ID = re.compile(
-    rb"^message-id[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE
+_FIELD = re.compile(
+    rb"^(message-id|subject)[ \t]*:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE
 )
-_SUBJECT = re.compile(rb"^subject[ \t]*:[ \t]*(?:\r\n[ \t]+)?([^\r\n]{0,200})", re.IGNORECASE | re.MULTILINE)
+_SUBJECT_OCTETS = 200
 
 
 def disposition_of(reply: Reply) -> Disposition:
@@ -65,13 +65,13 @@ def make_record(
     recipients: tuple[RecipientRecord, ...],
     evaluations: Sequence[Evaluation],
     reply: Reply | None,
-    message: Message | None = None,
     size: int | None = None,
+    header: bytes = b"",
     upstream: Delivered | None = None,
     seconds: float = 0.0,
 ) -> Record:
     """The journal's record; a reply of None: the client left before it got one."""
-    header = message.header_section if message else b""
+    message_id, subject = _identity(header)
     return Record(
         id=transaction_id,
         session_id=session.id,
@@ -82,9 +82,9 @@ def make_record(
         authenticated=session.authenticated,
         mail_from=envelope.mail_from if envelope else None,
         recipients=recipients,
-        size=len(message.content) if message else size,
-        message_id=_first(_MESSAGE_ID, header),
-        subject=_first(_SUBJECT, header),
+        size=size,
+        message_id=message_id,
+        subject=subject,
         evaluations=tuple(evaluations),
         reply=str(reply) if reply else "",
         upstream=upstream.server if upstream else None,
@@ -93,9 +93,16 @@ def make_record(
     )
 
 
-def _first(pattern: re.Pattern[bytes], header: bytes) -> str:
-    found = pattern.search(header)
-    return found[1].decode("utf-8", "replace").strip() if found else ""
+def _identity(header: bytes) -> tuple[str, str]:
+    """The values of the first Message-ID and the first Subject."""
+    message_id = subject = None
+    for name, value in _FIELD.findall(header):
+        if name[0] in b"mM":
+            if message_id is None:
+                message_id = value.decode("utf-8", "replace").strip()
+        elif subject is None:
+            subject = value[:_SUBJECT_OCTETS].decode("utf-8", "replace").strip()
+    return message_id or "", subject or ""
 
 
 def log_record(record: Record) -> None:

@@ -3,6 +3,7 @@
     fields     header fields and their parameters, decoded; always read here, in the message's order
     decoding   transfer encodings and charsets
     tree       parts by the MIME parser: the usual way, a few microseconds (its only import)
+    markup     HTML as plain text
     scan       parts by one linear pass over the octets: for what the parser refuses, or would take long over
 
 Nothing here raises on any message, and the time is linear in its size.

@@ -16,6 +16,7 @@ __all__ = [
     "decode_octets",
     "decode_words",
     "header_section_end",
+    "header_section_start",
     "read_fields",
     "read_header_section",
     "read_parameter",
@@ -23,6 +24,8 @@ __all__ = [
 
 _FIELD = re.compile(rb"([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
 _LINE = re.compile(rb"^([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.MULTILINE)
+_LEADING = re.compile(rb"(?:[ \t\r][^\n]*+\n|\n)*+(?:>?From [^\n]*+\n)?+")
+"""Empty lines, lines that become a fold of the field that a server puts before them, an mbox separator."""
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([BbQq])\?([^?]*+)\?=")
 _PARAMETER = re.compile(
     r';\s*+([^\s=;*"]{1,80}+)(?:\*(\d{1,4}+))?(\*)?\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"?|([^;]*+))',
@@ -45,6 +48,12 @@ class Header:
     """As written; compare without regard to case."""
     value: str
     """Unfolded, encoded-words (RFC 2047) decoded."""
+
+
+def header_section_start(content: bytes) -> int:
+    """Where a reader who passes over leading lines that are no field finds the first one."""
+    leading = _LEADING.match(content)
+    return leading.end() if leading else 0
 
 
 def header_section_end(content: bytes) -> int:

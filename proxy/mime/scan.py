@@ -9,15 +9,13 @@ import re
 from dataclasses import dataclass, field
 
 from proxy.mime.decoding import decode_transfer, transfer_encoding
-from proxy.mime.fields import read_fields, read_parameter
+from proxy.mime.fields import header_section_start, read_fields, read_parameter
 from proxy.mime.part import Part
 
 __all__ = ["scan_parts"]
 
 _DELIMITER = re.compile(rb"^--([^\r\n]{1,1000})[^\n]*+(?:\n|\Z)", re.MULTILINE)
 _CONTENT_FIELD = re.compile(rb"content-[a-z-]{2,30}:", re.IGNORECASE)
-_LEADING = re.compile(rb"(?:[ \t\r][^\n]*+\n|\n)*+(?:>?From [^\n]*+\n)?+")
-"""Empty lines, lines that become a fold of the field that a server puts before them, an mbox separator."""
 _WANTED = frozenset({b"content-type", b"content-disposition", b"content-transfer-encoding"})
 _MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
 _ENCODED = frozenset({"base64", "quoted-printable"})
@@ -63,8 +61,7 @@ class _Scan:
 
     def run(self) -> None:
         """Finds the parts of the content."""
-        leading = _LEADING.match(self.content)
-        start = leading.end() if leading else 0
+        start = header_section_start(self.content)
         self._close(_Segment(0), start)
         segment = self._open(start)
         for delimiter in _DELIMITER.finditer(self.content, segment.start):

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from proxy.edits import Edit
@@ -18,7 +18,17 @@ from proxy.pipeline.ask import FilterFailedError, FilterTimeoutError, Threads, a
 from proxy.record import Record
 from proxy.reply_template import fill
 from proxy.rule import Hook, Rule
-from proxy.verdict import Action, Decision, Evaluation, Outcome, Reply, Result, Verdict
+from proxy.verdict import (
+    TEMPORARY_FAILURE,
+    Action,
+    Decision,
+    Evaluation,
+    Outcome,
+    Reply,
+    Result,
+    Sending,
+    Verdict,
+)
 
 __all__ = ["Carried", "Early", "Pipeline", "Threads"]
 
@@ -27,7 +37,6 @@ log = logging.getLogger(__name__)
 _REPORTS_LIMIT = 100
 """Reports under way at once; past it a filter is not told."""
 
-FAILED = Reply(code=451, enhanced="4.3.0", text="Temporary failure, try again later")
 _DEFAULT_REPLIES = {
     Action.REJECT: Reply(code=550, enhanced="5.7.1", text="Refused by policy"),
     Action.DEFER: Reply(code=451, enhanced="4.7.1", text="Try again later"),
@@ -56,6 +65,8 @@ class Early:
     refusal: Outcome | None = None
     carried: tuple[Carried, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
+    sending: Sending | None = None
+    """How the reply to this stage is sent, a refusal or not."""
 
 
 _NOTHING = Early()
@@ -111,6 +122,7 @@ class Pipeline:
         offered = {"session": session, "envelope": envelope, "recipient": recipient}
         found: list[Carried] = []
         evaluations: list[Evaluation] = []
+        sending: Sending | None = None
         for place in places:
             if place.index >= horizon:
                 break
@@ -122,10 +134,14 @@ class Pipeline:
             evaluations.append(evaluation)
             if rule.observe or evaluation.action is None:
                 continue
+            if verdict and verdict.sending:
+                sending = Sending.joined((sending, verdict.sending))
             if evaluation.action.refuses:
                 values = _reply_values(session, envelope, recipient)
-                refusal = _outcome(rule, verdict, evaluation, values)
-                return Early(refusal=refusal, carried=tuple(found), evaluations=tuple(evaluations))
+                refusal = replace(_outcome(rule, verdict, evaluation, values), sending=sending)
+                return Early(
+                    refusal=refusal, carried=tuple(found), evaluations=tuple(evaluations), sending=sending
+                )
             found.append(
                 Carried(
                     index=place.index,
@@ -137,7 +153,7 @@ class Pipeline:
             )
             if evaluation.action is not Action.TAG:
                 break
-        return Early(carried=tuple(found), evaluations=tuple(evaluations))
+        return Early(carried=tuple(found), evaluations=tuple(evaluations), sending=sending)
 
     def _horizon(self, carried: Sequence[Carried], recipient: Recipient | None) -> int:
         """The place of the first final verdict that covers the recipient: rules behind it are not asked."""
@@ -237,6 +253,7 @@ class _Undecided:
 
     recipient: Recipient
     edits: list[Edit] = field(default_factory=list)
+    sending: Sending | None = None
     outcome: Outcome | None = None
 
 
@@ -264,7 +281,8 @@ class _Deciding:
                 await self._ask_place(places[index], pending)
         return Decision(
             outcomes=tuple(
-                u.outcome or Outcome(action=Action.ACCEPT, edits=tuple(u.edits)) for u in self._undecided
+                u.outcome or Outcome(action=Action.ACCEPT, edits=tuple(u.edits), sending=u.sending)
+                for u in self._undecided
             ),
             evaluations=tuple(self._evaluations),
         )
@@ -308,7 +326,10 @@ class _Deciding:
         if not rule.observe and evaluation.action is not None:
             failed = evaluation.result is not Result.HIT
             said = verdict or Verdict(reason=evaluation.reason)
-            self._apply(rule, evaluation.action, said, group, reply=FAILED if failed else None)
+            if said.sending:
+                for undecided in group:
+                    undecided.sending = Sending.joined((undecided.sending, said.sending))
+            self._apply(rule, evaluation.action, said, group, reply=TEMPORARY_FAILURE if failed else None)
 
     def _apply(
         self,
@@ -340,6 +361,7 @@ class _Deciding:
                 reason=verdict.reason,
                 reply=answer,
                 edits=tuple(undecided.edits) if action is Action.ACCEPT else (),
+                sending=undecided.sending,
             )
 
 
@@ -371,6 +393,6 @@ def _reply(rule: Rule, action: Action, verdict: Verdict, values: dict[str, str])
 def _outcome(rule: Rule, verdict: Verdict | None, evaluation: Evaluation, values: dict[str, str]) -> Outcome:
     """The outcome of a refusal at an early stage."""
     if evaluation.action is None or verdict is None:
-        return Outcome(action=Action.DEFER, rule=rule.name, reason=evaluation.reason, reply=FAILED)
+        return Outcome(action=Action.DEFER, rule=rule.name, reason=evaluation.reason, reply=TEMPORARY_FAILURE)
     reply = _reply(rule, evaluation.action, verdict, values)
     return Outcome(action=evaluation.action, rule=rule.name, reason=verdict.reason, reply=reply)

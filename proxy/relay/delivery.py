@@ -120,8 +120,7 @@ class Delivery:
         if mail_reply is None or not mail_reply.positive:  # no transaction is open upstream
             self._pool.give_back(server, connection)
             return
-        loop = asyncio.get_running_loop()
-        (reset,) = connection.write(_RSET, loop.time() + _STEP_SECONDS, 1)
+        (reset,) = connection.write(_RSET, connection.now() + _STEP_SECONDS, 1)
 
         def give_back(reset: asyncio.Future[Reply]) -> None:
             if reset.cancelled() or reset.exception() or not reset.result().positive:
@@ -245,7 +244,6 @@ class Delivery:
         self, connection: Connection, pieces: Sequence[bytes], size: int, dot_by: float, deadline: float
     ) -> Delivered:
         parts = stuffed(pieces)
-        loop = asyncio.get_running_loop()
         if size > _ONE_WRITE_OCTETS:
             (end,) = connection.write(b"", dot_by, 1)
             if early := await send_body(connection, parts, end, dot_by):
@@ -253,11 +251,11 @@ class Delivery:
                 if early.code == 421:
                     early = UpstreamLostError.closing(early).reply
                 return self._delivered(DeliveryState.REFUSED, early)
-            if loop.time() >= dot_by:
+            if connection.now() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
             connection.write(END_OF_DATA, deadline)
         else:
-            if loop.time() >= dot_by:
+            if connection.now() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
             (end,) = connection.write(b"".join((*parts, END_OF_DATA)), deadline, 1)
         self.dot_was_sent = True
@@ -266,7 +264,7 @@ class Delivery:
     async def _after_dot(self, connection: Connection, end: asyncio.Future[Reply]) -> Delivered:
         """From here on nothing may be sent again."""
         try:
-            reply = await connection.reply(end)
+            reply = await end
             if 300 <= reply.code < 400:
                 raise connection.abort(f"nonsense after the dot: {reply}")
         except UpstreamLostError as error:
@@ -329,23 +327,27 @@ async def _exchange(
         deadline: on the event loop's clock; never longer than the time for one step.
         intermediate: 354 is the positive reply, and not 2xx.
     """
-    step_by = min(deadline, asyncio.get_running_loop().time() + _STEP_SECONDS)
+    step_by = min(deadline, connection.now() + _STEP_SECONDS)
     pipelining = "PIPELINING" in connection.extensions
     futures = connection.write(b"".join(commands), step_by, len(commands)) if pipelining else []
     replies: list[Reply] = []
-    for number, command in enumerate(commands):
-        if not pipelining:
-            if before and number == before and not replies[-1].positive:
-                return [*replies, *[replies[-1]] * (len(commands) - before)]
-            futures += connection.write(command, step_by, 1)
-        reply = await connection.reply(futures[number])
-        if reply.code == 421:
-            connection.abort(str(reply))
-            raise UpstreamLostError.closing(reply)
-        is_positive = reply.code == 354 if intermediate else reply.positive
-        if not is_positive and reply.code < 400:
-            raise connection.abort(f"nonsense in reply to {command[:4].decode('ascii')}: {reply}")
-        if command == _RSET and not reply.positive:
-            raise connection.abort(f"RSET was refused: {reply}")
-        replies.append(reply)
+    try:
+        for number, command in enumerate(commands):
+            if not pipelining:
+                if before and number == before and not replies[-1].positive:
+                    return [*replies, *[replies[-1]] * (len(commands) - before)]
+                futures += connection.write(command, step_by, 1)
+            reply = await futures[number]
+            if reply.code == 421:
+                connection.abort(str(reply))
+                raise UpstreamLostError.closing(reply)
+            is_positive = reply.code == 354 if intermediate else reply.positive
+            if not is_positive and reply.code < 400:
+                raise connection.abort(f"nonsense in reply to {command[:4].decode('ascii')}: {reply}")
+            if command == _RSET and not reply.positive:
+                raise connection.abort(f"RSET was refused: {reply}")
+            replies.append(reply)
+    except asyncio.CancelledError:
+        connection.abort("cancelled")
+        raise
     return replies

@@ -91,11 +91,10 @@ class Pool:
         if self._closed or not connection.is_quiet or len(idle) >= _IDLE_LIMIT:
             connection.quit()
             return
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._limits.idle_time
+        until = connection.now() + self._limits.idle_time
         idle.append((connection, until))
         if self._sweep_timer is None:
-            self._sweep_timer = loop.call_at(until, self._sweep)
+            self._sweep_timer = asyncio.get_running_loop().call_at(until, self._sweep)
 
     def _sweep(self) -> None:
         """End what has waited long enough, and look again when the next one has."""

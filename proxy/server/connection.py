@@ -1,6 +1,7 @@
 """Octets in, octets out: one connection with its bounds in size and time, and its TLS."""
 
 import asyncio
+from contextlib import suppress
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -11,7 +12,7 @@ from proxy.server import replies
 from proxy.server.auth import BLANKED, without_secrets
 from proxy.server.endpoint import Endpoint
 from proxy.server.replies import Refusal
-from proxy.verdict import Reply
+from proxy.verdict import Reply, Sending
 
 if TYPE_CHECKING:
     import ssl
@@ -67,6 +68,7 @@ class Connection(SMTP):
         self._skipping = False  # the rest of a command line that was too long
         self._output: list[bytes] = []
         self._output_octets = 0
+        self._output_is_scheduled = False
         self._tls = False
         self._eof = False
         self._lost = False
@@ -125,8 +127,8 @@ class Connection(SMTP):
 
     # Waiting
 
-    async def _something(self, deadline: float) -> None:
-        """Waits for octets, end of file or room to write; raises SessionEnd at the deadline."""
+    def _something(self, deadline: float) -> asyncio.Future[None]:
+        """To be awaited for octets, end of file or room to write; it raises SessionEnd at the deadline."""
         deadline = min(deadline, self.session_ends_at)
         if deadline <= self._loop.time():
             raise SessionEnd(replies.TIMED_OUT)
@@ -134,10 +136,7 @@ class Connection(SMTP):
             self._set_alarm(deadline)
         self._deadline = deadline
         self._event = self._loop.create_future()
-        try:
-            await self._event
-        finally:
-            self._event = None
+        return self._event
 
     def _set_alarm(self, when: float) -> None:
         # deadlines mostly move on, so the timer is left alone and looks again when it fires
@@ -172,14 +171,20 @@ class Connection(SMTP):
 
     async def more_input(self, deadline: float) -> None:
         """Sends what there is to send and waits for octets; raises SessionEnd where none will come."""
-        await self.flush(deadline)
+        if self._writing_paused:
+            await self.flush(deadline)
+        elif self._output and not self._output_is_scheduled:
+            # What all sessions have to say leaves at the end of the loop's turn: whoever reads at the
+            # other ends is woken once for many of them. That saves a sixth of the time of a message.
+            self._output_is_scheduled = True
+            self._loop.call_soon(self.write_output)
         if self._reading_paused and self.transport:
             self._reading_paused = False
             self.transport.resume_reading()
-        before = len(self._input) - self._at
+        unread = self._input  # data_received makes it another one
         self._wants_input = True
         try:
-            while len(self._input) - self._at == before:
+            while self._input is unread:
                 if self._eof:
                     raise SessionEnd
                 await self._something(deadline)
@@ -251,8 +256,44 @@ class Connection(SMTP):
         """Adds a whole reply as octets."""
         if self.endpoint.tap:
             self.tap("S", octets)
+        self._put(octets)
+
+    def _put(self, octets: bytes) -> None:
         self._output.append(octets)
         self._output_octets += len(octets)
+
+    async def send_as(self, octets: bytes, sending: Sending | None) -> None:
+        """Adds a whole reply, or sends it slowly; raises SessionEnd where it is not sent.
+
+        Replies before it in a pipelined batch leave first. The end of the grace period or of the
+        session makes the rest leave at once.
+        """
+        if sending is None:
+            self.send(octets)
+            return
+        self.write_output()
+        if sending.drop:
+            await self._pause(sending.delay_seconds)
+            self.tap("*", b"not sent " + octets.rstrip())
+            raise SessionEnd
+        sent = 0
+        try:
+            await self._pause(sending.delay_seconds)
+            self.tap("S", octets)
+            while sending.drip_seconds and sent < len(octets) - 1:
+                self._put(octets[sent : sent + 1])
+                self.write_output()
+                sent += 1
+                await self._pause(sending.drip_seconds)
+        finally:
+            self._put(octets[sent:])
+
+    async def _pause(self, seconds: float) -> None:
+        """Lets time pass until the client has closed its side: it may be gone, or waits for this alone."""
+        until = self.seconds_from_now(seconds)
+        with suppress(SessionEnd):  # the time is over
+            while seconds and not self._eof:
+                await self._something(until)
 
     def output_is_due(self) -> bool:
         """True if so many replies are waiting that a `flush` should not wait for more."""
@@ -260,6 +301,7 @@ class Connection(SMTP):
 
     def write_output(self) -> None:
         """Gives all waiting replies to the transport in one write."""
+        self._output_is_scheduled = False
         if self._output:
             if self.transport and not self.transport.is_closing():
                 self.transport.write(b"".join(self._output) if len(self._output) > 1 else self._output[0])

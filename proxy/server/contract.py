@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from proxy.mail import Envelope, Recipient, Session
-from proxy.verdict import Reply
+from proxy.verdict import Reply, Sending
 
 __all__ = ["Gateway", "Reception", "Tap"]
 
@@ -15,11 +15,21 @@ class Reception(Protocol):
     What it raises is answered ``451 4.3.0``, logged, and ends the transaction, not the session.
     """
 
-    async def connect(self, session: Session) -> Reply | None:
-        """A reply is sent instead of the greeting, and the connection is closed."""
+    @property
+    def transaction_id(self) -> str:
+        """Of the transaction that has begun; empty where none has."""
 
-    async def helo(self, session: Session) -> Reply | None:
-        """A reply is sent instead of the usual one, and the session has no helo then."""
+    async def connect(self, session: Session) -> Reply | Sending | None:
+        """A reply is sent instead of the greeting, and the connection is closed.
+
+        A `Sending` says how the greeting is sent.
+        """
+
+    async def helo(self, session: Session) -> Reply | Sending | None:
+        """A reply is sent instead of the usual one, and the session has no helo then.
+
+        A `Sending` says how the usual one is sent.
+        """
 
     async def mail(self, session: Session, envelope: Envelope) -> Reply:
         """A positive reply begins a transaction."""
@@ -57,7 +67,8 @@ class Tap(Protocol):
     """Sees the conversation live; must neither block nor raise."""
 
     def __call__(self, session_id: str, direction: Literal["C", "D", "S", "*"], data: bytes, /) -> None:
-        """``C``: a command, ``D``: message data, ``S``: of the server, ``*``: connected, tls or closed.
+        """``C``: a command, ``D``: message data, ``S``: of the server, ``*``: about the session.
 
+        The last begins with connected, tls, authenticated, transaction, not sent (a reply) or closed.
         What AUTH keeps secret is ``********``.
         """

@@ -98,10 +98,6 @@ class Content:
             return b""
         content = self._kept.getvalue()
         self._kept = None
-        limit = self._limits.header_size
-        header_ends = content.startswith(b"\r\n") or content.find(b"\r\n\r\n", 0, limit + 2) >= 0
-        if len(content) > limit and not header_ends:
-            self.refuse(replies.HEADER_TOO_BIG)
         return content
 
     def refuse(self, reply: Reply) -> None:

@@ -17,6 +17,7 @@ from proxy.server.endpoint import Endpoint, IPAddress
 from proxy.server.proxy_header import read_proxy_header
 from proxy.server.replies import Refusal
 from proxy.server.transaction import MailTransactions
+from proxy.verdict import TEMPORARY_FAILURE, Reply
 
 __all__ = ["SmtpSession"]
 
@@ -85,7 +86,7 @@ class SmtpSession(MailTransactions):
             raise SessionEnd(None if self.endpoint.implicit_tls else replies.TOO_MANY_CONNECTIONS)
         self._client = client
         self.session_id = new_id()
-        self.tap("*", f"connected {client} {port}".encode())
+        self.tap("*", f"connected {client} {port} to {self.endpoint.name}".encode())
         self.smtp_session = Session(
             id=self.session_id,
             client=client,
@@ -109,17 +110,26 @@ class SmtpSession(MailTransactions):
     async def _greet(self) -> None:
         self.reception = self.endpoint.gateway.reception()
         self._connected = True
-        if refusal := await self.reception.connect(self.smtp_session):
-            raise SessionEnd(refusal)
+        answer = await self.reception.connect(self.smtp_session)
+        if isinstance(answer, Reply):
+            await self.answer(answer)
+            raise SessionEnd
         if self.has_input():
             raise SessionEnd(replies.EARLY_TALKER)  # section 4.3.1: the client waits for the greeting
-        self.send(f"220 {self.endpoint.hostname} ESMTP Gatepost\r\n".encode())
+        await self.send_as(f"220 {self.endpoint.hostname} ESMTP Gatepost\r\n".encode(), answer)
 
     async def _converse(self) -> None:
+        limit = self.endpoint.limits.command_line
         self._restart_timer()
         while True:
+            if self.output_is_due():
+                await self.flush(self._command_deadline)
+                await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
             try:
-                await self._command(await self._next_command())
+                while (line := self.next_line(limit)) is None:
+                    self._end_if_stopping()
+                    await self.more_input(self._command_deadline)
+                await self._command(line)
                 self._restart_timer()
             except Refusal as refusal:
                 self.reply(refusal.reply)
@@ -132,17 +142,11 @@ class SmtpSession(MailTransactions):
             except Exception:
                 log.exception("session %s: a command failed", self.session_id)
                 await self._give_up_whatever_happens()
-                self.reply(replies.TEMPORARY_FAILURE)
+                self.reply(TEMPORARY_FAILURE)
 
-    async def _next_command(self) -> bytes:
-        if self.output_is_due():
-            await self.flush(self._command_deadline)
-            await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
-        while (line := self.next_line(self.endpoint.limits.command_line)) is None:
-            if self._stopping and not self.in_transaction:
-                raise SessionEnd(replies.SHUTTING_DOWN)
-            await self.more_input(self._command_deadline)
-        return line
+    def _end_if_stopping(self) -> None:
+        if self._stopping and not self.in_transaction:
+            raise SessionEnd(replies.SHUTTING_DOWN)
 
     async def _command(self, line: bytes) -> None:
         verb, _, rest = line.rstrip(b" \t").partition(b" ")
@@ -170,30 +174,30 @@ class SmtpSession(MailTransactions):
 
     async def ehlo(self, argument: str) -> None:
         """EHLO (section 4.1.1.1)."""
-        if await self._hello(argument, extended=True):
-            extensions = self._extensions()
-            self.offered = frozenset(extension.partition(" ")[0] for extension in extensions)
-            lines = [self.endpoint.hostname, *extensions]
-            last = lines.pop()
-            self.send("".join((*(f"250-{line}\r\n" for line in lines), f"250 {last}\r\n")).encode())
+        await self._hello(argument, extended=True)
 
     async def helo(self, argument: str) -> None:
         """HELO (section 4.1.1.1)."""
-        if await self._hello(argument, extended=False):
-            self.send(f"250 {self.endpoint.hostname}\r\n".encode())
+        await self._hello(argument, extended=False)
 
-    async def _hello(self, argument: str, *, extended: bool) -> bool:
+    async def _hello(self, argument: str, *, extended: bool) -> None:
         if not _HELO_ARGUMENT.fullmatch(argument):
             raise Refusal(replies.HELO_NEEDS_NAME)
         await self.give_up()
         self.offered = frozenset()
         session = replace(self.smtp_session, helo=argument, extended=extended)
         self.smtp_session = replace(session, helo="", extended=False)
-        if refusal := await self.reception.helo(session):
-            self.answer(refusal)
-            return False
+        answer = await self.reception.helo(session)
+        if isinstance(answer, Reply):
+            await self.answer(answer)
+            return
         self.smtp_session = session
-        return True
+        extensions = self._extensions() if extended else []
+        self.offered = frozenset(extension.partition(" ")[0] for extension in extensions)
+        lines = [self.endpoint.hostname, *extensions]
+        last = lines.pop()
+        octets = "".join((*(f"250-{line}\r\n" for line in lines), f"250 {last}\r\n")).encode()
+        await self.send_as(octets, answer)
 
     def _extensions(self) -> list[str]:
         endpoint, session = self.endpoint, self.smtp_session
@@ -251,6 +255,7 @@ class SmtpSession(MailTransactions):
             log.info("session %s: AUTH failed for client %s", session.id, session.client)
             raise Refusal(replies.BAD_CREDENTIALS)
         self.smtp_session = replace(session, authenticated=user)
+        self.tap("*", b"authenticated " + user.encode("utf-8", "replace"))
         self.reply(replies.AUTHENTICATED)
 
     async def _ask_secret(self, challenge: bytes) -> bytes:

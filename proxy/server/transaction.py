@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.mail import Envelope, Recipient, Session
 from proxy.server import replies
-from proxy.server.connection import Connection, SessionEnd
+from proxy.server.connection import Connection, SessionEnd, encode
 from proxy.server.contract import Reception
 from proxy.server.data import Content, DotReader
 from proxy.server.endpoint import Endpoint
@@ -58,7 +58,9 @@ class MailTransactions(Connection):
         self.in_transaction = True
         reply = await self.reception.mail(session, envelope)
         self.in_transaction = reply.positive
-        self.answer(reply)
+        if self.endpoint.tap and reply.positive:
+            self.tap("*", f"transaction {self.reception.transaction_id}".encode())
+        await self.answer(reply)
         if not reply.positive:
             self._clear()
 
@@ -73,7 +75,7 @@ class MailTransactions(Connection):
             raise Refusal(replies.TOO_MANY_RECIPIENTS)
         reply = await self.reception.rcpt(Recipient(address=address, parameters=parameters))
         self._recipients += reply.positive
-        self.answer(reply)
+        await self.answer(reply)
 
     async def data(self, argument: str) -> None:
         """DATA (section 4.1.1.4): what follows is the message, even where the client did not wait for 354."""
@@ -90,7 +92,8 @@ class MailTransactions(Connection):
         while used is None:
             chunk = await self.read_some(inf, self._chunk_deadline())
             used = reader.feed(chunk)
-            self.tap("D", chunk if used is None else chunk[:used])
+            if self.endpoint.tap:
+                self.tap("D", chunk if used is None else chunk[:used])
         if used < len(chunk):
             self.put_back(chunk[used:])
         del chunk
@@ -131,11 +134,11 @@ class MailTransactions(Connection):
             self._clear()
             await self.reception.reset()
 
-    def answer(self, reply: Reply) -> None:
-        """Sends the gateway's reply; after 421 the connection is closed (section 3.8)."""
+    async def answer(self, reply: Reply) -> None:
+        """Sends the gateway's reply as it says; after 421 the connection is closed (section 3.8)."""
+        await self.send_as(encode(reply, self.smtputf8), reply.sending)
         if reply.code == 421:
-            raise SessionEnd(reply)
-        self.reply(reply)
+            raise SessionEnd
 
     def _message_refusal(self) -> Reply | None:
         if not self.in_transaction:
@@ -164,7 +167,7 @@ class MailTransactions(Connection):
             if reply.positive:
                 self.errors = 0
         try:
-            self.answer(reply)
+            await self.answer(reply)
         finally:
             self._clear()
 

@@ -2,6 +2,15 @@
 
 store       the gateway's side: commit, journal, withdraw; answers after COMMIT
 archive     the people's side: look up, delete, mark as released
+conversations  what was said in sessions
+mailbox     kept messages as people read them: listed, searched, opened, marked, deleted
+query       what people write to find messages, as values
+conditions  the same as SQL
+index       the full-text index, in a file of its own
+indexer     the thread that fills it
+excerpt     what it knows of a message's text
+statistics  counts over the journal
+journal_search  what people write to find transactions
 kept        the nouns: Kept, KeptSummary, KeptMessage
 errors      StoreError, StoreFull, StoreUnavailable
 writer      the thread that writes in groups
@@ -14,21 +23,42 @@ migrations  how an older database becomes one of today (alembic)
 """
 
 from proxy.store.archive import Archive, JournalQuery, KeptQuery
+from proxy.store.conversations import (
+    Conversation,
+    ConversationPart,
+    Conversations,
+    SessionSummary,
+    of_transaction,
+)
 from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
-from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, State
+from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, Listed, State
+from proxy.store.mailbox import Counts, Mailbox, Page
+from proxy.store.query import Query, QueryError, parse_query
 from proxy.store.store import Store
 
 __all__ = [
     "Archive",
     "Box",
+    "Conversation",
+    "ConversationPart",
+    "Conversations",
+    "Counts",
     "JournalQuery",
     "Kept",
     "KeptMessage",
     "KeptQuery",
     "KeptSummary",
+    "Listed",
+    "Mailbox",
+    "Page",
+    "Query",
+    "QueryError",
+    "SessionSummary",
     "State",
     "Store",
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "of_transaction",
+    "parse_query",
 ]

@@ -10,19 +10,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    delete,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union,
+    update,
+)
 
 from proxy.config.settings import StoreSettings
 from proxy.record import Disposition, Record
 from proxy.store import rows
+from proxy.store.conditions import matches
 from proxy.store.database import Database
 from proxy.store.kept import Box, KeptMessage, KeptSummary, State
-from proxy.store.schema import kept, kept_recipients, recipients, transactions
+from proxy.store.schema import kept, kept_recipients, kept_seen, recipients, transactions
+from proxy.store.statistics import Statistics
 from proxy.verdict import Reply
 
-__all__ = ["Archive", "JournalQuery", "KeptQuery"]
+__all__ = ["SUMMARY", "Archive", "JournalQuery", "KeptQuery", "forward_paths"]
 
-_SUMMARY = [column for column in kept.columns if column.name not in ("number", "prepended", "content")]
+SUMMARY = [column for column in kept.columns if column.name not in ("number", "prepended", "content")]
+"""The columns of a `KeptSummary`."""
 _MESSAGE = [column for column in kept.columns if column.name != "number"]
 
 
@@ -34,10 +49,15 @@ class JournalQuery:
     does not matter, but in a client and a Message-ID without ``*``.
     """
 
+    id: str | None = None
+    """The transaction's, or that of a message that was kept from it."""
     client: str | None = None
     mail_from: str | None = None
     """Empty: the null reverse-path."""
     recipient: str | None = None
+    address: str | None = None
+    """The reverse-path or a forward-path."""
+    session_id: str | None = None
     message_id: str | None = None
     rule: str | None = None
     """It decided for a recipient, or hit and was only observed. Without ``*``."""
@@ -85,6 +105,10 @@ class Archive:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def statistics(self) -> Statistics:
+        """Counts over the same journal; they remember what they have counted."""
+        return Statistics(self._database)
+
     def records(self, query: JournalQuery, *, limit: int, before: str | None = None) -> list[Record]:
         """The newest that match, newest first; ``before`` is the last one of the page before."""
         place = tuple_(transactions.c.received_at, transactions.c.id)
@@ -111,7 +135,7 @@ class Archive:
     def kept(self, query: KeptQuery, *, limit: int, before: str | None = None) -> list[KeptSummary]:
         """The newest that match, newest first; ``before`` is the last one of the page before."""
         statement = (
-            select(*_SUMMARY).where(*_kept_conditions(query)).order_by(kept.c.number.desc()).limit(limit)
+            select(*SUMMARY).where(*_kept_conditions(query)).order_by(kept.c.number.desc()).limit(limit)
         )
         if before is not None:
             last = kept.alias()
@@ -119,14 +143,14 @@ class Archive:
             statement = statement.where(kept.c.number < number)
         with self._database.read() as connection:
             found = connection.execute(statement).mappings().all()
-            addresses = _addresses(connection, [row["id"] for row in found])
+            addresses = forward_paths(connection, [row["id"] for row in found])
         return [rows.kept_summary(row, addresses[row["id"]]) for row in found]
 
     def kept_message(self, kept_id: str) -> KeptMessage | None:
         """A kept message with its octets; None where there is none. A deleted one has no octets."""
         with self._database.read() as connection:
             row = connection.execute(select(*_MESSAGE).where(kept.c.id == kept_id)).mappings().first()
-            addresses = _addresses(connection, [kept_id])
+            addresses = forward_paths(connection, [kept_id])
         return rows.kept_message(row, addresses[kept_id]) if row else None
 
     def delete(self, kept_ids: Sequence[str], *, who: str) -> list[str]:
@@ -135,10 +159,11 @@ class Archive:
             update(kept)
             .where(kept.c.id.in_(kept_ids), kept.c.state != State.DELETED)
             .values(prepended=b"", content=b"", **_change(State.DELETED, who))
-            .returning(kept.c.id)
+            .returning(kept.c.id, kept.c.number)
         )
         with self._database.write() as connection:
-            deleted = set(connection.scalars(change))
+            deleted = {kept_id: number for kept_id, number in connection.execute(change)}  # noqa: C416 - rows
+            connection.execute(delete(kept_seen).where(kept_seen.c.number.in_(deleted.values())))
         return [kept_id for kept_id in dict.fromkeys(kept_ids) if kept_id in deleted]
 
     def mark_released(self, kept_id: str, *, who: str, to: Sequence[str], reply: Reply) -> bool:
@@ -161,15 +186,6 @@ def _change(state: State, who: str) -> dict[str, Any]:
     }
 
 
-def _matches(column: ColumnElement[Any], pattern: str, *, folded: bool = True) -> ColumnElement[bool]:
-    """As an index has it where there is no ``*``: of the lower case, or of the column as it stands."""
-    pattern = rows.storable(pattern)
-    if "*" not in pattern:
-        return func.lower(column) == func.lower(pattern) if folded else column == pattern
-    escaped = pattern.replace("/", "//").replace("%", "/%").replace("_", "/_").replace("*", "%")
-    return column.ilike(escaped, escape="/")
-
-
 def _between(
     column: ColumnElement[int], since: datetime | None, until: datetime | None
 ) -> Iterable[ColumnElement[bool]]:
@@ -182,15 +198,25 @@ def _between(
 def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
     table = transactions.c
     yield from _between(table.received_at, query.since, query.until)
+    if query.id is not None:
+        of_kept = select(kept.c.transaction_id).where(kept.c.id == query.id)
+        yield table.id.in_(union(select(literal(query.id)), of_kept))
     if query.mail_from is not None:
-        yield _matches(table.mail_from, query.mail_from)
+        yield matches(table.mail_from, query.mail_from)
     if query.client is not None:
-        yield _matches(table.client, query.client, folded=False)
+        yield matches(table.client, query.client, folded=False)
     if query.message_id is not None:
-        yield _matches(table.message_id, query.message_id, folded=False)
+        yield matches(table.message_id, query.message_id, folded=False)
     of_recipient = recipients.c.transaction_id
     if query.recipient is not None:
-        yield table.id.in_(select(of_recipient).where(_matches(recipients.c.address, query.recipient)))
+        yield table.id.in_(select(of_recipient).where(matches(recipients.c.address, query.recipient)))
+    if query.address is not None:
+        other = transactions.alias()
+        sent = select(other.c.id).where(matches(other.c.mail_from, query.address))
+        received = select(of_recipient).where(matches(recipients.c.address, query.address))
+        yield table.id.in_(sent.union(received))
+    if query.session_id is not None:
+        yield table.session_id == query.session_id
     if query.disposition is not None:
         same = of_recipient == table.id
         yield select(of_recipient).where(same, recipients.c.disposition == query.disposition).exists()
@@ -213,14 +239,14 @@ def _kept_conditions(query: KeptQuery) -> Iterable[ColumnElement[bool]]:
         if value is not None:
             yield column == value
     if query.mail_from is not None:
-        yield _matches(table.mail_from, query.mail_from)
+        yield matches(table.mail_from, query.mail_from)
     if query.subject is not None:
-        yield _matches(table.subject, query.subject)
+        yield matches(table.subject, query.subject)
     if query.message_id is not None:
-        yield _matches(table.message_id, query.message_id, folded=False)
+        yield matches(table.message_id, query.message_id, folded=False)
     if query.recipient is not None:
         of_kept = select(kept_recipients.c.kept_id)
-        yield table.id.in_(of_kept.where(_matches(kept_recipients.c.address, query.recipient)))
+        yield table.id.in_(of_kept.where(matches(kept_recipients.c.address, query.recipient)))
 
 
 def _records(connection: Connection, statement: Select[Any]) -> list[Record]:
@@ -233,7 +259,7 @@ def _records(connection: Connection, statement: Select[Any]) -> list[Record]:
     return [rows.record(row, ends_of[row["id"]]) for row in found]
 
 
-def _addresses(connection: Connection, kept_ids: Sequence[str]) -> Mapping[str, list[str]]:
+def forward_paths(connection: Connection, kept_ids: Sequence[str]) -> Mapping[str, list[str]]:
     """The forward-paths of each kept message, in their order."""
     table = kept_recipients.c
     statement = (

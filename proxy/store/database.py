@@ -1,7 +1,8 @@
 """One open database: created, migrated, read and written in transactions."""
 
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -27,8 +28,9 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 class Database:
     """The store's file and at most so many connections to it; may be used by several threads."""
 
-    def __init__(self, path: Path, *, connections: int) -> None:
+    def __init__(self, path: Path, *, connections: int, attached: Mapping[str, Path] | None = None) -> None:
         self.path = path
+        self._attached = attached or {}
         self._keeping = False
         self._engine = create_engine(
             "sqlite://",
@@ -40,6 +42,9 @@ class Database:
             hide_parameters=True,  # they are people's mail
         )
         self._file: tuple[int, int] | None = None
+        self._watch: sqlite3.Connection | None = None
+        """Reads nothing; it only learns of commits."""
+        self._watch_lock = threading.Lock()
 
     @classmethod
     def create(cls, settings: StoreSettings, base: Path) -> Self:
@@ -56,12 +61,17 @@ class Database:
         return database
 
     @classmethod
-    def existing(cls, settings: StoreSettings, base: Path) -> Self:
-        """For readers: must be there and of today's version. Raises StoreError."""
+    def existing(
+        cls, settings: StoreSettings, base: Path, *, attached: Mapping[str, Path] | None = None
+    ) -> Self:
+        """For readers: must be there and of today's version. Raises StoreError.
+
+        ``attached`` are further databases, by the names that they have as schemas.
+        """
         path = sqlite.locate(settings.url, base)
         if not path.is_file():
             raise StoreError(f"there is no store {path} yet; `gatepost serve` makes it")
-        database = cls(path, connections=_READERS)
+        database = cls(path, connections=_READERS, attached=attached)
         try:
             with database.read() as connection:
                 _require_current(connection, path)
@@ -118,7 +128,33 @@ class Database:
         connection = sqlite.connect(self.path)
         if self._keeping:
             sqlite.set_keeping(connection)
+        for name, path in self._attached.items():
+            sqlite.attach(connection, name, path)
         return connection
+
+    def changes(self) -> int:
+        """A number that differs after any commit, to an attached database too; takes microseconds.
+
+        Raises StoreError.
+        """
+        number = 0
+        with self._watch_lock:
+            try:
+                self._watch = self._watch or self._connect()
+                for schema in ("main", *self._attached):
+                    (version,) = self._watch.execute(f"PRAGMA {schema}.data_version").fetchone()
+                    number = number << 32 | version
+            except sqlite3.Error as error:
+                raise sqlite.error_for(error, self.path) from error
+        return number
+
+    def reconnect(self) -> None:
+        """Open the files anew; a connection that is in use, when it is given back."""
+        self._engine.dispose()
+        with self._watch_lock:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
 
     def keep(self) -> None:
         """Checkpoint from now on; for the writer of the one process that is the `Keeper`."""
@@ -127,7 +163,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections that are not in use."""
-        self._engine.dispose()
+        self.reconnect()
 
 
 def _version(connection: Connection, path: Path) -> str | None:

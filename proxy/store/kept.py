@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from proxy.mail import new_id
 
-__all__ = ["Box", "Kept", "KeptMessage", "KeptSummary", "State"]
+__all__ = ["Box", "Kept", "KeptMessage", "KeptSummary", "Listed", "State"]
 
 
 class Box(StrEnum):
@@ -89,3 +89,17 @@ class KeptMessage(KeptSummary):
     def delivered_form(self) -> bytes:
         """The octets to deliver."""
         return self.prepended + self.content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed(KeptSummary):
+    """A kept message as a list shows it."""
+
+    unread: bool
+    shown_subject: str
+    """Decoded, at most 200 characters; so is the next."""
+    shown_from: str
+    attachments: int
+    """0 while the message is not indexed."""
+    snippet: str
+    """The first words of its text; empty while it is not indexed."""

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from proxy.mail import Message, Stage
+from proxy.mime.fields import decode_words
 from proxy.record import Disposition, RecipientRecord, Record
-from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, State
+from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, Listed, State
 from proxy.verdict import Action, Evaluation, Match, Result
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "kept_recipient_rows",
     "kept_row",
     "kept_summary",
+    "listed",
     "microseconds",
     "moment",
     "recipient_rows",
     "record",
+    "rules_hit",
     "storable",
     "transaction_row",
 ]
@@ -134,6 +137,11 @@ def hit_pattern(rule: str) -> str:
     return _encode({"rule": rule, "result": Result.HIT})[1:-1]
 
 
+def rules_hit(evaluations: str | None) -> list[str]:
+    """The rules that hit, also those that were only observed; of the column ``evaluations``."""
+    return [found["rule"] for found in json.loads(evaluations or "[]") if found["result"] == Result.HIT]
+
+
 def record(row: Fields, recipients: Iterable[Fields]) -> Record:
     """From a row of ``transactions`` and its rows of ``recipients``."""
     return Record(
@@ -230,3 +238,19 @@ def kept_summary(row: Fields, recipients: Iterable[str]) -> KeptSummary:
 def kept_message(row: Fields, recipients: Iterable[str]) -> KeptMessage:
     """From a row of ``kept`` without ``number``."""
     return KeptMessage(**_kept_fields(row, recipients))
+
+
+def listed(row: Fields, recipients: Iterable[str]) -> Listed:
+    """From a row of ``kept`` without ``number`` and octets, with the columns that `Listed` adds.
+
+    Those of the index are NULL while the message is not indexed.
+    """
+    fields = _kept_fields(row, recipients)
+    if fields["shown_subject"] is None:
+        fields |= {
+            "shown_subject": storable(decode_words(fields["subject"])),
+            "shown_from": storable(decode_words(fields["header_from"])),
+            "attachments": 0,
+            "snippet": "",
+        }
+    return Listed(**fields)

@@ -120,7 +120,7 @@ kept = Table(
 not read them.
 """
 
-Index("kept_box", kept.c.box, kept.c.number)
+Index("kept_box", kept.c.box, kept.c.number, kept.c.state)  # the state without reading a row: they are large
 Index("kept_transaction_id", kept.c.transaction_id)
 Index("kept_created_at", kept.c.created_at)
 Index("kept_message_id", kept.c.message_id)

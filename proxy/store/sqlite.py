@@ -19,11 +19,13 @@ __all__ = [
     "BUSY_SECONDS",
     "Insert",
     "Keeper",
+    "attach",
     "connect",
     "create_file",
     "error_for",
     "leaves_connection_intact",
     "locate",
+    "means_damage",
     "set_keeping",
 ]
 
@@ -51,6 +53,7 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
     sqlite3.SQLITE_NOTADB: "is no SQLite database",
 }
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN})
 
 
 def locate(url: str, base: Path) -> Path:
@@ -104,6 +107,16 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def attach(connection: sqlite3.Connection, name: str, path: Path) -> None:
+    """Add another database as the schema ``name``. Raises sqlite3.Error, and then closes the connection."""
+    try:
+        connection.execute(f"ATTACH DATABASE ? AS {name}", (f"{path.as_uri()}?mode=rw",)).close()
+        connection.execute(f"PRAGMA {name}.cache_size = -{_CACHE_KIB}").close()
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _use_log(connection: sqlite3.Connection) -> None:
     """Switch to the write-ahead log; where several open a new file at once, SQLite lets some fail."""
     deadline = time.monotonic() + BUSY_SECONDS
@@ -137,6 +150,17 @@ def error_for(error: BaseException, path: Path) -> StoreError:
     if meaning := _UNAVAILABLE.get(code):
         return StoreUnavailable(f"the store {path} {meaning} ({name})")
     return StoreError(f"the store {path} refused a statement: {error} ({name})")
+
+
+def means_damage(error: BaseException) -> bool:
+    """True if the error comes of a file that is gone, cut or overwritten."""
+    cause: BaseException | None = error
+    while cause is not None:
+        code = getattr(cause, "sqlite_errorcode", None)
+        if code is not None:
+            return code & 0xFF in _DAMAGE
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    return False
 
 
 def leaves_connection_intact(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from typing import Self
 from proxy.config.settings import Keep, StoreSettings
 from proxy.record import Record
 from proxy.store.archive import Archive
+from proxy.store.conversations import ConversationPart
 from proxy.store.database import Database
 from proxy.store.errors import StoreUnavailable
 from proxy.store.kept import Kept
@@ -28,6 +29,9 @@ class Store:
     """Past this `backlog` new mail is better deferred than accepted without a journal."""
     JOURNAL_LIMIT = 20_000
     """Past this `backlog` records are lost, and the log says so."""
+
+    CONVERSATION_LIMIT = 5_000
+    """Past this `backlog` parts of conversations are lost, so that mail is not."""
 
     def __init__(self, database: Database, archive: Archive, keep: Keep) -> None:
         self._database = database
@@ -71,6 +75,11 @@ class Store:
             self._lost += 1
             return
         self._writer.put(Change(record=record))
+
+    def converse(self, part: ConversationPart) -> None:
+        """Queue what was said in a session, as `journal` does; lost where the database cannot keep up."""
+        if not self._closed and self._writer.backlog < self.CONVERSATION_LIMIT:
+            self._writer.put(Change(part=part))
 
     async def withdraw(self, kept_ids: Sequence[str]) -> None:
         """Take kept messages out again, as if they had never been kept; returns after COMMIT.

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete
 
 from proxy.record import Record
 from proxy.store import rows, sqlite
+from proxy.store.conversations import INSERT_PART, INSERT_SESSION, ConversationPart, part_row, session_row
 from proxy.store.database import Database
 from proxy.store.errors import StoreError, StoreFull, StoreUnavailable
 from proxy.store.kept import Kept
@@ -48,6 +49,7 @@ class Change:
     """What is written whole or not at all."""
 
     record: Record | None = None
+    part: ConversationPart | None = None
     kept: Sequence[Kept] = ()
     withdrawn: Sequence[str] = ()
     """The ids of kept messages to take out."""
@@ -57,7 +59,8 @@ class Change:
     @property
     def octets(self) -> int:
         """Roughly what it adds to a transaction."""
-        return 1000 + sum(len(kept.content) for kept in self.kept)
+        said = sum(len(line.data) for line in self.part.lines) if self.part else 0
+        return 1000 + said + sum(len(kept.content) for kept in self.kept)
 
 
 Outcome = tuple[Change, StoreError | None]
@@ -76,6 +79,7 @@ class Writer:
         self._journal_due = math.inf
         self._sweep_due = 0.0
         self._step_due = math.inf
+        self._kept_since_sweep = 0
         self._put = 0
         self._settled = 0
         self._closing = False
@@ -160,6 +164,9 @@ class Writer:
             _tell([(change, StoreUnavailable("the store's writer has failed")) for change in group])
             raise
         failed = [(change, error) for change, error in outcomes if error]
+        self._kept_since_sweep += sum(len(change.kept) for change in group)
+        if self._kept_since_sweep > self._retention.slack:
+            self._sweep_due = 0.0
         self._settled += len(group) - self._take_back(failed)
         _tell(outcomes)
         return not failed
@@ -232,9 +239,12 @@ class Writer:
                 self._step_due = math.inf
                 with self._database.write() as connection:
                     more = self._retention.step(connection)
-                self._step_due = time.monotonic() + _STEP_SECONDS if more else math.inf
+                pressed = self._kept_since_sweep > self._retention.slack  # as fast as messages come
+                pause = 0.0 if pressed else _STEP_SECONDS
+                self._step_due = time.monotonic() + pause if more else math.inf
             elif now >= self._sweep_due:
                 self._sweep_due = now + _SWEEP_SECONDS
+                self._kept_since_sweep = 0
                 self._sweep()
         except StoreError as error:
             _log.warning("old mail stays for now: %s", error)
@@ -280,7 +290,14 @@ def _apply(connection: Connection, group: Iterable[Change]) -> None:
     withdrawn = [kept_id for change in group for kept_id in change.withdrawn]
     transaction_rows = [rows.transaction_row(record) for record in records]
     recipient_rows = [row for record in records for row in rows.recipient_rows(record)]
-    for insert, values in ((_INSERT_TRANSACTION, transaction_rows), (_INSERT_RECIPIENT, recipient_rows)):
+    parts = [change.part for change in group if change.part]
+    session_rows = {part.session.id: session_row(part.session) for part in parts}
+    for insert, values in (
+        (_INSERT_TRANSACTION, transaction_rows),
+        (_INSERT_RECIPIENT, recipient_rows),
+        (INSERT_SESSION, [*session_rows.values()]),
+        (INSERT_PART, [part_row(part) for part in parts]),
+    ):
         for statement, batch in insert.batches(values):
             connection.exec_driver_sql(statement, batch)
     for kept, record in messages:  # one by one: each may be large

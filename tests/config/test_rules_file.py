@@ -12,7 +12,7 @@ from proxy.config import Config, ConfigError, load
 from proxy.config.document import read_document
 from proxy.edits import AddHeader, PrefixSubject, RemoveHeader
 
-KEYS = "hostname, listen, workers, relay, limits, store, lists, rules, mixed, bare_newline"
+KEYS = "hostname, listen, workers, relay, limits, store, web, lists, rules, mixed, bare_newline"
 RULE_KEYS = "name, filter, with, when, action, reply, tag, mode, on_error, timeout"
 WHEN_KEYS = "sender, recipient, client, helo, authenticated, tls, header, size, not, any, all"
 NETWORK = "an address or network like 192.0.2.1 or 10.0.0.0/8"
@@ -24,7 +24,12 @@ ROUTE = "relay:\n  - to: inbox\n"
     ("text", "lines"),
     [
         ("hostnam: mx\n", [f"1:1: unknown key 'hostnam' (did you mean 'hostname'?), expected one of: {KEYS}"]),
-        ("web: {}\n", [f"1:1: unknown key 'web', expected one of: {KEYS}"]),
+        ("weeb: {}\n", [f"1:1: unknown key 'weeb' (did you mean 'web'?), expected one of: {KEYS}"]),
+        (
+            "hostname: mx.example.com\nweb: 0.0.0.0:8025\n",
+            ["2:6: '0.0.0.0:8025' can be reached by others without a password, expected password_file"],
+        ),
+        ("web: {address: localhost}\n", ["1:16: 'localhost', expected host:port like 127.0.0.1:2525 or [::1]:2525"]),
         ("hostname: a b\n", ["1:11: 'a b', expected a domain name like mx.example.com"]),
         ("hostname: 5\n", ["1:11: 5, expected a domain name like mx.example.com"]),
         ("mixed: bounce\n", ["1:8: 'bounce', expected 'quarantine', 'defer' or 'reject'"]),

@@ -193,6 +193,15 @@ def test_an_endless_header_section_is_refused(send):
     assert (str(reply)[:9], messages) == ("552 5.3.4", ())
 
 
+@pytest.mark.parametrize("newline", [b"\r\n", b"\n"])
+@pytest.mark.parametrize(("length", "code"), [(97, 250), (98, 552)])
+def test_the_header_section_has_a_limit_whatever_its_line_ends_are(send, newline, length, code):
+    field = b"A: " + b"x" * (length - 2 - len(newline)) + newline
+    transaction = make_transaction(field + newline + b"y" * 500 + newline, recipients=(A,))
+    settings = {"limits": {"header_size": 98}, "bare_newline": "accept"}
+    assert send(transaction, **settings)[0].code == code
+
+
 def test_a_client_that_leaves_before_its_message_is_journalled_as_that():
     with running_gateway({}) as gateway:
         with socket.create_connection((gateway.host, gateway.port)) as client:

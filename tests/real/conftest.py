@@ -347,13 +347,35 @@ def write_rules_fixture():
     return write_rules
 
 
+@pytest.fixture(name="wait_until")
+def wait_until_fixture():
+    """Wait for a condition, with patience."""
+    return wait_until
+
+
 @pytest.fixture
-def complaints(tmp_path) -> Iterator[Callable[..., Gatepost]]:
+def start_complaints(tmp_path) -> Iterator[Callable[..., Gatepost]]:
+    """Start the complaints department, however it may end."""
+    running: list[Gatepost] = []
+
+    def start(*options: str, **environ: str) -> Gatepost:
+        desk = () if "--web" in options else ("--no-web",)
+        command = ("complaints", "--smtp", "127.0.0.1:0", *desk, *options)
+        running.append(Gatepost(tmp_path, *command, **environ))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop(signal.SIGINT)
+
+
+@pytest.fixture
+def complaints(start_complaints) -> Iterator[Callable[..., Gatepost]]:
     """Start the complaints department; SIGINT must end it with status 0."""
     running: list[Gatepost] = []
 
     def start(*options: str, **environ: str) -> Gatepost:
-        running.append(Gatepost(tmp_path, "complaints", "--smtp", "127.0.0.1:0", *options, **environ))
+        running.append(start_complaints(*options, **environ))
         return running[-1]
 
     yield start

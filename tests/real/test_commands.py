@@ -131,7 +131,7 @@ def test_explain_says_what_each_rule_says(run, tmp_path):
         (("check", "-c", "missing.yaml"), 2, "missing.yaml: cannot be read: No such file or directory"),
         (("serve", "-c", "missing.yaml"), 2, "missing.yaml: cannot be read: No such file or directory"),
         (("complaints", "--smtp", "2525"), 2, "expected host:port like 127.0.0.1:2525"),
-        (("complaints", "--store", "no/such/folder.db"), 1, "gatepost: the store "),
+        (("complaints", "--no-web", "--store", "no/such/folder.db"), 1, "gatepost: the store "),
         (("serve", "--port", "25"), 2, "No such option: --port"),
     ],
 )

@@ -152,7 +152,7 @@ def test_a_terminal_without_utf_8_shows_all_the_same(complaints):
 
 
 def test_it_ends_when_nobody_reads_what_it_shows(tmp_path, environment):
-    command = [sys.executable, "-m", "proxy", "complaints", "--smtp", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "proxy", "complaints", "--smtp", "127.0.0.1:0", "--web", "127.0.0.1:0"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

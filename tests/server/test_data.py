@@ -94,19 +94,6 @@ def test_a_line_may_be_as_long_as_the_limit(length, fits, size):
     assert got == (wire[:-3] if fits else "552 5.6.0 Line of the message too long")
 
 
-def test_the_header_section_has_a_limit():
-    limits = Limits(header_size=100)
-    header = b"A: " + b"x" * 95 + b"\r\n"
-    assert (
-        receive(header + b"\r\n" + b"y" * 500 + b"\r\n.\r\n", limits=limits)[0]
-        == header + b"\r\n" + b"y" * 500 + b"\r\n"
-    )
-    assert (
-        receive(b"x" + header + b"\r\nbody\r\n.\r\n", limits=limits)[0] == "552 5.3.4 Header section too big"
-    )
-    assert receive(b"\r\n" + b"y" * 500 + b"\r\n.\r\n", limits=limits)[0] == b"\r\n" + b"y" * 500 + b"\r\n"
-
-
 def test_the_size_limit_counts_octets_without_transparency_dots():
     """RELIABILITY 34."""
     limits = Limits(message_size=12)

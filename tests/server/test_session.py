@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from proxy.verdict import Reply, Sending
+
 
 async def test_a_message_is_taken(mx):
     client = await mx.talk("""
@@ -386,3 +388,78 @@ async def test_the_tap_sees_the_conversation(start):
     assert seen[1] == (seen[0][0], "S", b"220 mx.test ESMTP Gatepost\r\n")
     assert seen[-2][1:] == ("S", b"221 2.0.0 Bye\r\n")
     assert seen[-1][1:] == ("*", b"closed")
+
+
+SIX_STEPS = """
+    C: EHLO client.test
+    S: 250-mx.test
+    C: MAIL FROM:<a@example.org>
+    S: 250
+    C: RCPT TO:<b@example.com>
+    S: 250
+    C: DATA
+    S: 354
+    C: Subject: lunch
+    C:
+    C: .
+    S: 250
+    C: QUIT
+    S: 221
+    S: closed
+"""
+
+
+async def given(answer):
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("hook", "steps"),
+    [("connect", 0), ("helo", 1), ("mail", 2), ("rcpt", 3), ("message", 5)],
+)
+@pytest.mark.parametrize("sending", [Sending(drip_seconds=0.001), Sending(delay_seconds=0.01)])
+async def test_a_slow_reply_is_the_same_reply(start, hook, steps, sending):
+    seen = []
+    mx = await start(tap=lambda _, direction, data: seen.append(data) if direction == "S" else None)
+    positive = Reply.parse("250 2.0.0 Slowly").sent(sending)
+    mx.script.answers[hook] = lambda: given(sending if hook in ("connect", "helo") else positive)
+    client = await mx.greeted()
+    await client.talk(SIX_STEPS)
+    assert len(seen) == 7, "a reply that is sent octet by octet is one line of the conversation"
+    assert (seen[steps] == b"250 2.0.0 Slowly\r\n") == (steps > 1)
+
+
+@pytest.mark.parametrize("hook", ["connect", "helo", "mail", "rcpt", "message"])
+async def test_a_reply_that_is_not_sent_is_seen_by_the_tap_alone(start, hook):
+    seen = []
+    mx = await start(tap=lambda _, direction, data: seen.append((direction, data)))
+    refusal = Reply.parse("550 5.7.1 Not said").sent(Sending(drop=True))
+    mx.script.answers[hook] = lambda: given(refusal)
+    client = await (mx.connect() if hook == "connect" else mx.greeted())
+    await client.send(b"".join(f"{line[7:]}\r\n".encode() for line in SIX_STEPS.splitlines() if "C:" in line))
+    assert not any("550" in reply for reply in await client.replies())
+    await mx.script.closed.wait()
+    assert seen[-2:] == [("*", b"not sent 550 5.7.1 Not said"), ("*", b"closed")]
+
+
+async def test_a_client_that_has_closed_its_side_gets_the_rest_of_a_slow_reply_at_once(mx):
+    """RELIABILITY 98."""
+    mx.script.answers["message"] = lambda: given(Reply.parse("250 2.0.0 Slow").sent(Sending(drip_seconds=60)))
+    client = await mx.in_transaction()
+    await client.send(b"DATA\r\n.\r\n")
+    assert await client.reply() == "354 End data with <CR><LF>.<CR><LF>"
+    assert await client.reader.readexactly(1) == b"2"
+    client.half_close()
+    assert await client.replies() == ["50 2.0.0 Slow"]
+
+
+async def test_a_slow_reply_does_not_outlast_the_session(start):
+    mx = await start(limits={"session_time": 0.5})
+    mx.script.answers["mail"] = lambda: given(Reply.parse("250 2.0.0 Slow").sent(Sending(delay_seconds=60)))
+    client = await mx.ready()
+    await client.talk("""
+        C: MAIL FROM:<a@example.org>
+        S: 250 2.0.0 Slow
+        S: 421 4.4.2
+        S: closed
+    """)

@@ -12,7 +12,7 @@ from proxy.verdict import Action, Reply
 
 
 @pytest.fixture
-async def archive(store, make_record):
+async def archive(store, make_record, make_kept):
     """Three transactions: b is an hour, c two hours after a."""
     first = make_record(id="a")
     refused = RecipientRecord(
@@ -39,7 +39,8 @@ async def archive(store, make_record):
             recipients=(refused,),
             evaluations=(),
             message_id="<100%_sure@example.com>",
-        )
+        ),
+        [make_kept(id="kept-of-c")],
     )
     return store.archive
 
@@ -55,6 +56,14 @@ async def archive(store, make_record):
         ({"mail_from": ""}, "b"),
         ({"mail_from": "*"}, "ba"),
         ({"recipient": "bob@example.net"}, "ba"),
+        ({"address": "BOB@example.net"}, "ba"),
+        ({"address": "ann@example.*"}, "a"),
+        ({"address": "*@example.com"}, "ca"),
+        ({"session_id": "session", "client": "2001:*"}, "c"),
+        ({"session_id": "other"}, ""),
+        ({"id": "b"}, "b"),
+        ({"id": "kept-of-c"}, "c"),
+        ({"id": "d"}, ""),
         ({"recipient": "*@example.*"}, "cba"),
         ({"recipient": "bob@example.ne_"}, ""),
         ({"message_id": "<1@example.com>"}, "ba"),

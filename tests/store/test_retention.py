@@ -88,3 +88,19 @@ async def test_room_that_retention_made_is_used_again(
             sizes.append(connection.exec_driver_sql("PRAGMA page_count").scalar())
     assert sizes[-1] <= sizes[1] * 1.5
     await store.close()
+
+
+async def test_a_small_bound_is_kept_while_messages_pour_in(tmp_path, make_record, make_kept, until):
+    """Without waiting for the usual minute."""
+    settings = StoreSettings.model_validate({"keep": {"messages": 20}})
+    store = Store.open(settings, tmp_path)
+    for _ in range(300):
+        await store.commit(make_record(), [make_kept(box=Box.INBOX)])
+
+    def count():
+        with store._database.read() as connection:
+            return connection.exec_driver_sql("SELECT count(*) FROM kept").scalar()
+
+    assert count() < 200
+    await until(lambda: count() <= 20 + 11)
+    await store.close()

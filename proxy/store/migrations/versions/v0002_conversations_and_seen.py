@@ -45,3 +45,5 @@ def upgrade() -> None:
         ),
         sa.Column("seen_at", sa.BigInteger, nullable=False),
     )
+    op.drop_index("kept_box", "kept")
+    op.create_index("kept_box", "kept", ["box", "number", "state"])

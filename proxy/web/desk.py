@@ -1,0 +1,99 @@
+"""What pages and API share: the store, the mode, how a message is released, and what has changed."""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, ParamSpec, Self, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from proxy.config.settings import StoreSettings
+from proxy.store import Archive, Conversations, KeptMessage, Mailbox
+from proxy.verdict import Reply
+from proxy.web.events import Changes
+from proxy.web.view import MessageView, view_message
+from proxy.web.waiting import Waiting
+
+__all__ = ["Desk", "Mode", "Release"]
+
+Mode = Literal["gateway", "complaints"]
+Release = Callable[[KeptMessage, Sequence[str] | None], Reply]
+"""Deliver a kept message, to these recipients instead of its own; blocks. Raises StoreError."""
+
+_THREADS = 4
+"""For the store and for hostile mail; the store has five connections."""
+_VIEWS = 8
+"""Of the messages that were looked at last, each at most some MiB."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Desk:
+    """Everything that a page or the API needs; one for a process, used from its event loop."""
+
+    def __init__(
+        self,
+        *,
+        mailbox: Mailbox,
+        archive: Archive,
+        conversations: Conversations | None,
+        mode: Mode = "gateway",
+        release: Release | None = None,
+        smtp: tuple[str, ...] = (),
+    ) -> None:
+        self.mailbox = mailbox
+        self.archive = archive
+        self.statistics = archive.statistics()
+        self.conversations = conversations
+        self.mode: Mode = mode
+        self.release = release
+        self.smtp = smtp
+        self.changes = Changes(mailbox.changes, mailbox.counts)
+        self.waiting = Waiting(mailbox.changes)
+        self._limiter = CapacityLimiter(_THREADS)
+        self._views: OrderedDict[tuple[str, bool], MessageView] = OrderedDict()
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls,
+        store: StoreSettings,
+        base: Path,
+        *,
+        mode: Mode,
+        release: Release | None = None,
+        smtp: tuple[str, ...] = (),
+    ) -> Iterator[Self]:
+        """A desk over a store that exists, while the block lasts; raises StoreError."""
+        with contextlib.ExitStack() as opened:
+            mailbox = Mailbox.open(store, base)
+            opened.callback(mailbox.close)
+            conversations = Conversations.open(store, base) if store.conversations else None
+            if conversations:
+                opened.callback(conversations.close)
+            yield cls(
+                mailbox=mailbox,
+                archive=mailbox.archive,
+                conversations=conversations,
+                mode=mode,
+                release=release,
+                smtp=smtp,
+            )
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What a blocking function gives, called in one of a few threads."""
+        return await to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._limiter)
+
+    async def view(self, message: KeptMessage, *, remote_images: bool = False) -> MessageView:
+        """The view of a kept message, made in a thread; those looked at last are remembered."""
+        key = (message.id, remote_images)
+        found = self._views.get(key)
+        if found is None:
+            found = await self.call(view_message, message.delivered_form, remote_images=remote_images)
+        self._views[key] = found
+        self._views.move_to_end(key)
+        while len(self._views) > _VIEWS:
+            self._views.popitem(last=False)
+        return found

@@ -1,0 +1,123 @@
+// What every page of the desk does: theme, help, questions before a change, notices, counts.
+"use strict";
+
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+const desk = {
+  /** Say something for a few seconds. */
+  notice(text, bad = false) {
+    const box = document.createElement("div");
+    box.className = bad ? "notice is-bad" : "notice";
+    box.textContent = text;
+    document.getElementById("notices").append(box);
+    setTimeout(() => box.remove(), bad ? 8000 : 4000);
+  },
+
+  /** Times relative to now, and absolute ones in the reader's own time. */
+  times(root = document) {
+    for (const time of root.querySelectorAll("time[data-ago]")) {
+      const then = new Date(time.dateTime);
+      time.textContent = desk.ago(then);
+      if (!time.dataset.ago) time.title = moments.format(then);
+      time.dataset.ago = "shown";
+    }
+    for (const time of root.querySelectorAll("time[data-local]")) {
+      const then = new Date(time.dateTime);
+      time.textContent = moments.format(then);
+      time.title = time.dateTime;
+    }
+    for (const time of root.querySelectorAll("time[data-clock]")) {
+      time.textContent = desk.clock(new Date(time.dateTime));
+      time.title = time.dateTime;
+    }
+  },
+
+  /** The time of day with milliseconds. */
+  clock(then) {
+    const part = (number, digits = 2) => String(number).padStart(digits, "0");
+    const seconds = `${part(then.getSeconds())}.${part(then.getMilliseconds(), 3)}`;
+    return `${part(then.getHours())}:${part(then.getMinutes())}:${seconds}`;
+  },
+
+  ago(then) {
+    const seconds = (Date.now() - then) / 1000;
+    if (seconds < 45) return "now";
+    if (seconds < 3600) return `${Math.max(1, Math.round(seconds / 60))} min`;
+    if (seconds < 86400) return `${Math.round(seconds / 3600)} h`;
+    if (seconds < 7 * 86400) return `${Math.round(seconds / 86400)} d`;
+    return then.toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
+  },
+
+  /** The counts in the navigation and in the title. */
+  counts(state) {
+    for (const place of document.querySelectorAll("[data-count]")) {
+      const number = state[place.dataset.count];
+      place.hidden = !number;
+      place.textContent = number > 9999 ? "9999+" : number;
+    }
+    const title = document.title.replace(/^\(\d+\) /, "");
+    document.title = state.unread ? `(${state.unread}) ${title}` : title;
+  },
+
+  /** True while somebody types into a field. */
+  typing(target) {
+    return target.closest("textarea, select, [contenteditable], input:not([type=checkbox], [type=radio])");
+  },
+};
+
+// One tab of a browser listens for all: a browser opens only six connections to a server.
+const channel = new BroadcastChannel("gatepost-changes");
+const tell = (state) => {
+  desk.counts(state);
+  document.dispatchEvent(new CustomEvent("desk:change", { detail: state }));
+};
+channel.addEventListener("message", (event) => tell(event.data));
+const listen = () =>
+  new Promise(() => {
+    const source = new EventSource("/events");
+    source.addEventListener("change", (event) => {
+      const state = JSON.parse(event.data);
+      tell(state);
+      channel.postMessage(state);
+    });
+  });
+if (navigator.locks) navigator.locks.request("gatepost-changes", listen);
+else listen();
+
+document.addEventListener("click", (event) => {
+  const act = event.target.closest("[data-do]")?.dataset.do;
+  if (act === "theme") {
+    const root = document.documentElement;
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const now = root.dataset.theme || (dark ? "dark" : "light");
+    root.dataset.theme = now === "dark" ? "light" : "dark";
+    document.cookie = `gatepost-theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
+  } else if (act === "help") {
+    document.getElementById("help").showModal();
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "?" && !desk.typing(event.target)) document.getElementById("help").showModal();
+});
+
+// A change asks first, in a dialog of ours.
+document.addEventListener("htmx:confirm", (event) => {
+  if (!event.detail.question) return;
+  event.preventDefault();
+  const dialog = document.getElementById("confirm");
+  document.getElementById("confirm-text").textContent = event.detail.question;
+  dialog.querySelector("[data-confirm-label]").textContent = event.detail.elt.dataset.confirm || "Delete";
+  dialog.returnValue = "";
+  dialog.addEventListener("close", () => dialog.returnValue === "yes" && event.detail.issueRequest(true), { once: true });
+  dialog.showModal();
+});
+document.addEventListener("desk:notice", (event) => desk.notice(event.detail.text, event.detail.bad));
+document.addEventListener("htmx:sendError", () => desk.notice("Gatepost does not answer. Is it running?", true));
+document.addEventListener("htmx:responseError", (event) => {
+  desk.notice(`This did not work: ${event.detail.xhr.status} ${event.detail.xhr.statusText}`, true);
+});
+document.addEventListener("htmx:afterSwap", (event) => desk.times(event.target));
+
+desk.times();
+setInterval(() => desk.times(), 30000);

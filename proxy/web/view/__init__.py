@@ -1,0 +1,30 @@
+"""VIEW: octets of a hostile message -> values that a page can show.
+
+    message      the view of one message
+    document     its HTML, sanitised; with css and images
+    text         its text; with links and codes found in it
+    tree         its MIME structure; with attachments
+    lint         what is wrong with it
+    highlight    where a filter found what it looked for
+
+Pure functions: nothing is fetched, nothing raises on any message, and the time is linear and bounded.
+"""
+
+from proxy.web.view.attachments import AttachmentView
+from proxy.web.view.highlight import Piece, highlight
+from proxy.web.view.links import LinkView
+from proxy.web.view.lint import Finding
+from proxy.web.view.message import MessageView, attachment, view_message
+from proxy.web.view.tree import Node
+
+__all__ = [
+    "AttachmentView",
+    "Finding",
+    "LinkView",
+    "MessageView",
+    "Node",
+    "Piece",
+    "attachment",
+    "highlight",
+    "view_message",
+]

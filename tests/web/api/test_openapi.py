@@ -1,0 +1,150 @@
+"""The OpenAPI document says what the API does."""
+
+import json
+import re
+
+import pytest
+from starlette.routing import Mount, Route
+
+from proxy.store import Box
+from proxy.web.api import OPERATIONS, routes
+
+DOCUMENT = "/api/openapi.json"
+_TYPES = {
+    "array": list,
+    "boolean": bool,
+    "integer": int,
+    "null": type(None),
+    "number": (int, float),
+    "object": dict,
+    "string": str,
+}
+
+
+def faults(value, schema, document, where="$"):
+    """What of a value the schema does not allow, or does not tell of."""
+    if "$ref" in schema:
+        target = document
+        for name in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        return faults(value, target, document, where)
+    if "anyOf" in schema:
+        found = [faults(value, choice, document, where) for choice in schema["anyOf"]]
+        return [] if [] in found else [fault for one in found for fault in one]
+    kind = _TYPES[schema["type"]] if "type" in schema else object
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool and "type" in schema):
+        return [f"{where}: {value!r} is no {schema['type']}"]
+    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
+        return [f"{where}: {value!r} is none of {schema}"]
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        return [f for n, one in enumerate(value) for f in faults(one, items, document, f"{where}.{n}")]
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        other = schema.get("additionalProperties")
+        missing = [f"{where}: no {name}" for name in schema.get("required", []) if name not in value]
+        unknown = [f"{where}: {name} is unknown" for name in value if name not in known and other is None]
+        return [
+            *missing,
+            *unknown,
+            *(
+                fault
+                for name, one in value.items()
+                for fault in faults(one, known.get(name, other or {}), document, f"{where}.{name}")
+            ),
+        ]
+    return []
+
+
+@pytest.fixture
+async def document(http):
+    answer = await http.get(DOCUMENT)
+    assert answer.headers["content-type"] == "application/json"
+    return answer.json()
+
+
+def test_every_operation_has_a_route_and_every_route_an_operation():
+    (mount,) = [route for route in routes if isinstance(route, Mount)]
+    routed = {route.path for route in mount.routes if isinstance(route, Route)}
+    assert routed - {"/", "/openapi.json", "/{rest:path}"} == {f"/v1{one.path}" for one in OPERATIONS}
+
+
+async def test_the_document_holds_every_operation_with_its_parameters(document):
+    assert document["openapi"].startswith("3.1.")
+    described = {
+        (method.upper(), path): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    assert len(described) == len(OPERATIONS)
+    assert len({operation["operationId"] for operation in described.values()}) == len(OPERATIONS)
+    for operation in OPERATIONS:
+        path = f"/api/v1{operation.path}".replace(":int", "")
+        one = described[operation.method, path]
+        named = {parameter["name"] for parameter in one.get("parameters", [])}
+        assert named == {*re.findall(r"{(\w+)}", path), *operation.parameters.model_fields}
+        for parameter in one.get("parameters", []):
+            assert parameter["in"] == "path" or "description" in parameter or parameter["name"], parameter
+        assert one["responses"]["200"]["description"]
+
+
+async def test_every_reference_leads_somewhere_and_every_schema_is_used(document):
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert references == set(document["components"]["schemas"])
+
+
+async def test_every_answer_is_as_the_document_says(http, keep, document):
+    parts = {"html": "<p>x</p>", "attachments": {"a.pdf": b"%PDF"}}
+    held = [await keep(box=Box.QUARANTINE, spoken=True, **parts) for _ in range(5)]
+    read = (await http.get(f"/api/v1/messages/{held[0]}")).json()
+    number = read["attachments"][0]["number"]
+    ids = {"Journal": read["transaction_id"], "Conversations": read["record"]["session_id"]}
+    given = {
+        "deleteMessages": {"params": {"id": held[1]}},
+        "markMessages": {"json": {"ids": held}},
+        "releaseMessage": {"json": {}},
+        "waitForMessages": {"params": {"count": "2"}},
+    }
+    kept = {"deleteMessage": held[2], "releaseMessage": held[3], "deleteQuarantined": held[4]}
+    for operation in OPERATIONS:
+        described = document["paths"][f"/api/v1{operation.path}".replace(":int", "")]
+        described = described[operation.method.lower()]
+        one = ids.get(operation.group) or kept.get(operation.name, held[0])
+        url = f"/api/v1{operation.path}".replace("{id}", one).replace("{number:int}", str(number))
+        answer = await http.request(operation.method, url, **given.get(operation.name, {}))
+        assert answer.status_code == 200, (operation, answer.text)
+        content = described["responses"][str(answer.status_code)]["content"]
+        media_type = answer.headers["content-type"].partition(";")[0]
+        assert media_type in content
+        if media_type.endswith("json"):
+            schema = content[media_type]["schema"]
+            assert faults(answer.json(), schema, document) == [], operation.name
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "status"),
+    [
+        ("/wait?timeout=0", "/wait", "504"),
+        ("/wait?timeout=x", "/wait", "400"),
+        ("/messages/0", "/messages/{id}", "404"),
+    ],
+)
+async def test_every_problem_is_as_the_document_says(http, document, url, path, status):
+    answer = await http.get(f"/api/v1{url}")
+    assert str(answer.status_code) == status
+    content = document["paths"][f"/api/v1{path}"]["get"]["responses"][status]["content"]
+    schema = content[answer.headers["content-type"]]["schema"]
+    assert faults(answer.json(), schema, document) == []
+
+
+async def test_the_page_shows_every_operation_and_loads_nothing_from_elsewhere(http, document):
+    page = await http.get("/api/")
+    assert page.status_code == 200
+    for operation in OPERATIONS:
+        assert operation.name in page.text
+        assert operation.summary in page.text
+    for name in document["components"]["schemas"]:
+        assert f'id="schema-{name}"' in page.text
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page.text)
+    assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=", page.text)
+    assert (await http.get("/api")).headers["location"] == "/api/"

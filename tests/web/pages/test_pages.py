@@ -1,0 +1,336 @@
+"""What the pages of messages and of the quarantine say and do."""
+
+import json
+import re
+from html import unescape
+
+import pytest
+
+from proxy.store import Box, KeptQuery
+from proxy.testing import make_message
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+HX = {"hx-request": "true"}
+
+
+def texts(html):
+    """The characters of a page, without its markup."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
+
+
+async def subjects(http, path):
+    return re.findall(r'class="subject">([^<]*)<', (await http.get(path)).text)
+
+
+async def test_the_list_shows_the_newest_first_and_leads_on_to_older_ones(http, keep):
+    for number in range(60):
+        await keep(f"Number {number}")
+    first = await http.get("/")
+    assert "60 messages" in first.text
+    assert await subjects(http, "/") == [f"Number {number}" for number in range(59, 9, -1)]
+    older = unescape(re.search(r'class="button is-quiet" href="([^"]+)"', first.text)[1])
+    assert await subjects(http, older) == [f"Number {number}" for number in range(9, -1, -1)]
+    rows = unescape(re.search(r'hx-get="(/messages/list[^"]+before[^"]+)"', first.text)[1])
+    assert await subjects(http, rows) == [f"Number {number}" for number in range(9, -1, -1)]
+
+
+async def test_a_search_finds_and_stays_with_the_links(http, keep, until):
+    wanted = await keep("Your invoice")
+    await keep("Something else")
+    await until(lambda: subjects(http, "/?q=subject:invoice"), ["Your invoice"])
+    page = (await http.get("/", params={"q": "subject:invoice"})).text
+    assert "1 message<" in page
+    assert f"/messages/{wanted}?q=subject%3Ainvoice" in page
+    assert 'value="subject:invoice"' in page
+    assert 'href="/?q=subject%3Ainvoice"' in (await http.get(f"/messages/{wanted}?q=subject:invoice")).text
+
+
+async def test_a_query_that_cannot_be_read_is_explained(http):
+    page = await http.get("/", params={"q": 'larger:"many'})
+    assert page.status_code == 200
+    assert "This cannot be searched for" in page.text
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/", "in the journal"),
+        ("/?q=nothing", "Nothing matches"),
+        ("/quarantine", "action: quarantine"),
+        ("/quarantine/released", "Nothing was released yet"),
+        ("/quarantine/deleted", "Nothing was deleted yet"),
+    ],
+)
+async def test_an_empty_page_says_what_to_do(http, path, says):
+    assert says in texts((await http.get(path)).text)
+
+
+async def test_complaints_mode_says_where_to_send_mail(http, desk):
+    desk.mode = "complaints"
+    page = (await http.get("/")).text
+    assert "swaks --server 127.0.0.1:2599" in page
+    assert "none is delivered" in page
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/messages/nothing", "GET", 404),
+        ("/messages/nothing/html", "GET", 404),
+        ("/messages/nothing/download", "GET", 404),
+        ("/messages/nothing/attachments/1", "GET", 404),
+        ("/messages/nothing/release", "POST", 404),
+        ("/nothing", "GET", 404),
+        ("/messages/change", "GET", 404),
+        ("/messages/delete-all", "GET", 404),
+        ("/quarantine", "POST", 405),
+    ],
+)
+async def test_what_is_not_there_is_said_in_the_look_of_the_desk(http, path, method, status):
+    answer = await http.request(method, path, data={} if method == "POST" else None)
+    assert answer.status_code == status
+    assert 'class="brand"' in answer.text
+    fragment = await http.request(method, path, headers=HX)
+    assert fragment.status_code == status
+    assert 'class="brand"' not in fragment.text
+
+
+async def test_opening_a_message_marks_it_as_read(http, keep, desk):
+    kept_id = await keep()
+    await http.get(f"/messages/{kept_id}?tab=text")
+    assert desk.mailbox.counts().unread == 1
+    await http.get(f"/messages/{kept_id}")
+    assert desk.mailbox.counts().unread == 0
+
+
+@pytest.mark.parametrize(
+    ("tab", "says"),
+    [
+        ("html", '<iframe name="mail-frame"'),
+        ("text", "Your code is 482913"),
+        ("links", "https://shop.example/confirm"),
+        ("headers", "MIME-Version"),
+        ("structure", "multipart/alternative"),
+        ("source", "Content-Type: text/plain"),
+        ("conversation", "is not kept"),
+        ("verdicts", "<mark>Confirm</mark>"),
+        ("checks", 'class="message-body is-checks"'),
+        ("nothing", '<iframe name="mail-frame"'),
+    ],
+)
+async def test_each_tab_shows_its_side_of_the_message(http, keep, tab, says):
+    text = "Your code is 482913: https://shop.example/confirm"
+    kept_id = await keep("Confirm", text=text, html=f"<p>{text}</p>", attachments={"a.pdf": b"%PDF"})
+    for headers in ({}, HX):
+        answer = await http.get(f"/messages/{kept_id}?tab={tab}", headers=headers)
+        assert answer.status_code == 200
+        assert says in answer.text
+        assert ('class="brand"' in answer.text) == (not headers)
+
+
+@pytest.mark.parametrize("tab", ["text", "links", "headers", "structure", "source", "verdicts", "checks"])
+async def test_nothing_of_a_message_becomes_markup(http, keep, tab):
+    content = make_message(
+        subject=HOSTILE,
+        text=f"{HOSTILE} https://a.example/?{HOSTILE}",
+        headers={"From": f'"{HOSTILE[:25]}" <x@evil.example>', "X-Hostile": HOSTILE},
+        attachments={f"{HOSTILE}.txt": b"x"},
+    )
+    kept_id = await keep(content=content, box=Box.QUARANTINE, reason=HOSTILE, to=(f"{HOSTILE}@example.com",))
+    for path in (f"/messages/{kept_id}?tab={tab}", "/", "/quarantine", f"/?q={HOSTILE}"):
+        page = (await http.get(path)).text
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "alert(1)" in unescape(page)
+
+
+async def test_characters_that_hide_something_are_shown(http, keep):
+    kept_id = await keep("invoice\u202efdp.exe\u200b")
+    for path in ("/", f"/messages/{kept_id}"):
+        page = (await http.get(path)).text
+        assert "invoice\ufffdfdp.exe\ufffd" in page
+        assert "\u202e" not in page
+
+
+async def test_html_has_a_policy_of_its_own_and_no_remote_images_unless_asked(http, keep):
+    html = '<p style="color:red">Hi<img src="http://tracker.example/a.gif"><script>alert(1)</script></p>'
+    kept_id = await keep(html=html)
+    for images, sources in ((0, "img-src data:;"), (1, "img-src data: http: https:;")):
+        answer = await http.get(f"/messages/{kept_id}/html?images={images}")
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; ")
+        assert sources in policy
+        assert "frame-ancestors 'self'" in policy
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "script" not in answer.text
+        assert ('src="http://tracker.example/a.gif"' in answer.text) == bool(images)
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "disposition"),
+    [
+        ("source", "text/plain; charset=utf-8", "inline"),
+        ("download", "application/octet-stream", "attachment"),
+        ("attachments/3", "application/octet-stream", "attachment"),
+    ],
+)
+async def test_files_are_never_pages(http, keep, path, content_type, disposition):
+    evil = b"<script>alert(1)</script>"
+    kept_id = await keep(attachments={'../b\u202e"; x=ü.html': ("text/html", evil)})
+    answer = await http.get(f"/messages/{kept_id}/{path}")
+    assert answer.headers["content-type"] == content_type
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    kind, plain, extended = answer.headers["content-disposition"].split("; ", 2)
+    assert kind == disposition
+    assert re.fullmatch(r'filename="[ -~]+"', plain)
+    assert not set('/\\"') & set(plain[10:-1])
+    assert extended.startswith("filename*=UTF-8''")
+    if path == "attachments/3":
+        assert answer.content == evil
+
+
+async def test_the_downloaded_message_is_what_was_kept(http, keep, desk):
+    kept_id = await keep()
+    answer = await http.get(f"/messages/{kept_id}/download")
+    assert answer.content == desk.archive.kept_message(kept_id).delivered_form
+    assert f'filename="{kept_id}.eml"' in answer.headers["content-disposition"]
+
+
+async def test_several_messages_are_marked_and_deleted(http, keep, desk):
+    ids = [await keep() for _ in range(3)]
+    answer = await http.post("/messages/change", data={"id": ids[:2], "do": "seen"}, headers=HX)
+    assert answer.status_code == 204
+    assert "2 messages marked as read" in json.loads(answer.headers["hx-trigger"])["desk:notice"]["text"]
+    assert desk.mailbox.counts().unread == 1
+    await http.post("/messages/change", data={"id": ids[0], "do": "unseen"})
+    assert desk.mailbox.counts().unread == 2
+    answer = await http.post("/messages/change", data={"id": ids[:2], "do": "delete", "q": "Hello"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?q=Hello")
+    assert desk.mailbox.counts().inbox == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"do": "delete"}, 204), ({"id": "x"}, 400), ({"id": "x", "do": "y"}, 400)]
+)
+async def test_a_change_says_what_it_means(http, keep, desk, fields, status):
+    await keep()
+    assert (await http.post("/messages/change", data=fields, headers=HX)).status_code == status
+    assert desk.mailbox.counts().inbox == 1
+
+
+async def test_delete_all_deletes_what_is_searched_for_and_nothing_else(http, keep, desk, until):
+    await keep("Keep this")
+    await keep("Drop this")
+    await keep("Drop that", box=Box.QUARANTINE)
+    await until(lambda: subjects(http, "/?q=drop"), ["Drop that", "Drop this"])
+    await http.post("/messages/delete-all", data={"q": "drop", "in": "held"})
+    assert (desk.mailbox.counts().inbox, desk.mailbox.counts().quarantined) == (2, 0)
+    await http.post("/messages/delete-all", data={"q": "drop"})
+    assert await subjects(http, "/") == ["Keep this"]
+    assert (await http.post("/messages/delete-all", data={"in": "deleted"})).status_code == 400
+    await http.post("/messages/delete-all", data={"q": '"'}, headers=HX)
+    assert await subjects(http, "/") == ["Keep this"]
+
+
+async def test_a_deleted_message_leaves_who_and_when(http, keep):
+    kept_id = await keep("Gone", box=Box.QUARANTINE, reason="an attachment")
+    await http.post("/messages/change", data={"id": kept_id, "do": "delete"})
+    assert await subjects(http, "/quarantine") == []
+    assert await subjects(http, "/quarantine/deleted") == ["Gone"]
+    page = texts((await http.get(f"/messages/{kept_id}?in=deleted")).text)
+    assert "deleted by web desk (127.0.0.1)" in page
+    for path in ("html", "source", "download", "attachments/1"):
+        assert (await http.get(f"/messages/{kept_id}/{path}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("form", "to"),
+    [
+        ({"to": "own"}, None),
+        ({"to": "own", "others": "x@example.org"}, None),
+        (
+            {"to": "others", "others": "x@example.org, y@example.org\nx@example.org"},
+            ("x@example.org", "y@example.org"),
+        ),
+    ],
+)
+async def test_a_release_notes_who_did_it_and_to_whom(http, keep, desk, form, to):
+    kept_id = await keep("Held", box=Box.QUARANTINE)
+    answer = await http.post(f"/messages/{kept_id}/release?in=held", data=form, headers=HX)
+    assert desk.noted.released == [(kept_id, to)]
+    assert json.loads(answer.headers["hx-trigger"])["desk:notice"]["text"] == "Released: 250 2.0.0 Ok: queued"
+    assert "released by web desk (127.0.0.1)" in texts(answer.text)
+    assert await subjects(http, "/quarantine/released") == ["Held"]
+    [summary] = desk.archive.kept(KeptQuery(state=None), limit=2)
+    assert summary.note == f"{', '.join(to or ('bob@example.net',))}: 250 2.0.0 Ok: queued"
+
+
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        ("", "Say to whom"),
+        ("nobody", "This is no address: nobody"),
+        ("a@b>\r\nRCPT", "This is no address"),
+        ("a@b\u202e", "This is no address"),
+        ("\n".join(f"a{n}@example.com" for n in range(101)), "At most 100"),
+    ],
+)
+async def test_a_release_to_no_address_does_not_begin(http, keep, desk, others, says):
+    kept_id = await keep("Held", box=Box.QUARANTINE)
+    answer = await http.post(
+        f"/messages/{kept_id}/release", data={"to": "others", "others": others}, headers=HX
+    )
+    assert says in texts(answer.text)
+    assert desk.noted.released == []
+
+
+async def test_a_refused_release_stays_held_and_says_why(http, keep, desk):
+    kept_id = await keep("Held", box=Box.QUARANTINE)
+    desk.noted.answer = "550 5.1.1 No such <b>user</b>"
+    answer = await http.post(f"/messages/{kept_id}/release", data={"to": "own"}, headers=HX)
+    assert "The server said: 550 5.1.1 No such <b>user</b>" in unescape(answer.text)
+    assert "<b>" not in answer.text
+    assert await subjects(http, "/quarantine") == ["Held"]
+
+
+async def test_a_page_that_does_not_know_of_a_release_does_not_release_again(http, keep, desk):
+    kept_id = await keep("Held", box=Box.QUARANTINE)
+    form = {"to": "own", "state": "held"}
+    await http.post(f"/messages/{kept_id}/release", data=form, headers=HX)
+    again = await http.post(f"/messages/{kept_id}/release", data=form, headers=HX)
+    assert "Meanwhile it was released by web desk (127.0.0.1)" in texts(again.text)
+    assert len(desk.noted.released) == 1
+    await http.post(f"/messages/{kept_id}/release", data={"to": "own", "state": "released"}, headers=HX)
+    assert len(desk.noted.released) == 2
+
+
+async def test_where_nothing_can_be_released_no_page_offers_it(http, keep, desk):
+    desk.release = None
+    kept_id = await keep("Held", box=Box.QUARANTINE)
+    assert "Release" not in (await http.get(f"/messages/{kept_id}", headers=HX)).text
+    assert (await http.post(f"/messages/{kept_id}/release", data={"to": "own"})).status_code == 404
+
+
+async def test_broken_mail_is_shown_all_the_same(http, keep):
+    for content in (
+        b"",
+        b"\r\n",
+        b"no header at all",
+        b"\xff\xfe\x00" * 100,
+        b"Subject: =?utf-8?b?x\r\n\r\n\x80",
+    ):
+        kept_id = await keep(content=content)
+        for tab in ("", "text", "headers", "structure", "source", "checks"):
+            assert (await http.get(f"/messages/{kept_id}?tab={tab}")).status_code == 200
+    assert (await http.get("/")).status_code == 200
+
+
+async def test_pages_have_no_script_or_style_of_their_own(http, keep):
+    kept_id = await keep(html="<p>Hi</p>")
+    for path in ("/", "/quarantine", f"/messages/{kept_id}", "/nothing", "/overview", "/journal", "/live"):
+        page = (await http.get(path)).text
+        assert not re.search(r"<style|<script(?! src=\"/static/)|\sstyle=|\son[a-z]+=|javascript:", page), (
+            path
+        )
+        assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page), path

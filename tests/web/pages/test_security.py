@@ -1,0 +1,255 @@
+"""Who may ask, from where, and what a browser may do with the answer."""
+
+import asyncio
+from base64 import b64encode
+
+import pytest
+from starlette.responses import PlainTextResponse
+
+from proxy.web.security import Guard, Security
+from proxy.web.sessions import Login, Sessions
+
+OWN = {"origin": "http://127.0.0.1:8025"}
+PASSWORD = "correct horse"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8025", 200),
+        ("localhost:8025", 200),
+        ("LOCALHOST.", 200),
+        ("[::1]:8025", 200),
+        ("desk.example.com", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:8025", 421),
+        ("192.0.2.1", 421),
+        ("", 421),
+        ("desk.example.com@evil.example", 421),
+    ],
+)
+async def test_only_our_own_names_are_answered_to(client_of, host, status):
+    async with client_of(hosts=["desk.example.com"]) as http:
+        answer = await http.get("/", headers={"host": host})
+        assert answer.status_code == status
+        if status == 421:
+            assert "web.hosts" in answer.text
+
+
+@pytest.mark.parametrize("hosts", [["127.0.0.1", "evil.example"], []])
+async def test_a_request_names_one_host(desk, hosts):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def page(scope, receive, send):
+        await PlainTextResponse("never")(scope, receive, send)
+
+    guard = Guard.of(("127.0.0.1", 8025), [], None)
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", h.encode()) for h in hosts]}
+    await Security(page, guard)(scope, None, send)
+    assert sent[0]["status"] == 421
+
+
+@pytest.mark.parametrize(("host", "status"), [("192.0.2.7:8025", 303), ("evil.example", 421)])
+async def test_a_desk_on_all_addresses_answers_to_addresses_but_not_to_names(client_of, host, status):
+    async with client_of(("0.0.0.0", 8025), password=PASSWORD) as http:
+        assert (await http.get("/", headers={"host": host})).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 303),
+        (OWN, 303),
+        (OWN | {"sec-fetch-site": "same-origin"}, 303),
+        ({"sec-fetch-site": "none"}, 303),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "http://127.0.0.1:9999"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://localhost:8025"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        (OWN | {"sec-fetch-site": "cross-site"}, 403),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", ["/messages/change", "/messages/delete-all"])
+async def test_changes_come_from_our_own_pages(http, keep, desk, path, headers, status):
+    kept_id = await keep()
+    answer = await http.post(path, data={"id": kept_id, "do": "delete"}, headers=headers)
+    assert answer.status_code == status
+    assert desk.mailbox.counts().inbox == (1 if status == 403 else 0)
+
+
+async def test_the_api_takes_changes_only_from_our_own_pages_too(http):
+    answer = await http.delete("/api/v1/messages", headers={"origin": "http://evil.example"})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("mode", "dest", "status"),
+    [
+        ("navigate", "document", 200),
+        ("navigate", "iframe", 403),
+        ("no-cors", "image", 403),
+        ("cors", "empty", 403),
+    ],
+)
+async def test_other_sites_may_link_here_and_load_nothing(http, mode, dest, status):
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+    assert (await http.get("/", headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/static/desk.css", "/events/none", "/login"])
+async def test_every_answer_tells_the_browser_to_be_careful(http, path):
+    headers = (await http.get(path)).headers
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["referrer-policy"] == "same-origin"
+    assert ("no-store" in headers["cache-control"]) == (not path.startswith("/static"))
+
+
+async def test_an_error_in_a_page_says_nothing_of_it_and_has_the_headers(http, desk, monkeypatch):
+    monkeypatch.setattr(desk.mailbox, "page", lambda *_, **__: 1 / 0)
+    answer = await http.get("/")
+    assert answer.status_code == 500
+    assert "Something went wrong" in answer.text
+    assert "ZeroDivision" not in answer.text
+    assert answer.headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_large_body_is_not_read(http, announced):
+    async def pieces():
+        for _ in range(3):
+            yield b"x" * (512 << 10)
+
+    content = b"x" * (2 << 20) if announced else pieces()
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await http.post("/messages/change", content=content, headers=headers)).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("address", "password"), [(("0.0.0.0", 8025), None), (("192.0.2.1", 8025), None), (("127.0.0.1", 1), "")]
+)
+def test_others_need_a_password_and_an_empty_one_is_none(address, password):
+    with pytest.raises(ValueError, match="password"):
+        Guard.of(address, [], password)
+
+
+async def test_nothing_is_shown_before_the_login_and_all_after_it(client_of, keep):
+    kept_id = await keep("Secret plans")
+    async with client_of(password=PASSWORD) as http:
+        for path in ("/", f"/messages/{kept_id}", f"/messages/{kept_id}/download", "/quarantine?q=a"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.text) == (303, "")
+        assert answer.headers["location"] == "/login?next=%2Fquarantine%3Fq%3Da"
+        assert (await http.get("/events")).status_code == 401
+        assert (await http.post("/messages/change", data={"id": kept_id, "do": "delete"})).status_code == 401
+        assert (await http.get("/", headers={"hx-request": "true"})).headers["hx-redirect"] == "/login"
+
+        wrong = await http.post("/login", data={"password": "wrong", "next": "/"})
+        assert (wrong.status_code, wrong.cookies) == (403, {})
+        form = {"password": PASSWORD, "name": "Maria", "next": "/quarantine"}
+        answer = await http.post("/login", data=form)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/quarantine")
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith("gatepost-8025=")
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert "Secret plans" in (await http.get("/")).text
+
+        await http.post("/messages/change", data={"id": kept_id, "do": "delete"})
+        assert "by <bdi>Maria (127.0.0.1)</bdi>" in (await http.get(f"/messages/{kept_id}")).text
+        token = http.cookies["gatepost-8025"]
+        await http.post("/logout")
+        http.cookies.set("gatepost-8025", token)
+        assert (await http.get("/")).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil.example"]
+)
+async def test_the_login_leads_only_to_our_own_pages(client_of, target):
+    async with client_of(password=PASSWORD) as http:
+        answer = await http.post("/login", data={"password": PASSWORD, "next": target})
+        assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        (f"Bearer {PASSWORD}", 404),
+        (f"bearer {PASSWORD}", 404),
+        ("Basic " + b64encode(f"maria:{PASSWORD}".encode()).decode(), 404),
+        ("Bearer wrong", 401),
+        ("Basic !!!", 401),
+        (f"Digest {PASSWORD}", 401),
+    ],
+)
+async def test_programs_bring_the_password_with_each_request(client_of, value, status):
+    async with client_of(password=PASSWORD) as http:
+        answer = await http.get("/api/v1/nothing", headers={"authorization": value})
+        assert answer.status_code == status
+        assert ("www-authenticate" in answer.headers) == (status == 401)
+
+
+async def test_who_guesses_has_to_wait_even_with_the_right_password(client_of, monkeypatch):
+    async def at_once(_seconds):
+        pass
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    async with client_of(password=PASSWORD) as http:
+        statuses = [(await http.post("/login", data={"password": "x"})).status_code for _ in range(12)]
+        assert statuses == [403] * 10 + [429] * 2
+        answer = await http.post("/login", data={"password": PASSWORD})
+        assert answer.status_code == 429
+        assert 0 < int(answer.headers["retry-after"]) <= 7
+
+
+def test_tries_come_back_and_sessions_end_with_time():
+    now = [1000.0]
+    sessions = Sessions("secret", clock=lambda: now[0])
+    for _ in range(10):
+        sessions.note_wrong("192.0.2.1")
+    assert sessions.wait_seconds("192.0.2.1") > 0
+    assert sessions.wait_seconds("192.0.2.2") == 0
+    now[0] += 6.1
+    assert sessions.wait_seconds("192.0.2.1") == 0
+    token = sessions.begin("Maria")
+    now[0] += 11 * 3600
+    assert sessions.name(token) == "Maria"
+    now[0] += 13 * 3600
+    assert sessions.name(token) is None
+
+
+@pytest.mark.parametrize("given", ["", "secret ", "Secret", "s\udce9cret", "sécret"])
+def test_only_the_password_is_the_password(given):
+    assert not Sessions("secret").is_password(given)
+    assert Sessions("secret").is_password("secret")
+    assert Login.from_header("Bearer secret") == Login(name="", password="secret")
+
+
+async def test_events_stream_through_the_middleware(client_of):
+    """Its own layer would otherwise hold back what is not at its end."""
+    sent = []
+
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        assert sent[-1]["body"] == b"one"
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}
+    await Security(page, Guard.of(("127.0.0.1", 8025), [], None))(scope, None, send)
+    assert len(sent) == 3
