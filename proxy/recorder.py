@@ -7,20 +7,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from proxy.events import Direction, Line
+from proxy.events import Direction
 from proxy.store import ConversationPart, SessionSummary
 
 __all__ = ["Recorder"]
 
 _SAVE_SECONDS: Final = 0.2
 """A line is with the store so soon after it was said."""
-_TRANSACTION_OCTETS: Final = 256 << 10
-"""More of one transaction, or between two, is left out."""
+_PART_OCTETS: Final = 64 << 10
+"""A session with so much to save does not wait for that."""
+_SESSION_OCTETS: Final = 16 << 20
+"""More of one session is left out."""
 _DATA_OCTETS: Final = 16 << 10
 """More of one message is left out: the message itself is kept elsewhere."""
-_UNSAVED_OCTETS: Final = 32 << 20
-"""Of all sessions together."""
+_UNSAVED_OCTETS: Final = 16 << 20
+"""Of all sessions together; as much may wait in the store."""
 _LINE_OVERHEAD: Final = 100
+"""What a line takes beside its octets."""
 _REPLY_LIMIT: Final = 500
 
 _HELLO: Final = re.compile(rb"(?:EHLO|HELO) +(\S{1,255})", re.IGNORECASE)
@@ -35,6 +38,7 @@ class _Session:
         "client",
         "data_octets",
         "helo",
+        "id",
         "last_reply",
         "left_out",
         "lines",
@@ -42,12 +46,14 @@ class _Session:
         "octets",
         "parts",
         "port",
-        "timer",
         "tls",
         "transactions",
+        "unsaved",
+        "waits",
     )
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, session_id: str, at: int) -> None:
+        self.id = session_id
         self.at = at
         self.client = ""
         self.port = 0
@@ -58,39 +64,33 @@ class _Session:
         self.transactions = 0
         self.last_reply = b""
         self.octets = 0
+        self.unsaved = 0
         self.data_octets = 0
         self.left_out = 0
         self.parts = 0
         self.lines: list[tuple[int, Direction, bytes]] = []
-        self.timer: asyncio.TimerHandle | None = None
+        self.waits = False  # for the timer
 
-    def learn(self, direction: Direction, data: bytes) -> None:
-        """What a line tells about the session."""
-        if direction == "S":
-            self.last_reply = data
-        elif direction == "C":
-            if found := _HELLO.match(data):
-                self.helo = found[1]
-        elif direction == "*":
-            word, _, rest = data.decode("utf-8", "replace").partition(" ")
-            match word:
-                case "connected":
-                    self.client, port, _, self.listener = rest.split(" ", 3)
-                    self.port = int(port)
-                case "tls":
-                    self.tls = rest
-                case "authenticated":
-                    self.authenticated = rest
-                case "transaction":
-                    self.transactions += 1
-                    self.octets = 0
-                case _:
-                    pass
+    def learn(self, data: bytes) -> None:
+        """What a line about the session tells."""
+        word, _, rest = data.decode("utf-8", "replace").partition(" ")
+        match word:
+            case "connected":
+                self.client, port, _, self.listener = rest.split(" ", 3)
+                self.port = int(port)
+            case "tls":
+                self.tls = rest
+            case "authenticated":
+                self.authenticated = rest
+            case "transaction":
+                self.transactions += 1
+            case _:
+                pass
 
-    def summary(self, session_id: str, ended_at: datetime | None) -> SessionSummary:
+    def summary(self, ended_at: datetime | None) -> SessionSummary:
         """The session as it stands now."""
         return SessionSummary(
-            id=session_id,
+            id=self.id,
             client=self.client,
             client_port=self.port,
             listener=self.listener,
@@ -108,20 +108,23 @@ class _Session:
 class Recorder:
     """A tap that hands what it hears to ``save``, part by part. For one event loop.
 
-    ``save`` must neither block nor raise.
+    ``save`` must neither block nor raise; it says False where a part is lost.
     """
 
-    def __init__(self, save: Callable[[ConversationPart], None]) -> None:
+    def __init__(self, save: Callable[[ConversationPart], bool]) -> None:
         self._save_part = save
         self._sessions: dict[str, _Session] = {}
-        self._unsaved = 0
+        self._waiting: list[_Session] = []
+        self._room = _UNSAVED_OCTETS
 
     def tap(self, session_id: str, direction: Direction, data: bytes) -> None:
         """Keep a line as far as there is room."""
         at = time.time_ns() // 1000
         session = self._sessions.get(session_id)
         if session is None:
-            session = self._sessions[session_id] = _Session(at)
+            if direction != "*" or not data.startswith(b"connected "):
+                return
+            session = self._sessions[session_id] = _Session(session_id, at)
         if direction == "D":
             room = max(_DATA_OCTETS - session.data_octets, 0)
             session.data_octets += len(data)
@@ -129,41 +132,53 @@ class Recorder:
                 session.left_out += len(data) - room
                 data = data[:room]
         else:
-            session.learn(direction, data)
             session.data_octets = 0
-        cost = len(data) + _LINE_OVERHEAD
-        if session.octets + cost > _TRANSACTION_OCTETS or self._unsaved + cost > _UNSAVED_OCTETS:
-            session.left_out += len(data)
-        elif data:
-            session.octets += cost
-            self._unsaved += cost
-            session.lines.append((at, direction, data))
+            if direction == "S":
+                session.last_reply = data
+            elif direction == "*":
+                session.learn(data)
+            elif found := _HELLO.match(data):
+                session.helo = found[1]
+        self._keep(session, at, direction, data)
         if direction == "*" and data == b"closed":
-            self._save(session_id, _moment(at))
+            self._save(session, ended_at=_moment(at))
             del self._sessions[session_id]
-        elif session.timer is None:
-            loop = asyncio.get_running_loop()
-            session.timer = loop.call_later(_SAVE_SECONDS, self._save, session_id, None)
 
-    def _save(self, session_id: str, ended_at: datetime | None) -> None:
-        session = self._sessions[session_id]
-        if session.timer:
-            session.timer.cancel()
-            session.timer = None
+    def _keep(self, session: _Session, at: int, direction: Direction, data: bytes) -> None:
+        size = len(data) + _LINE_OVERHEAD
+        if not data or session.octets + size > _SESSION_OCTETS or self._room < size:
+            session.left_out += len(data)
+            return
+        session.octets += size
+        session.unsaved += size
+        self._room -= size
+        session.lines.append((at, direction, data))
+        if session.unsaved > _PART_OCTETS:
+            self._save(session)
+        elif not session.waits:
+            if not self._waiting:
+                asyncio.get_running_loop().call_later(_SAVE_SECONDS, self._save_waiting)
+            session.waits = True
+            self._waiting.append(session)
+
+    def _save_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for session in waiting:
+            session.waits = False
+            if session.lines:
+                self._save(session)
+
+    def _save(self, session: _Session, *, ended_at: datetime | None = None) -> None:
         lines, session.lines = session.lines, []
-        self._unsaved -= sum(len(data) + _LINE_OVERHEAD for _, _, data in lines)
-        number = session.parts
-        session.parts += 1
-        self._save_part(
-            ConversationPart(
-                session=session.summary(session_id, ended_at),
-                number=number,
-                lines=tuple(
-                    Line(at=_moment(at), session_id=session_id, direction=direction, data=data)
-                    for at, direction, data in lines
-                ),
-            )
+        size, session.unsaved = session.unsaved, 0
+        self._room += size
+        part = ConversationPart(
+            session=session.summary(ended_at), number=session.parts, lines=lines, octets=size
         )
+        if self._save_part(part):
+            session.parts += 1
+        else:
+            session.left_out += sum(len(data) for _, _, data in lines)
 
 
 def _moment(microseconds: int) -> datetime:

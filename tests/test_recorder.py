@@ -1,17 +1,23 @@
 """What is said in a session is with the store soon after, cut by transaction, and never without bounds."""
 
 import asyncio
+import os
+import re
 import smtplib
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 
+from proxy import recorder as recorder_module
 from proxy.config import LoadedConfig
-from proxy.config.settings import Config
+from proxy.config.settings import Config, StoreSettings
 from proxy.recorder import Recorder
 from proxy.service import Service
 from proxy.store import Conversations, of_transaction
 
+ROOT = Path(__file__).parents[1]
 ANYBODY = {"users": "any", "without_tls": True}
 
 
@@ -19,11 +25,14 @@ ANYBODY = {"users": "any", "without_tls": True}
 def talk(tmp_path):
     """Runs a client's side against a server whose conversations are kept; gives what is kept then."""
 
-    async def talk(client):
+    async def talk(client, **settings):
         config = Config(
-            listen=[{"address": "127.0.0.1:0", "auth": ANYBODY}],
-            relay=[{"recipients": "*", "to": "inbox"}],
-            store={"conversations": True},
+            **{
+                "listen": [{"address": "127.0.0.1:0", "auth": ANYBODY}],
+                "relay": [{"recipients": "*", "to": "inbox"}],
+                "store": {"conversations": True},
+                **settings,
+            }
         )
         service = Service(LoadedConfig(config=config, base=tmp_path))
         await service.start()
@@ -106,31 +115,153 @@ async def test_a_long_message_is_left_out_of_the_conversation_and_counted(talk):
     assert found.session.last_reply.startswith("221")
 
 
-async def test_memory_is_bounded_however_much_is_said():
-    parts = []
-    recorder = Recorder(parts.append)
-    for number in range(50):
-        recorder.tap(f"s{number}", "*", b"connected 127.0.0.1 1 to 127.0.0.1:2525")
-        for _ in range(300):
-            recorder.tap(f"s{number}", "C", b"NOOP " + b"x" * 2000 + b"\r\n")
-    for number in range(50):
-        recorder.tap(f"s{number}", "*", b"closed")
-    kept = sum(len(line.data) for part in parts for line in part.lines)
-    assert kept < 32 << 20
-    assert sum(part.session.left_out for part in parts) + kept >= 50 * 300 * 2007
+async def test_a_connection_that_never_became_a_session_is_not_kept(talk):
+    def client(address):
+        with socket.create_connection(address) as first:
+            first.recv(999)
+            with socket.create_connection(address) as second:
+                assert second.recv(999).startswith(b"421 4.7.0")
+
+    (found,) = await talk(client, limits={"connections_per_client": 1})
+    assert found.session.last_reply.startswith("220 ")
+
+
+async def test_a_refused_recipient_and_what_came_of_the_rest(talk):
+    def client(address):
+        with smtplib.SMTP(*address) as client:
+            refused = client.sendmail("a@b.example", ["no@elsewhere.example", "c@d.example"], "\r\nHello\r\n")
+            assert list(refused) == ["no@elsewhere.example"]
+
+    relay = [{"recipients": "*@d.example", "to": "inbox"}]
+    (found,) = await talk(client, relay=relay)
+    (marker,) = [line for line in said(found.lines, "*") if line.startswith("transaction ")]
+    replies = [reply[:9] for reply in said(of_transaction(found, marker.split()[1]), "S")]
+    assert replies == ["250 2.1.0", "550 5.7.1", "250 2.1.5", "354 End d", "250 2.0.0"]
+
+
+async def test_what_was_said_survives_kill_9(tmp_path):
+    (tmp_path / "rules.yaml").write_text(
+        "listen: ['127.0.0.1:0']\nstore: {conversations: true}\nrelay: [{recipients: '*', to: inbox}]\n"
+    )
+    command = [sys.executable, "-m", "proxy", "serve", "-c", tmp_path / "rules.yaml"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=tmp_path, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(20):
+            while not (listens := re.search(rb"listens on 127.0.0.1:(\d+)", await process.stderr.readline())):
+                pass
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(listens[1]))
+            await reader.readline()
+            writer.write(b"HELO client.example\r\nMAIL FROM:<ann@example.com>\r\n")
+            await reader.readline()
+            await reader.readline()
+            with Conversations.open(StoreSettings(), tmp_path) as conversations:
+                while not any(session.transactions for session in conversations.sessions()):
+                    await asyncio.sleep(0.02)
+    finally:
+        process.kill()
+        await process.communicate()
+    writer.close()
+    with Conversations.open(StoreSettings(), tmp_path) as conversations:
+        (session,) = conversations.sessions()
+        assert (session.helo, session.transactions, session.ended_at) == ("client.example", 1, None)
+        lines = conversations.conversation(session.id).lines
+        assert said(lines) == ["HELO client.example", "MAIL FROM:<ann@example.com>"]
+
+
+class Parts(list):
+    """What a recorder hands over; ``loses`` plays a store that cannot keep up."""
+
+    loses = False
+
+    def save(self, part):
+        if not self.loses:
+            self.append(part)
+        return not self.loses
+
+    @property
+    def octets(self):
+        return sum(len(data) for part in self for _, _, data in part.lines)
+
+    @property
+    def left_out(self):
+        return sum({part.session.id: part.session.left_out for part in self}.values())
+
+
+def connected(recorder, *names):
+    for name in names:
+        recorder.tap(name, "*", b"connected 127.0.0.1 1 to 127.0.0.1:2525")
+
+
+async def test_what_all_sessions_have_to_save_is_bounded(monkeypatch):
+    monkeypatch.setattr(recorder_module, "_UNSAVED_OCTETS", 100_000)
+    parts, names = Parts(), [f"s{number}" for number in range(50)]
+    recorder = Recorder(parts.save)
+    connected(recorder, *names)
+    for name in names:
+        for _ in range(10):
+            recorder.tap(name, "C", b"NOOP\r\n" * 100)
+    assert not parts
+    for name in names:
+        recorder.tap(name, "*", b"closed")
+    assert parts.octets < 110_000
+    assert parts.left_out + parts.octets == 50 * (
+        10 * 600 + len("connected 127.0.0.1 1 to 127.0.0.1:2525closed")
+    )
     assert all(part.session.ended_at for part in parts)
     assert not recorder._sessions
-    assert recorder._unsaved == 0
+    assert recorder._room == 100_000
+
+
+async def test_one_session_is_bounded_and_its_end_is_seen_all_the_same(monkeypatch):
+    monkeypatch.setattr(recorder_module, "_SESSION_OCTETS", 100_000)
+    parts = Parts()
+    recorder = Recorder(parts.save)
+    connected(recorder, "s")
+    for _ in range(1000):
+        recorder.tap("s", "C", b"NOOP" + b"x" * 994 + b"\r\n")
+    recorder.tap("s", "S", b"221 2.0.0 Bye\r\n")
+    recorder.tap("s", "*", b"closed")
+    assert [part.number for part in parts] == [0, 1]  # the first was full, and waited for nothing
+    assert parts.octets < 100_000
+    assert parts.left_out > 900_000
+    assert (parts[-1].session.last_reply, bool(parts[-1].session.ended_at)) == ("221 2.0.0 Bye", True)
 
 
 async def test_a_line_is_saved_while_the_session_goes_on():
-    parts = []
-    recorder = Recorder(parts.append)
-    recorder.tap("s", "*", b"connected ::1 1 to [::1]:2525")
+    parts = Parts()
+    recorder = Recorder(parts.save)
+    connected(recorder, "s")
     recorder.tap("s", "C", b"EHLO x\r\n")
     while not parts:
         await asyncio.sleep(0.02)
-    assert [line.data for line in parts[0].lines][-1] == b"EHLO x\r\n"
+    assert parts[0].lines[-1][1:] == ("C", b"EHLO x\r\n")
     assert parts[0].session.ended_at is None
     recorder.tap("s", "*", b"closed")
     assert [part.number for part in parts] == [0, 1]
+
+
+async def test_what_the_store_did_not_take_is_counted_and_numbers_have_no_gap():
+    parts = Parts()
+    recorder = Recorder(parts.save)
+    connected(recorder, "s")
+    parts.loses = True
+    await asyncio.sleep(0.25)
+    parts.loses = False
+    recorder.tap("s", "*", b"closed")
+    (part,) = parts
+    assert part.number == 0
+    assert part.session.left_out == len("connected 127.0.0.1 1 to 127.0.0.1:2525")
+
+
+async def test_nothing_follows_the_end_of_a_session():
+    parts = Parts()
+    recorder = Recorder(parts.save)
+    recorder.tap("", "S", b"421 4.7.0 Too many connections\r\n")
+    connected(recorder, "s")
+    recorder.tap("s", "*", b"closed")
+    recorder.tap("s", "S", b"421 4.3.0 Too late\r\n")
+    assert not recorder._sessions
+    assert len(parts) == 1

@@ -383,6 +383,6 @@ class Connection(SMTP):
             self._alarm = self._loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
     def tap(self, direction: Literal["C", "D", "S", "*"], data: bytes) -> None:
-        """Shows it to whoever listens in."""
-        if self.endpoint.tap:
+        """Shows it to whoever listens in; a connection that never became a session is not shown."""
+        if self.endpoint.tap and self.session_id:
             self.endpoint.tap(self.session_id, direction, data)

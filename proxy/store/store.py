@@ -32,6 +32,8 @@ class Store:
 
     CONVERSATION_LIMIT = 5_000
     """Past this `backlog` parts of conversations are lost, so that mail is not."""
+    CONVERSATION_OCTETS = 16 << 20
+    """More of conversations does not wait to be written."""
 
     def __init__(self, database: Database, archive: Archive, keep: Keep) -> None:
         self._database = database
@@ -41,6 +43,7 @@ class Store:
         """To look up, from worker threads: its methods block."""
         self._closed = False
         self._lost = 0
+        self._unheard = 0
 
     @classmethod
     def open(cls, settings: StoreSettings, base: Path) -> Self:
@@ -76,10 +79,19 @@ class Store:
             return
         self._writer.put(Change(record=record))
 
-    def converse(self, part: ConversationPart) -> None:
-        """Queue what was said in a session, as `journal` does; lost where the database cannot keep up."""
-        if not self._closed and self._writer.backlog < self.CONVERSATION_LIMIT:
-            self._writer.put(Change(part=part))
+    def converse(self, part: ConversationPart) -> bool:
+        """Queue what was said in a session, as `journal` does; False: it is lost, there is no room."""
+        if (
+            self._closed
+            or self._writer.backlog >= self.CONVERSATION_LIMIT
+            or self._writer.unsaid + part.octets > self.CONVERSATION_OCTETS
+        ):
+            if self._unheard % 1000 == 0:
+                _log.warning("the store takes no more conversations: %d parts lost before", self._unheard)
+            self._unheard += 1
+            return False
+        self._writer.put(Change(part=part))
+        return True
 
     async def withdraw(self, kept_ids: Sequence[str]) -> None:
         """Take kept messages out again, as if they had never been kept; returns after COMMIT.

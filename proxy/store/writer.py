@@ -59,8 +59,12 @@ class Change:
     @property
     def octets(self) -> int:
         """Roughly what it adds to a transaction."""
-        said = sum(len(line.data) for line in self.part.lines) if self.part else 0
-        return 1000 + said + sum(len(kept.content) for kept in self.kept)
+        return 1000 + self.said + sum(len(kept.content) for kept in self.kept)
+
+    @property
+    def said(self) -> int:
+        """What of it is conversation."""
+        return self.part.octets if self.part else 0
 
 
 Outcome = tuple[Change, StoreError | None]
@@ -82,6 +86,8 @@ class Writer:
         self._kept_since_sweep = 0
         self._put = 0
         self._settled = 0
+        self._said_put = 0
+        self._said_settled = 0
         self._closing = False
         self._is_keeper = False
         self._claim()
@@ -98,9 +104,15 @@ class Writer:
         """Changes that are not committed yet."""
         return self._put - self._settled
 
+    @property
+    def unsaid(self) -> int:
+        """Octets of conversations that are not committed yet."""
+        return self._said_put - self._said_settled
+
     def put(self, change: Change) -> None:
         """Queue a change; never blocks. For one thread."""
         self._put += 1
+        self._said_put += change.said
         if change.done:
             self._waited_for.put(change)
             return
@@ -167,14 +179,16 @@ class Writer:
         self._kept_since_sweep += sum(len(change.kept) for change in group)
         if self._kept_since_sweep > self._retention.slack:
             self._sweep_due = 0.0
-        self._settled += len(group) - self._take_back(failed)
+        again = self._take_back(failed)
+        self._settled += len(group) - len(again)
+        self._said_settled += _said(group) - _said(again)
         _tell(outcomes)
         return not failed
 
-    def _take_back(self, failed: Sequence[tuple[Change, StoreError]]) -> int:
-        """The journal is tried again later, but for what no try will store; gives how much of it."""
+    def _take_back(self, failed: Sequence[tuple[Change, StoreError]]) -> Sequence[Change]:
+        """The journal is tried again later, but for what no try will store; gives what of it."""
         if not failed:
-            return 0
+            return ()
         passing = (StoreFull, StoreUnavailable)
         again = [change for change, error in failed if change.done is None and isinstance(error, passing)]
         self._journal.extendleft(reversed(again))
@@ -187,7 +201,7 @@ class Writer:
         for change, error in failed:
             if not isinstance(error, passing):
                 _log.error("not stored: transaction %s", change.record and change.record.id, exc_info=error)
-        return len(again)
+        return again
 
     def _outcomes(self, group: list[Change]) -> list[Outcome]:
         """All in one transaction; where that fails in smaller ones, so that none fails with its neighbour."""
@@ -229,6 +243,7 @@ class Writer:
             if not self._write(self._next_group(None)) and self._journal:
                 _log.error("the store is closed; records lost: %d", len(self._journal))
                 self._settled += len(self._journal)
+                self._said_settled += _said(self._journal)
                 self._journal.clear()
 
     def _keep_house(self) -> None:
@@ -271,6 +286,10 @@ class Writer:
         _tell(rest)
 
 
+def _said(changes: Iterable[Change]) -> int:
+    return sum(change.said for change in changes)
+
+
 def _may_wait(part: list[Change], error: StoreError) -> bool:
     return isinstance(error, StoreFull) and not any(change.done for change in part)
 
@@ -296,7 +315,7 @@ def _apply(connection: Connection, group: Iterable[Change]) -> None:
         (_INSERT_TRANSACTION, transaction_rows),
         (_INSERT_RECIPIENT, recipient_rows),
         (INSERT_SESSION, [*session_rows.values()]),
-        (INSERT_PART, [part_row(part) for part in parts]),
+        (INSERT_PART, [part_row(part) for part in parts if part.lines]),
     ):
         for statement, batch in insert.batches(values):
             connection.exec_driver_sql(statement, batch)

@@ -1,5 +1,8 @@
 """Conversations by client, by address and page by page; they go when they are old."""
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +10,15 @@ import pytest
 
 from proxy.events import Line
 from proxy.mail import new_id
-from proxy.store import ConversationPart, Conversations, SessionSummary, Store
+from proxy.store import (
+    Conversation,
+    ConversationPart,
+    Conversations,
+    SessionSummary,
+    Store,
+    of_transaction,
+    sqlite,
+)
 from proxy.store import writer as writer_module
 
 NOW = datetime.now(UTC)
@@ -23,9 +34,10 @@ def summary(**given):
     )  # fmt: skip
 
 
-def part(session, number=0, *said):
-    lines = tuple(Line(at=NOW, session_id=session.id, direction="C", data=data) for data in said)
-    return ConversationPart(session=session, number=number, lines=lines)
+def part(session, number=0, *said, octets=1000):
+    at = int(NOW.timestamp() * 1_000_000)
+    lines = [(at, "C", data) for data in said]
+    return ConversationPart(session=session, number=number, lines=lines, octets=octets)
 
 
 @pytest.fixture
@@ -95,13 +107,66 @@ async def test_old_sessions_go_with_what_was_said_in_them(
     await store.close()
 
 
-async def test_a_store_that_cannot_keep_up_loses_conversations_and_no_mail(settings, tmp_path, make_record):
+@pytest.mark.parametrize("limit", ["CONVERSATION_LIMIT", "CONVERSATION_OCTETS"])
+async def test_a_store_that_cannot_keep_up_loses_conversations_and_no_mail(
+    settings, tmp_path, make_record, limit, caplog
+):
     store = Store.open(settings, tmp_path)
-    store.CONVERSATION_LIMIT = 0
+    setattr(store, limit, 0)
     session = summary()
-    store.converse(part(session))
+    assert not store.converse(part(session))
+    assert "no more conversations" in caplog.text
     await store.commit(make_record())
     await store.close()
-    conversations = Conversations.open(settings, tmp_path)
-    assert conversations.conversation(session.id) is None
-    conversations.close()
+    with Conversations.open(settings, tmp_path) as conversations:
+        assert conversations.conversation(session.id) is None
+
+
+async def test_conversations_that_wait_for_a_locked_database_are_bounded_and_come_later(
+    settings, tmp_path, monkeypatch, until
+):
+    monkeypatch.setattr(writer_module, "_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    store = Store.open(settings, tmp_path)
+    store.CONVERSATION_OCTETS = 10_000
+    every = [summary() for _ in range(20)]
+    with closing(sqlite3.connect(tmp_path / "gatepost.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        taken = [session.id for session in every if store.converse(part(session, 0, b"NOOP\r\n"))]
+        await asyncio.sleep(0.2)
+        assert store._writer.unsaid == 10_000
+        assert not store.converse(part(summary()))
+        other.execute("ROLLBACK")
+    await until(lambda: not store.backlog)
+    assert store._writer.unsaid == 0
+    assert store.converse(part(every[-1], 1, b"QUIT\r\n"))
+    await store.close()
+    with Conversations.open(settings, tmp_path) as conversations:
+        assert {session.id for session in conversations.sessions()} == {*taken, every[-1].id}
+
+
+BEGIN = "C EHLO x|S 250 x|C MAIL FROM:<a@b>|* transaction one|S 250 ok|"
+
+
+@pytest.mark.parametrize(
+    ("rest", "count"),
+    [
+        ("C RCPT TO:<c@d>|S 250 ok|C DATA|S 354 go|D text|S 250 ok|C QUIT|S 221 bye|* closed", 6),
+        ("C DATA|S 503 no|C NOOP|S 250 ok|C BDAT 1|D t|S 250 ok|C BDAT 0 LAST|S 250 ok|C NOOP|S 250 ok", 9),
+        ("C DATA|S 354 go|D text|S 250 ok|C MAIL FROM:<>|S 550 no|C MAIL FROM:<e@f>|* transaction two", 4),
+        ("C RCPT TO:<c@d>|S 550 no|C RSET|S 250 ok|C MAIL FROM:<e@f>|* transaction two|S 250 ok", 2),
+        ("C RCPT TO:<c@d>|S 250 ok|C DATA|S 354 go|D te|* closed", 6),
+        ("C RCPT TO:<c@d>", 1),
+        ("", 0),
+    ],
+    ids=["quit", "bdat", "refused-mail", "rset", "broken-off", "goes-on", "begun"],
+)
+def test_a_transaction_is_cut_out_whole_and_with_nothing_of_its_neighbours(rest, count):
+    lines = tuple(
+        Line(at=NOW, session_id="s", direction=line[0], data=line[2:].encode())
+        for line in (BEGIN + rest).split("|")
+        if line
+    )
+    whole = Conversation(session=summary(), lines=lines)
+    assert of_transaction(whole, "one") == lines[2 : 5 + count]
+    assert of_transaction(whole, "another") == lines

@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from proxy.config.settings import StoreSettings
-from proxy.events import Line
 from proxy.mail import Stage, new_id
 from proxy.record import Disposition
 from proxy.store import Box, ConversationPart, Kept, SessionSummary, Store
@@ -48,9 +47,8 @@ def conversation(transaction, recipient):
             left_out=0,
         ),
         number=0,
-        lines=[
-            Line(at=at, session_id=session.id, direction=direction, data=data) for direction, data in said
-        ],
+        lines=[(int(at.timestamp() * 1_000_000), direction, data) for direction, data in said],
+        octets=1000,
     )
 
 
