@@ -226,7 +226,7 @@ def test_no_connection_leaves_the_desk_either(complaints, tmp_path):
             f"Subject: tea\r\nContent-Type: text/html\r\n\r\n<img src={there}a><a href={there}b>x</a>\r\n"
         ).startswith("250")
         (message,) = desk.wait("subject:tea")
-        for path in ("", "/html", "/html?images=remote", "/source", "/download"):
+        for path in ("", "/html", "/html?images=1", "/source", "/download"):
             desk.get(f"/messages/{message['id']}{path}")
         with pytest.raises(urllib.error.HTTPError):
             desk.get(f"/messages/{message['id']}/release")
