@@ -151,7 +151,7 @@ async def _body(model: type[BaseModel], request: Request) -> BaseModel:
             expected = f"at most {_BODY_OCTETS} octets"
             raise _wrong([WrongValue(where="body", found=f"{len(body)} octets or more", expected=expected)])
     try:
-        content = json.loads(body)
+        content = json.loads(body or b"{}")  # no body is no values: an operation may need none
     except (ValueError, RecursionError):
         found = _text(body.decode("utf-8", "replace"))
         raise _wrong([WrongValue(where="body", found=found, expected="a JSON document")]) from None

@@ -185,7 +185,7 @@ async def test_a_message_is_released_once_and_noted(http, keep, desk):
 async def test_what_the_server_does_not_take_stays_in_quarantine(http, keep, desk):
     kept_id = await keep(box=Box.QUARANTINE)
     desk.answer = Reply(code=550, enhanced="5.1.1", text="No such user")
-    answer = await http.post(f"{API}/quarantine/{kept_id}/release", json={})
+    answer = await http.post(f"{API}/quarantine/{kept_id}/release")  # to those whom it was for
     assert answer.status_code == 502
     assert "550 5.1.1 No such user" in answer.json()["detail"]
     assert desk.archive.kept_message(kept_id).state is State.HELD
