@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.mime import read_message
-from proxy.mime.fields import decode_words, read_parameter
+from proxy.mime.fields import decode_words, header_section_start, read_parameter
 from proxy.mime.scan import scan_parts
 from proxy.mime.tree import UnreadableError, parse_parts
 
@@ -333,3 +333,20 @@ def test_every_message_of_the_corpus_gives_a_view():
             unreadable += 1
             assert view.warnings, path
     assert unreadable < len(corpus()) / 5
+
+
+@pytest.mark.parametrize(
+    ("content", "start"),
+    [
+        (b"A: b\r\n", 0),
+        (b"\r\n \r\nA: b\r\n", 5),
+        (b"\n\tfold\nFrom x\nA: b\n", 14),
+        (b">From x\r\nA: b\r\n", 9),
+        (b" no line end", 0),
+        (b"\r", 0),
+        (b"\n\n\r", 2),
+        (b"", 0),
+    ],
+)
+def test_leading_lines_are_passed_over_as_far_as_they_are_whole(content, start):
+    assert header_section_start(content) == start

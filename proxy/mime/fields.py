@@ -24,11 +24,15 @@ __all__ = [
 
 _FIELD = re.compile(rb"([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
 _LINE = re.compile(rb"^([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.MULTILINE)
-_LEADING = re.compile(rb"(?:[ \t\r][^\n]*+\n|\n)*+(?:>?From [^\n]*+\n)?+")
-"""Empty lines, lines that become a fold of the field that a server puts before them, an mbox separator."""
+# Possessive groups with alternatives go wrong in Python before 3.11.5 and are not used here
+# (https://github.com/python/cpython/issues/106052).
+_FIRST_LINE = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)
+"""Behind empty lines, and lines that become a fold of the field that a server puts before them."""
+_SEPARATOR = re.compile(rb">?From [^\n]*+\n")
+"""Of an mbox."""
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([BbQq])\?([^?]*+)\?=")
 _PARAMETER = re.compile(
-    r';\s*+([^\s=;*"]{1,80}+)(?:\*(\d{1,4}+))?(\*)?\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"?|([^;]*+))',
+    r';\s*+([^\s=;*"]{1,80}+)(?:\*(\d{1,4}+))?(\*)?\s*+=\s*+(?:"((?:[^"\\]++|\\.)*)"?|([^;]*+))',
     re.DOTALL,
 )
 _QUOTED_PAIR = re.compile(r'\\(["\\])')  # before others, as in C:\name, the backslash itself is meant
@@ -52,8 +56,10 @@ class Header:
 
 def header_section_start(content: bytes) -> int:
     """Where a reader who passes over leading lines that are no field finds the first one."""
-    leading = _LEADING.match(content)
-    return leading.end() if leading else 0
+    first = _FIRST_LINE.search(content)
+    start = first.start() if first else content.rfind(b"\n") + 1
+    separator = _SEPARATOR.match(content, start)
+    return separator.end() if separator else start
 
 
 def header_section_end(content: bytes) -> int:

@@ -13,7 +13,7 @@ _WINDOWS_1252 = {octet: bytes([octet]).decode("cp1252", "replace") for octet in 
 """What mail means that is labelled ISO 8859-1 and holds controls of it."""
 
 # Of the sanitiser's own output: every attribute is in double quotes, no text holds a ``<``.
-_TOKEN = re.compile(r'<(/?)([a-z0-9]+)((?:[^>"]|"[^"]*+")*+)>|[^<]+|<')
+_TOKEN = re.compile(r'<(/?)([a-z0-9]+)((?:[^>"]|"[^"]*+")*)>|[^<]+|<')
 _ATTRIBUTE = re.compile(r' (href|alt)="([^"]*+)"')
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _EMPTY_LINES = re.compile(r"\n[ \n]*\n")
