@@ -97,10 +97,10 @@ class Sender:
         closed = False
         while not closed:
             self._more.wait()
-            closed = self._closed
-            if not closed:
+            if not self._closed:
                 time.sleep(_GATHER_SECONDS)
             self._more.clear()
+            closed = self._closed  # read after clear(), which may have taken the word of close() with it
             try:
                 self._send_all()
             except ConnectionError:  # nobody will ever read it

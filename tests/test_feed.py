@@ -56,11 +56,13 @@ async def test_lines_arrive_as_they_were_said(sides):
     assert (sender.dropped, receiver.dropped) == (0, 0)
 
 
-async def test_close_sends_what_was_said_last(sides):
+@pytest.mark.parametrize("pause_seconds", [0, 0.02, 0.1], ids=["at-once", "while-it-gathers", "later"])
+async def test_close_sends_what_was_said_last_and_ends_the_thread(sides, pause_seconds):
     sender = Sender(sides[0])
     for line in SAID:
         sender.tap(*line)
-    sender.close()
+    await asyncio.sleep(pause_seconds)
+    await asyncio.wait_for(asyncio.to_thread(sender.close), 5)
     sides[0].close()
     assert await received(Receiver(sides[1])) == SAID
 
