@@ -6,6 +6,7 @@ own: whatever happens in it, SMTP goes on.
 """
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -33,6 +34,8 @@ Follow = Callable[[Watch, Callable[[], bool]], None]
 """Shows the conversation until the callable says stop; runs in a thread of its own."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_KILL_SECONDS = 10.0
+"""On top of `Limits.shutdown_time`, for the store to write what is queued."""
 _RESTART_SECONDS = 1.0
 """After an end that nobody wanted, so that what cannot live costs little."""
 
@@ -134,6 +137,8 @@ class _Supervisor:
     said: bool = False
     """All workers have listened, and the operator knows."""
     stopping: bool = False
+    kill_at: float = math.inf
+    """Who has not ended by then is killed; it has had its grace period and more."""
     failure: int = 0
     """The exit status of a worker that could not start at first."""
 
@@ -257,6 +262,10 @@ class _Supervisor:
                         os.kill(process, signal.SIGHUP)
             case _:
                 pass
+        if time.monotonic() >= self.kill_at:
+            for process, child in self.children.items():
+                log.error("%s %d does not end and is killed", child.kind, process)
+                os.kill(process, signal.SIGKILL)
         self._bury()
 
     def _is_waiting_to_restart(self) -> bool:
@@ -264,6 +273,7 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self.stopping = True
+        self.kill_at = time.monotonic() + self.loaded.config.limits.shutdown_time + _KILL_SECONDS
         for process in self.children:
             os.kill(process, signal.SIGTERM)
 

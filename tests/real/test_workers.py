@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 
 import psutil
@@ -91,3 +92,47 @@ def test_a_wrong_number_of_workers_is_named(run, tmp_path, workers):
     checked = run("check")
     assert checked.returncode == 2
     assert checked.stderr.startswith("rules.yaml:1:10: ")
+
+
+def test_a_worker_that_does_not_end_is_killed(gateway):
+    deaf = """
+        import time
+
+        from proxy import hookimpl
+
+
+        class Deaf:
+            @hookimpl
+            async def filter_connect(self, session):
+                time.sleep(60)  # on the event loop, so that no signal is handled
+    """
+    running = gateway(
+        WORKERS
+        + "limits: {shutdown_time: 1s}\n"
+        + "rules: [{name: deaf, filter: './deaf.py:Deaf', action: accept, timeout: 90s}]\n",
+        files={"deaf.py": deaf},
+        errors=["does not end and is killed"],
+    )
+    with socket.create_connection(("127.0.0.1", running.port)):
+        time.sleep(0.3)
+        assert running.stop() == 0
+    running.logs("does not end and is killed")
+
+
+def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(gateway, tmp_path):
+    kept, gone = tmp_path / "kept", tmp_path / "gone"
+    kept.mkdir()
+    running = gateway(
+        WORKERS + "store: {url: 'sqlite:///../kept/mail.db'}\n",
+        errors=["has ended with", "gatepost: the store"],
+    )
+    victim, other = workers(running)
+    kept.rename(gone)
+    os.kill(victim, signal.SIGKILL)
+    running.logs("has ended with status 1; another one takes its place", times=2)
+    assert other in workers(running), "the worker that takes mail goes on"
+    gone.rename(kept)
+    wait_until(lambda: len(workers(running)) == 2)
+    for _ in range(20):
+        wait_until(lambda: running.send(MESSAGE).startswith("250"))
+    assert running.stop() == 0
