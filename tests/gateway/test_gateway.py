@@ -254,3 +254,32 @@ def test_what_a_reload_does_not_change_is_said(caplog):
         gateway.reload({"limits": {"recipients": 1}})
         assert "limits has changed: it takes effect at the next start" in caplog.text
         assert gateway.send(to(A, B)).code == 250
+
+
+def test_filters_before_and_after_a_reload_are_closed_once(tmp_path):
+    closed = tmp_path / "closed"
+    code = f"""
+from dataclasses import dataclass
+from proxy import hookimpl
+
+@dataclass
+class Closing:
+    name: str
+
+    @hookimpl
+    def filter_message(self, transaction):
+        return None
+
+    def close(self):
+        with open({str(closed)!r}, "a") as file:
+            print(self.name, file=file)
+"""
+
+    def rules(name):
+        rule = {"name": name, "filter": "./closing.py:Closing", "with": {"name": name}}
+        return {"rules": [rule]}
+
+    with running_gateway(rules("old"), files={"closing.py": code}) as gateway:
+        gateway.reload(rules("new"))
+        assert not closed.exists(), "a transaction that has begun may still ask the old one"
+    assert sorted(closed.read_text().split()) == ["new", "old"]
