@@ -42,17 +42,17 @@ def _host_port(value: str) -> str:
 
 
 def _web_settings(address: str, hosts: list[str], password_file: Path | None) -> "WebSettings":
-    from proxy.config.fields import is_loopback  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415
+
     from proxy.config.settings import WebSettings  # noqa: PLC0415
 
-    if password_file is None:
-        if not is_loopback(address):
-            raise typer.BadParameter(
-                f"{address} can be reached by others: give --password-file too", param_hint="--web"
-            )
-    elif not password_file.is_file():
-        raise typer.BadParameter(f"{password_file} is no file", param_hint="--password-file")
-    settings = WebSettings(address=address, password_file=password_file and password_file.absolute())
+    try:
+        settings = WebSettings(address=address, password_file=password_file and password_file.absolute())
+    except (ValidationError, OSError) as error:
+        words = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise typer.BadParameter(
+            words.removeprefix("Value error, "), param_hint="--web with --password-file"
+        ) from None
     return settings.model_copy(update={"hosts": tuple(hosts)})
 
 

@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import Any
@@ -32,17 +31,14 @@ _GAP = 2
 _NARROWEST = 12
 """A column that a terminal has less room for is not worth showing."""
 
-_AGO = re.compile(r"(\d+)\s*([smhdw])", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
 
 def moment(text: str) -> datetime:
     """Of an option: how long ago (``90m``, ``1h``, ``7d``), or local date and time. Raises BadParameter."""
+    from proxy.store.moments import past_moment  # noqa: PLC0415 - the store is slow to import
+
     try:
-        if found := _AGO.fullmatch(text.strip()):
-            return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
-        return datetime.fromisoformat(text.strip()).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return past_moment(text)
+    except ValueError:
         raise typer.BadParameter(
             f"{text!r}: expected a time like 1h, 30m, 7d, 2026-11-30 or 2026-11-30T08:00"
         ) from None

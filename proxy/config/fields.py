@@ -66,9 +66,14 @@ def check_host_port(value: Any) -> Any:
     raise expected("host:port like 127.0.0.1:2525 or [::1]:2525")
 
 
-def is_loopback(host_port: str) -> bool:
-    """True if only this machine can connect there."""
-    host = host_port.rpartition(":")[0].strip("[]")
+def first_line(path: Path) -> str:
+    """Of a file that holds a password; raises OSError, and ValueError where it is no text."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().rstrip("\r\n")
+
+
+def is_loopback(host: str) -> bool:
+    """True for ``localhost`` and addresses that only this machine reaches."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

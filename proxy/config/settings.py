@@ -35,6 +35,7 @@ from proxy.config.fields import (
     check_rule_name,
     check_upstream_host,
     file_or_any,
+    first_line,
     is_loopback,
     machine_name,
     one_or_many,
@@ -231,11 +232,18 @@ class WebSettings(Settings):
 
     @model_validator(mode="after")
     def _is_guarded(self) -> Self:
-        if self.password_file is None and not is_loopback(self.address):
+        if self.password_file is None and not is_loopback(self.address.rpartition(":")[0].strip("[]")):
             raise ValueError(
                 f"{self.address!r} can be reached by others without a password, expected password_file"
             )
+        if self.password == "":
+            raise ValueError(f"no password in {self.password_file}, expected one on its first line")
         return self
+
+    @property
+    def password(self) -> str | None:
+        """As `password_file` has it now; None: nobody is asked for one. Raises OSError and ValueError."""
+        return first_line(self.password_file) if self.password_file else None
 
 
 class Limits(Settings):

@@ -211,8 +211,10 @@ class Reception:
             keep_first=keep_first,
         )
         ended = await act.run()
-        sending = Sending.joined(outcome.sending for outcome in outcomes)
-        return replace(ended, reply=ended.reply.sent(sending)) if ended.reply and sending else ended
+        sendings = [outcome.sending for outcome in outcomes if outcome.sending]
+        if sendings and ended.reply:
+            return replace(ended, reply=ended.reply.sent(Sending.joined(sendings)))
+        return ended
 
     async def _write_down(self, record: Record, ended: Ended) -> None:
         """Journal it; raises StoreError only where the store is the message's owner."""

@@ -7,6 +7,7 @@ from typing import cast
 
 import aiosmtplib
 
+from proxy.config.fields import first_line
 from proxy.config.settings import UpstreamServer
 from proxy.relay.connection import UNREACHABLE, Connection, UpstreamLostError
 
@@ -83,8 +84,7 @@ async def _open(
             await _start_tls(client, server, context_of)
             transport = client.transport
         if server.auth:
-            password = server.auth.password_file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-            await client.login(server.auth.username, password)
+            await client.login(server.auth.username, first_line(server.auth.password_file))
         return _take_over(client, str(server))
     except BaseException:
         if isinstance(transport, asyncio.WriteTransport):

@@ -6,6 +6,7 @@ conversations  what was said in sessions
 mailbox     kept messages as people read them: listed, searched, opened, marked, deleted
 query       what people write to find messages, as values
 conditions  the same as SQL
+moments     times in the past as people write them
 index       the full-text index, in a file of its own
 indexer     the thread that fills it
 excerpt     what it knows of a message's text

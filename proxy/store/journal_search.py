@@ -12,18 +12,17 @@ address, a Message-ID, an identifier, else a part of any address.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
 from proxy.record import Disposition
 from proxy.store.archive import JournalQuery
+from proxy.store.moments import past_moment
 
 __all__ = ["JournalSearchError", "parse_journal_search"]
 
 _TERM = re.compile(r'\s*(?:([a-z][a-z-]*):)?(?:"([^"]*)"|(\S+))')
-_AGO = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ID = re.compile(r"[0-9a-hjkmnp-tv-z]{16}")
 _FIELDS = {
     "from": "mail_from",
@@ -46,7 +45,7 @@ def parse_journal_search(text: str, *, now: datetime | None = None) -> JournalQu
     """What to look for; an empty text matches everything. Raises JournalSearchError."""
     fields: dict[str, Any] = {}
     for name, value in _terms(text):
-        field, found = _meaning(name, value, now or datetime.now(UTC))
+        field, found = _meaning(name, value, now)
         if field in fields:
             raise JournalSearchError(f"{name or value}: only one of its kind can be looked for at a time")
         fields[field] = found
@@ -66,7 +65,7 @@ def _terms(text: str) -> list[tuple[str, str]]:
     return terms
 
 
-def _meaning(name: str, value: str, now: datetime) -> tuple[str, Any]:
+def _meaning(name: str, value: str, now: datetime | None) -> tuple[str, Any]:
     """The field of `JournalQuery` and its value."""
     match name:
         case "":
@@ -111,13 +110,11 @@ def _disposition(value: str) -> Disposition:
         raise JournalSearchError(f"is:{value}: expected {', '.join(Disposition)}") from None
 
 
-def _moment(value: str, now: datetime) -> datetime:
+def _moment(value: str, now: datetime | None) -> datetime:
     """How long ago, or a date in local time."""
     try:
-        if found := _AGO.fullmatch(value):
-            return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
-        return datetime.fromisoformat(value).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return past_moment(value, now=now)
+    except ValueError:
         raise JournalSearchError(
             f"{value}: expected a time like 2h, 7d, 2026-11-30 or 2026-11-30T08:00"
         ) from None

@@ -9,9 +9,11 @@ that begin so, ``-`` before a term says that it must not hold.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
+
+from proxy.store.moments import past_moment
 
 __all__ = [
     "After",
@@ -41,8 +43,6 @@ _PLAIN_KEY = re.compile(r"([A-Za-z]+):(?!//|:)(?=\S)")
 """What looks like a key; ``http://`` and ``Re:`` do not."""
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟", '"'))
 """Phones write these for the straight ones."""
-_AGO = re.compile(r"([0-9]{1,9})(s|m|h|d|w)", re.IGNORECASE)
-_AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _OCTETS = re.compile(r"([0-9]{1,9})(b|kb?|mb?|gb?|kib|mib|gib)?", re.IGNORECASE)
 _OCTETS_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
@@ -283,14 +283,8 @@ def _has(value: _Value) -> Term:
 
 def _moment(value: _Value) -> datetime:
     try:
-        if ago := _AGO.fullmatch(value.text):
-            moment = (value.now or datetime.now(UTC)) - timedelta(**{_AGO_UNITS[ago[2].lower()]: int(ago[1])})
-        else:
-            moment = datetime.fromisoformat(value.text)
-            if moment.tzinfo is None and value.now:
-                moment = moment.replace(tzinfo=value.now.tzinfo)
-        return moment.astimezone(UTC)  # the machine's zone where none is known
-    except (ValueError, OverflowError, OSError):
+        return past_moment(value.text, now=value.now)
+    except ValueError:
         raise value.wrong("a time like 2h, 7d, 2026-11-30 or 2026-11-30T08:00") from None
 
 

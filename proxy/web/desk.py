@@ -15,7 +15,7 @@ from proxy.web.events import Changes
 from proxy.web.view import MessageView, view_message
 from proxy.web.waiting import Waiting
 
-__all__ = ["Desk", "Mode", "Release"]
+__all__ = ["Desk", "MeanwhileError", "Mode", "Release"]
 
 Mode = Literal["gateway", "complaints"]
 Release = Callable[[KeptMessage, Sequence[str] | None], Reply]
@@ -23,11 +23,17 @@ Release = Callable[[KeptMessage, Sequence[str] | None], Reply]
 
 _THREADS = 4
 """For the store and for hostile mail; the store has five connections."""
+_RELEASES = 2
+"""At a time: each may take a minute and shall not keep readers waiting."""
 _VIEWS = 8
 """Of the messages that were looked at last, each at most some MiB."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class MeanwhileError(Exception):
+    """Somebody has released or deleted the message since it was looked at, or is just releasing it."""
 
 
 class Desk:
@@ -53,6 +59,8 @@ class Desk:
         self.changes = Changes(mailbox.changes, mailbox.counts)
         self.waiting = Waiting(mailbox.changes)
         self._limiter = CapacityLimiter(_THREADS)
+        self._release_limiter = CapacityLimiter(_RELEASES)
+        self._releasing: set[str] = set()
         self._views: OrderedDict[tuple[str, bool], MessageView] = OrderedDict()
 
     @classmethod
@@ -85,6 +93,26 @@ class Desk:
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a blocking function gives, called in one of a few threads."""
         return await to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._limiter)
+
+    async def send_on(self, message: KeptMessage, to: Sequence[str] | None, *, who: str) -> Reply:
+        """Release a message as it was looked at, and note that; gives what the server said.
+
+        Raises MeanwhileError, and then nothing was sent: nobody gets a message twice because two have asked.
+        """
+        if self.release is None or message.id in self._releasing:
+            raise MeanwhileError
+        self._releasing.add(message.id)
+        try:
+            now = await self.call(self.mailbox.message, message.id)
+            if now is None or (now.state, now.changed_at) != (message.state, message.changed_at):
+                raise MeanwhileError
+            reply = await to_thread.run_sync(self.release, message, to, limiter=self._release_limiter)
+            if reply.positive:
+                recipients = to or message.recipients
+                await self.call(self.archive.mark_released, message.id, who=who, to=recipients, reply=reply)
+            return reply
+        finally:
+            self._releasing.discard(message.id)
 
     async def view(self, message: KeptMessage, *, remote_images: bool = False) -> MessageView:
         """The view of a kept message, made in a thread; those looked at last are remembered."""

@@ -17,10 +17,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from proxy.config.fields import is_loopback
 from proxy.web.problems import as_problem
 from proxy.web.sessions import Login, Sessions
 
-__all__ = ["PAGE_POLICY", "Guard", "Security", "harden", "is_loopback", "who"]
+__all__ = ["PAGE_POLICY", "Guard", "Security", "harden", "who"]
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -43,14 +44,6 @@ _FOR_PROGRAMS = ("/api/v1/", "/api/openapi.json")
 _OPEN_PATHS = ("/login", "/static/")
 _WRONG_SECONDS = 0.3
 _WAITING = 20
-
-
-def is_loopback(host: str) -> bool:
-    """True for ``localhost`` and addresses that only this machine reaches."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def harden(headers: MutableHeaders) -> None:

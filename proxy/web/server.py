@@ -56,15 +56,10 @@ def run(
         OSError: the password file cannot be read.
         ValueError: it is empty.
     """
-    password = _first_line(web.password_file) if web.password_file else None
+    password = web.password
     with Desk.open(store, base, mode=mode, release=release, smtp=tuple(smtp)) as desk:
         app = create_app(desk, address=_address(listener), hosts=web.hosts, password=password, feed=feed)
         uvloop.run(_serve(app, listener, lifeline))
-
-
-def _first_line(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
-        return file.readline().rstrip("\r\n")
 
 
 def _address(listener: socket.socket) -> tuple[str, int]:

@@ -140,6 +140,9 @@ def test_a_desk_that_others_can_reach_needs_a_password(run, complaints, tmp_path
     done = run("complaints", "--smtp", "127.0.0.1:0", "--web", "0.0.0.0:0")
     assert done.returncode == 2
     assert "--password-file" in done.stderr
+    (tmp_path / "password").write_text("\n")
+    done = run("complaints", "--smtp", "127.0.0.1:0", "--web", "127.0.0.1:0", "--password-file", "password")
+    assert (done.returncode, "no password in" in done.stderr) == (2, True)
     (tmp_path / "password").write_text("open sesame\n")
     desk = Desk(complaints("--web", "127.0.0.1:0", "--password-file", "password"))
     with pytest.raises(urllib.error.HTTPError, match="401"):

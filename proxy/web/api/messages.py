@@ -1,7 +1,5 @@
 """Operations on messages: list, read, mark, delete."""
 
-from urllib.parse import quote
-
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -18,13 +16,12 @@ from proxy.web.api.answers import (
 from proxy.web.api.asked import DeleteMessages, Form, ListMessages, MarkSeen, read_query
 from proxy.web.api.operation import Call, NoBody, NoParameters, Operation, Parameters
 from proxy.web.desk import Desk
+from proxy.web.files import file_answer, html_answer
 from proxy.web.problems import Kind, Problem, WrongValue
 from proxy.web.security import who
 from proxy.web.view import attachment
 
 __all__ = ["full_message", "operations", "stored_message", "summary"]
-
-_HTML_POLICY = "default-src 'none'; img-src {images}; style-src 'unsafe-inline'; sandbox"
 
 
 async def _list(call: Call[ListMessages, NoBody]) -> MessagePage:
@@ -77,7 +74,7 @@ async def full_message(desk: Desk, kept: KeptMessage) -> Message:
 
 async def _raw(call: Call[NoParameters, NoBody]) -> Response:
     kept = await stored_message(call)
-    return _download(kept.delivered_form, "message/rfc822", f"{kept.id}.eml")
+    return file_answer(kept.delivered_form, f"{kept.id}.eml", media_type="message/rfc822")
 
 
 async def _html(call: Call[Form, NoBody]) -> Response:
@@ -86,12 +83,7 @@ async def _html(call: Call[Form, NoBody]) -> Response:
     view = await call.desk.view(kept, remote_images=remote)
     if view.html is None:
         raise Problem(Kind.NOT_FOUND, f"The message {kept.id} has no HTML")
-    policy = _HTML_POLICY.format(images="data: http: https:" if remote else "data:")
-    return Response(
-        view.html.encode("utf-8", "replace"),
-        media_type="text/html; charset=utf-8",
-        headers={"content-security-policy": policy},
-    )
+    return html_answer(view.html, remote_images=remote)
 
 
 async def _attachment(call: Call[NoParameters, NoBody]) -> Response:
@@ -101,20 +93,7 @@ async def _attachment(call: Call[NoParameters, NoBody]) -> Response:
     if found is None:
         raise Problem(Kind.NOT_FOUND, f"The message {kept.id} has no attachment {number}")
     described, octets = found
-    return _download(octets, "application/octet-stream", described.filename)
-
-
-def _download(octets: bytes, media_type: str, filename: str) -> Response:
-    """Never shown in the desk's own origin."""
-    return Response(
-        octets,
-        media_type=media_type,
-        headers={
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}",
-            "x-content-type-options": "nosniff",
-            "content-security-policy": "default-src 'none'; sandbox",
-        },
-    )
+    return file_answer(octets, described.filename)
 
 
 async def _mark(call: Call[NoParameters, MarkSeen]) -> Changed:

@@ -8,6 +8,7 @@ from proxy.web.api.answers import Deleted, MessagePage, Released
 from proxy.web.api.asked import ListMessages, Release, read_query
 from proxy.web.api.messages import stored_message, summary
 from proxy.web.api.operation import Call, NoBody, NoParameters, Operation, Parameters
+from proxy.web.desk import MeanwhileError
 from proxy.web.problems import Kind, Problem
 from proxy.web.security import who
 
@@ -36,10 +37,12 @@ async def _release(call: Call[NoParameters, Release]) -> Released:
         raise Problem(Kind.NO_RELEASE, "This server keeps mail and has no server to send it to")
     kept = await _held(call)
     recipients = call.body.to or list(kept.recipients)
-    reply = await desk.call(desk.release, kept, call.body.to)
+    try:
+        reply = await desk.send_on(kept, call.body.to, who=who(call.request))
+    except MeanwhileError:
+        raise Problem(Kind.STATE, f"Somebody else releases the message {kept.id}, or has done so") from None
     if not reply.positive:
         raise Problem(Kind.NOT_TAKEN, f"The server said: {reply}", reply=str(reply))
-    await desk.call(desk.archive.mark_released, kept.id, who=who(call.request), to=recipients, reply=reply)
     return Released(reply=str(reply), recipients=recipients)
 
 

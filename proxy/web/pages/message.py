@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -16,7 +15,7 @@ from starlette.routing import Route
 from proxy.record import Record
 from proxy.store import KeptMessage, State, StoreError
 from proxy.verdict import Evaluation
-from proxy.web.desk import Desk
+from proxy.web.desk import Desk, MeanwhileError
 from proxy.web.pages.conversation import conversation_of
 from proxy.web.pages.folders import Place, list_messages
 from proxy.web.rendering import desk_of, is_fragment, render
@@ -32,8 +31,6 @@ _SOURCE_OCTETS = 256 << 10
 """Of a message, that its source tab shows."""
 _ADDRESS = re.compile(r"[^\s<>,;\"]{1,64}@[^\s<>,;\"@]{1,255}")
 _RECIPIENTS = 100
-_releases = CapacityLimiter(2)
-"""A release may take a minute and shall not keep readers waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,8 +191,7 @@ async def _release(request: Request) -> Response:
     """Deliver a message, to its own recipients or to others."""
     desk = desk_of(request)
     kept = await kept_message(request)
-    release = desk.release
-    if release is None or kept.state is State.DELETED:
+    if desk.release is None or kept.state is State.DELETED:
         raise HTTPException(404)
     async with request.form(max_files=0, max_fields=10) as form:
         others = str(form.get("others", "")) if form.get("to") == "others" else None
@@ -206,17 +202,14 @@ async def _release(request: Request) -> Response:
     recipients = None if others is None else tuple(dict.fromkeys(re.split(r"[\s,;]+", others.strip())))
     if recipients is not None and (problem := _problem_with(recipients)):
         return await _answer(request, kept, "verdicts", problem=problem)
-    reply = await to_thread.run_sync(release, kept, recipients, limiter=_releases)
+    try:
+        reply = await desk.send_on(kept, recipients, who=who(request))
+    except MeanwhileError:
+        problem = "Somebody else is releasing it, or has done so: nothing was done."
+        return await _answer(request, await kept_message(request), "verdicts", problem=problem)
     if not reply.positive:
         problem = f"It was not taken, and stays here. The server said: {reply}"
         return await _answer(request, kept, "verdicts", problem=problem)
-    await desk.call(
-        desk.archive.mark_released,
-        kept.id,
-        who=who(request),
-        to=recipients or kept.recipients,
-        reply=reply,
-    )
     if not is_fragment(request):
         return RedirectResponse(f"/messages/{kept.id}", 303)
     released = await kept_message(request)

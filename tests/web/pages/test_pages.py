@@ -1,12 +1,14 @@
 """What the pages of messages and of the quarantine say and do."""
 
+import asyncio
 import json
 import re
+import time
 from html import unescape
 
 import pytest
 
-from proxy.store import Box, KeptQuery
+from proxy.store import Box, KeptQuery, State
 from proxy.testing import make_message
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
@@ -303,6 +305,28 @@ async def test_a_page_that_does_not_know_of_a_release_does_not_release_again(htt
     assert len(desk.noted.released) == 1
     await http.post(f"/messages/{kept_id}/release", data={"to": "own", "state": "released"}, headers=HX)
     assert len(desk.noted.released) == 2
+
+
+async def test_two_who_release_at_the_same_time_send_it_once(http, keep, desk):
+    kept_id = await keep("Held", box=Box.QUARANTINE)
+    desk.release, calls = slowly(desk.release), desk.noted.released
+    form = {"to": "own", "state": "held"}
+    answers = await asyncio.gather(
+        http.post(f"/messages/{kept_id}/release", data=form, headers=HX),
+        http.post(f"/api/v1/quarantine/{kept_id}/release"),
+        http.post(f"/messages/{kept_id}/release", data=form, headers=HX),
+    )
+    assert len(calls) == 1
+    assert [answer.status_code for answer in answers].count(200) >= 2
+    assert desk.archive.kept_message(kept_id).state is State.RELEASED
+
+
+def slowly(release):
+    def slow(*arguments):
+        time.sleep(0.2)
+        return release(*arguments)
+
+    return slow
 
 
 async def test_where_nothing_can_be_released_no_page_offers_it(http, keep, desk):
