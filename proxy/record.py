@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from proxy.verdict import Action, Evaluation
 
-__all__ = ["Disposition", "RecipientRecord", "Record"]
+__all__ = ["Disposition", "RecipientRecord", "Record", "end_before_rcpt"]
 
 
 class Disposition(StrEnum):
@@ -25,6 +25,13 @@ class Disposition(StrEnum):
     """Upstream did not answer after the final dot (RFC 1047); the client was told 451."""
     ABANDONED = "abandoned"
     """The client left or reset before the message was complete."""
+
+
+def end_before_rcpt(reply: str) -> Disposition:
+    """What became of a transaction that ended before RCPT, by the reply that ended it."""
+    if not reply:
+        return Disposition.ABANDONED
+    return Disposition.DEFERRED if reply.startswith("4") else Disposition.REFUSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, exists, func, select, text
 
-from proxy.record import Disposition
+from proxy.record import Disposition, end_before_rcpt
 from proxy.store import rows
 from proxy.store.database import Database
 from proxy.store.schema import recipients, transactions
@@ -168,7 +168,7 @@ class Statistics:
         bounds = {"start": rows.microseconds(start), "end": rows.microseconds(end)}
         with self._database.read() as connection:
             counts = Counter({Disposition(name): n for name, n in connection.execute(_BY_RECIPIENT, bounds)})
-            counts.update(map(_end_without_recipient, connection.scalars(_WITHOUT_RECIPIENT, bounds)))
+            counts.update(map(end_before_rcpt, connection.scalars(_WITHOUT_RECIPIENT, bounds)))
         return counts
 
     def _remember(self, start: datetime, end: datetime, counts: Mapping[Disposition, int]) -> None:
@@ -221,13 +221,6 @@ _RECORDS = (
     .order_by(transactions.c.received_at.desc())
     .limit(bindparam("limit"))
 )
-
-
-def _end_without_recipient(reply: str) -> Disposition:
-    """Of a transaction that ended before RCPT."""
-    if not reply:
-        return Disposition.ABANDONED
-    return Disposition.DEFERRED if reply.startswith("4") else Disposition.REFUSED
 
 
 def _starts(span: Span, now: datetime) -> list[datetime]:

@@ -17,12 +17,12 @@ async def _list(call: Call[ListConversations, NoBody]) -> SessionPage:
         call.desk.conversations.sessions,
         client=asked.client,
         address=asked.address,
-        limit=asked.limit,
+        limit=asked.limit + 1,
         before=asked.before,
     )
     return SessionPage(
-        sessions=[Session.model_validate(session) for session in found],
-        next=found[-1].id if len(found) == asked.limit else None,
+        sessions=[Session.model_validate(session) for session in found[: asked.limit]],
+        next=found[asked.limit - 1].id if len(found) > asked.limit else None,
     )
 
 

@@ -14,10 +14,10 @@ __all__ = ["operations"]
 async def _list(call: Call[ListJournal, NoBody]) -> JournalPage:
     asked = call.parameters
     query = JournalQuery(**asked.model_dump(exclude={"limit", "before"}))
-    found = await call.desk.call(call.desk.archive.records, query, limit=asked.limit, before=asked.before)
+    found = await call.desk.call(call.desk.archive.records, query, limit=asked.limit + 1, before=asked.before)
     return JournalPage(
-        records=[JournalRecord.model_validate(record) for record in found],
-        next=found[-1].id if len(found) == asked.limit else None,
+        records=[JournalRecord.model_validate(record) for record in found[: asked.limit]],
+        next=found[asked.limit - 1].id if len(found) > asked.limit else None,
     )
 
 

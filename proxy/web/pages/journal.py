@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from proxy.record import Disposition, Record
+from proxy.record import Disposition, Record, end_before_rcpt
 from proxy.store import KeptQuery
 from proxy.store.journal_search import JournalSearchError, parse_journal_search
 from proxy.web.pages.conversation import conversation_of
@@ -47,17 +47,10 @@ class Entry:
             record=record,
             to=tuple(addresses[:_RECIPIENTS_NAMED]),
             more=max(0, len(addresses) - _RECIPIENTS_NAMED),
-            ends=tuple(ends.items()) or ((_end(record), 0),),
+            ends=tuple(ends.items()) or ((end_before_rcpt(record.reply), 0),),
             rules=tuple(dict.fromkeys(end.rule for end in record.recipients if end.rule)),
             reply=record.reply or next(iter(replies), ""),
         )
-
-
-def _end(record: Record) -> Disposition:
-    """Of a transaction that ended before RCPT."""
-    if not record.reply:
-        return Disposition.ABANDONED
-    return Disposition.DEFERRED if record.reply.startswith("4") else Disposition.REFUSED
 
 
 async def journal_page(request: Request) -> Response:

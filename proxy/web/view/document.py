@@ -99,7 +99,7 @@ class Document:
     """A sanitised HTML mail."""
 
     html: str
-    """The whole document, for ``srcdoc`` of a sandboxed frame."""
+    """The whole document, for a sandboxed frame."""
     markup: str
     """The sanitised content of its body."""
     cut: bool

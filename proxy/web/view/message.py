@@ -40,7 +40,7 @@ class MessageView:
     text: str | None
     """The plain text, or one made of the HTML; None for a message without text."""
     html: str | None
-    """A sanitised document for ``srcdoc`` of a sandboxed frame; None for a message without HTML."""
+    """A sanitised document for a sandboxed frame; None for a message without HTML."""
     blocked_images: int
     """Remote images that are not loaded; they are with ``remote_images=True``."""
     tree: Node

@@ -213,6 +213,7 @@ async def test_the_journal_is_listed_searched_and_read(http, keep):
     rest = (await http.get(f"{API}/journal", params={"limit": 2, "before": page["next"]})).json()
     assert len(rest["records"]) == 1
     assert rest["next"] is None
+    assert (await http.get(f"{API}/journal", params={"limit": 3})).json()["next"] is None
     found = await http.get(
         f"{API}/journal",
         params={"recipient": "user1@*", "disposition": "inbox", "since": "2020-01-01T00:00:00"},
@@ -231,7 +232,8 @@ async def test_a_conversation_is_found_and_its_transaction_cut_out(http, keep):
     found = await http.get(f"{API}/conversations", params={"address": "bob@example.com", "limit": "1"})
     (session,) = found.json()["sessions"]
     assert session["id"] == message["record"]["session_id"]
-    older = await http.get(f"{API}/conversations", params={"before": found.json()["next"]})
+    assert found.json()["next"] is None, "there is no other page"
+    older = await http.get(f"{API}/conversations", params={"before": session["id"]})
     assert older.json()["sessions"] == []
     url = f"{API}/conversations/{session['id']}"
     lines = (await http.get(url)).json()["lines"]
