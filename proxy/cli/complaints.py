@@ -48,11 +48,11 @@ def _web_settings(address: str, hosts: list[str], password_file: Path | None) ->
 
     try:
         settings = WebSettings(address=address, password_file=password_file and password_file.absolute())
-    except (ValidationError, OSError) as error:
-        words = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise typer.BadParameter(
-            words.removeprefix("Value error, "), param_hint="--web with --password-file"
-        ) from None
+    except ValidationError as error:
+        words = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise typer.BadParameter(words, param_hint="--web with --password-file") from None
+    except OSError as error:
+        raise typer.BadParameter(f"{password_file}: {error.strerror}", param_hint="--password-file") from None
     return settings.model_copy(update={"hosts": tuple(hosts)})
 
 
