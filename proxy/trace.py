@@ -1,4 +1,4 @@
-"""The Received field (RFC 5321 section 4.4) and how many there are."""
+"""The Received field (RFC 5321 section 4.4)."""
 
 import re
 from datetime import datetime
@@ -8,9 +8,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from proxy.mail import Transaction
 
-__all__ = ["count_received", "received_field"]
+__all__ = ["received_field"]
 
-_RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
 
 
@@ -27,11 +26,6 @@ def received_field(transaction: Transaction, hostname: str) -> bytes:
         f"\t{_date(transaction.received_at.replace(microsecond=0))}\r\n"
     )
     return field.encode("utf-8")
-
-
-def count_received(header_section: bytes) -> int:
-    """How many Received fields the header section holds (RFC 5321 section 6.3)."""
-    return len(_RECEIVED.findall(header_section))
 
 
 @lru_cache(maxsize=4)

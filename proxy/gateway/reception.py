@@ -10,13 +10,20 @@ from datetime import UTC, datetime
 from proxy.config.settings import Limits
 from proxy.gateway.act import Act, Destination, Ended, Owner, settle
 from proxy.gateway.policy import Policy
-from proxy.gateway.records import disposition_of, log_record, make_record, recipients_of, refused_recipient
+from proxy.gateway.records import (
+    NO_HEADER,
+    HeaderFacts,
+    disposition_of,
+    log_record,
+    make_record,
+    recipients_of,
+    refused_recipient,
+)
 from proxy.mail import Envelope, Message, Recipient, Session, Stage, Transaction, new_id
 from proxy.pipeline import Carried
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivery, Relay
 from proxy.store import Kept, Store, StoreError, StoreFull
-from proxy.trace import count_received
 from proxy.verdict import TEMPORARY_FAILURE, Action, Evaluation, Outcome, Reply, Sending
 
 __all__ = ["Reception"]
@@ -47,8 +54,8 @@ class _Open:
     destination: Destination | None = None
     delivery: Delivery | None = None
     refused: list[RecipientRecord] = field(default_factory=list)
-    header: bytes = b""
-    """The message's header section, as soon as it is here."""
+    header: HeaderFacts = NO_HEADER
+    """The message's, as soon as it is here."""
 
 
 class Reception:
@@ -189,8 +196,9 @@ class Reception:
         if opened.destination is None:
             raise RuntimeError("a message without an accepted recipient")
         config = opened.policy.config
-        opened.header = transaction.message.header_section
-        if reply := _unreadable(opened.header, config.limits):
+        section = transaction.message.header_section
+        opened.header = HeaderFacts.of(section)
+        if reply := _unreadable(section, opened.header, config.limits):
             await _abandon(opened)
             return _refused(opened, reply)
         decision = await opened.policy.pipeline.decide(transaction, opened.carried)
@@ -274,7 +282,7 @@ class Reception:
             envelope=envelope,
             recipients=(),
             evaluations=evaluations,
-            reply=reply,
+            reply=str(reply),
         )
         self._store.journal(record)
         log_record(record)
@@ -286,11 +294,11 @@ def _tell(opened: _Open, record: Record) -> None:
     opened.policy.pipeline.report(record)
 
 
-def _unreadable(header: bytes, limits: Limits) -> Reply | None:
+def _unreadable(section: bytes, header: HeaderFacts, limits: Limits) -> Reply | None:
     """The refusal of a message that no filter should be asked about."""
-    if len(header) > limits.header_size:
+    if len(section) > limits.header_size:
         return _HEADER_TOO_LARGE
-    return _LOOP if count_received(header) > limits.received_fields else None
+    return _LOOP if header.received > limits.received_fields else None
 
 
 def _reply_to(error: Exception, transaction_id: str) -> Reply:
@@ -336,14 +344,15 @@ def _record(
     size: int | None = None,
     begin: float | None = None,
 ) -> Record:
+    reply = str(ended.reply or "")
     return make_record(
         transaction_id=opened.id,
         session=transaction.session if transaction else opened.session,
         received_at=transaction.received_at if transaction else datetime.now(UTC),
         envelope=opened.envelope,
-        recipients=(*opened.refused, *recipients_of(opened.envelope, ended)),
+        recipients=(*opened.refused, *recipients_of(opened.envelope, ended, reply)),
         evaluations=opened.evaluations,
-        reply=ended.reply,
+        reply=reply,
         size=len(transaction.message.content) if transaction else size,
         header=opened.header,
         upstream=ended.upstream,

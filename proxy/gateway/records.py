@@ -3,7 +3,9 @@
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from proxy.gateway.act import Ended
 from proxy.mail import Envelope, Recipient, Session
@@ -11,14 +13,65 @@ from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivered
 from proxy.verdict import Action, Evaluation, Outcome, Reply
 
-__all__ = ["disposition_of", "log_record", "make_record", "recipients_of", "refused_recipient"]
+__all__ = [
+    "NO_HEADER",
+    "HeaderFacts",
+    "disposition_of",
+    "log_record",
+    "make_record",
+    "recipients_of",
+    "refused_recipient",
+]
 
 log = logging.getLogger("gatepost.transaction")
 
-_FIELD = re.compile(
-    rb"^(message-id|subject)[ \t]*:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{0,998})", re.IGNORECASE | re.MULTILINE
-)
+_COLON = re.compile(rb"[ \t]*:")
+_VALUE = re.compile(rb"[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{0,998})")
 _SUBJECT_OCTETS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderFacts:
+    """What of a message's header section is looked at for every message."""
+
+    message_id: str = ""
+    """Of the first Message-ID field."""
+    subject: str = ""
+    """Of the first Subject field, as written, shortened."""
+    received: int = 0
+    """How many Received fields there are (RFC 5321 section 6.3)."""
+
+    @classmethod
+    def of(cls, section: bytes) -> Self:
+        """Read them; never raises."""
+        section = b"\n" + section
+        lowered = section.lower()  # and finding in it is many times faster than a regular expression
+        received, at = 0, _value_of(b"\nreceived", lowered)
+        while at:
+            received += 1
+            at = _value_of(b"\nreceived", lowered, at)
+        return cls(
+            message_id=_text(section, _value_of(b"\nmessage-id", lowered)),
+            subject=_text(section, _value_of(b"\nsubject", lowered), _SUBJECT_OCTETS),
+            received=received,
+        )
+
+
+def _value_of(name: bytes, lowered: bytes, start: int = 0) -> int:
+    """Where the value of the next field of that name begins; 0 where there is none."""
+    while start := lowered.find(name, start) + 1:
+        if colon := _COLON.match(lowered, start + len(name) - 1):
+            return colon.end()
+    return 0
+
+
+def _text(section: bytes, start: int, octets: int | None = None) -> str:
+    value = _VALUE.match(section, start) if start else None
+    return value[1][:octets].decode("utf-8", "replace").strip() if value else ""
+
+
+NO_HEADER = HeaderFacts()
+"""Of a message that was not received."""
 
 
 def disposition_of(reply: Reply) -> Disposition:
@@ -38,21 +91,22 @@ def refused_recipient(recipient: Recipient, reply: Reply, outcome: Outcome | Non
     )
 
 
-def recipients_of(envelope: Envelope, ended: Ended) -> tuple[RecipientRecord, ...]:
-    """The recipients of a message with their ends."""
-    reply = str(ended.reply or "")
+def recipients_of(envelope: Envelope, ended: Ended, reply: str) -> tuple[RecipientRecord, ...]:
+    """The recipients of a message with their ends, and with what the client was told."""
     return tuple(
-        RecipientRecord(
-            address=recipient.address,
-            disposition=disposition,
-            action=outcome.action,
-            rule=outcome.rule,
-            reason=outcome.reason,
-            reply=reply,
-        )
-        for recipient, outcome, disposition in zip(
-            envelope.recipients, ended.outcomes, ended.dispositions, strict=True
-        )
+        [
+            RecipientRecord(
+                address=recipient.address,
+                disposition=disposition,
+                action=outcome.action,
+                rule=outcome.rule,
+                reason=outcome.reason,
+                reply=reply,
+            )
+            for recipient, outcome, disposition in zip(
+                envelope.recipients, ended.outcomes, ended.dispositions, strict=True
+            )
+        ]
     )
 
 
@@ -64,14 +118,13 @@ def make_record(
     envelope: Envelope | None,
     recipients: tuple[RecipientRecord, ...],
     evaluations: Sequence[Evaluation],
-    reply: Reply | None,
+    reply: str,
     size: int | None = None,
-    header: bytes = b"",
+    header: HeaderFacts = NO_HEADER,
     upstream: Delivered | None = None,
     seconds: float = 0.0,
 ) -> Record:
-    """The journal's record; a reply of None: the client left before it got one."""
-    message_id, subject = _identity(header)
+    """The journal's record; without a reply: the client left before it got one."""
     return Record(
         id=transaction_id,
         session_id=session.id,
@@ -83,26 +136,14 @@ def make_record(
         mail_from=envelope.mail_from if envelope else None,
         recipients=recipients,
         size=size,
-        message_id=message_id,
-        subject=subject,
+        message_id=header.message_id,
+        subject=header.subject,
         evaluations=tuple(evaluations),
-        reply=str(reply) if reply else "",
+        reply=reply,
         upstream=upstream.server if upstream else None,
         upstream_reply=upstream.upstream_reply if upstream else None,
         seconds=seconds,
     )
-
-
-def _identity(header: bytes) -> tuple[str, str]:
-    """The values of the first Message-ID and the first Subject."""
-    message_id = subject = None
-    for name, value in _FIELD.findall(header):
-        if name[0] in b"mM":
-            if message_id is None:
-                message_id = value.decode("utf-8", "replace").strip()
-        elif subject is None:
-            subject = value[:_SUBJECT_OCTETS].decode("utf-8", "replace").strip()
-    return message_id or "", subject or ""
 
 
 def log_record(record: Record) -> None:

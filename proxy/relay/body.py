@@ -28,7 +28,7 @@ def stuffed(pieces: Sequence[bytes]) -> list[bytes]:
 
 
 async def send_body(
-    connection: Connection, parts: Iterable[bytes], end: asyncio.Future[Reply], deadline: float
+    connection: Connection, parts: Iterable[bytes], end: asyncio.Future[list[Reply]], deadline: float
 ) -> Reply | None:
     """All but the dot; gives upstream's 4xx or 5xx if it replies in the midst of it.
 
@@ -49,7 +49,7 @@ async def send_body(
                 await connection.drain(end)
     if not end.done():
         return None
-    reply = end.result()
+    (reply,) = end.result()
     if reply.code < 400:
         raise connection.abort(f"a reply before the dot: {reply}")
     return reply

@@ -8,12 +8,11 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Self
 
 from proxy.relay.reply_reader import GarbageError, ReplyReader
 from proxy.verdict import Reply
 
-__all__ = ["LOST", "UNREACHABLE", "Connection", "UpstreamLostError"]
+__all__ = ["LOST", "UNREACHABLE", "Connection", "UpstreamClosingError", "UpstreamLostError"]
 
 UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="The destination cannot be reached, try again later")
 LOST = Reply(code=451, enhanced="4.4.2", text="The connection to the destination failed, try again later")
@@ -35,10 +34,12 @@ class UpstreamLostError(Exception):
         super().__init__(_UNPRINTABLE.sub(" ", why)[:_WHY_LIMIT])
         self.reply = reply
 
-    @classmethod
-    def closing(cls, reply: Reply) -> Self:
-        """Upstream said 421: it closes, we do not, so that the client gets its words with 451."""
-        return cls(str(reply), replace(reply, code=451, enhanced=reply.enhanced or "4.4.2"))
+
+class UpstreamClosingError(UpstreamLostError):
+    """Upstream said 421 (RFC 5321 section 3.8): it closes, we do not, so the client gets its words with 451."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply), replace(reply, code=451, enhanced=reply.enhanced or "4.4.2"))
 
 
 class Connection(asyncio.Protocol):
@@ -58,7 +59,11 @@ class Connection(asyncio.Protocol):
         """Done when the transport is closed."""
         self._transport = transport
         self._reader = ReplyReader()
-        self._awaited: deque[asyncio.Future[Reply]] = deque()
+        self._awaited: deque[tuple[asyncio.Future[list[Reply]], int]] = deque()
+        """With the number of replies to each; the first one's are collected."""
+        self._collected: list[Reply] = []
+        self._outstanding = 0
+        """Replies to all of them."""
         self._unsent: list[bytes | memoryview] = []
         self._deadline = 0.0
         self._timer: asyncio.Handle | None = None
@@ -81,18 +86,14 @@ class Connection(asyncio.Protocol):
         """True if no reply is outstanding; what is half read has ended the connection."""
         return not self._awaited
 
-    def write(
-        self, octets: bytes | memoryview, deadline: float, replies: int = 0
-    ) -> list[asyncio.Future[Reply]]:
-        """Send octets; gives a future for each reply that they are to have. Raises UpstreamLostError.
+    def write(self, octets: bytes | memoryview, deadline: float) -> None:
+        """Send octets. Raises UpstreamLostError.
 
-        If one of the replies is not there at the deadline (on the event loop's clock) the connection
-        is aborted, and the future raises UpstreamLostError as it does for any other trouble.
+        If a reply that is awaited is not there at the deadline (on the event loop's clock) the
+        connection is aborted.
         """
         if self._lost or self._transport.is_closing():  # it closes before it says so
             raise self._end(UpstreamLostError("connection lost"))
-        futures: list[asyncio.Future[Reply]] = [self._loop.create_future() for _ in range(replies)]
-        self._awaited.extend(futures)
         self._deadline = deadline
         if self._timer is None or deadline < self._rings_at:
             self._ring_at(deadline)
@@ -102,7 +103,20 @@ class Connection(asyncio.Protocol):
             self._unsent.append(octets)
             if len(octets) > _AT_ONCE_OCTETS:
                 self._send()
-        return futures
+
+    def ask(
+        self, octets: bytes | memoryview, deadline: float, replies: int = 1
+    ) -> asyncio.Future[list[Reply]]:
+        """Send octets that are to have so many replies; gives all of them at once. Raises as `write` does.
+
+        The future raises UpstreamLostError for any trouble, if not all replies are there at the
+        deadline, and if one of them is 421.
+        """
+        self.write(octets, deadline)
+        future: asyncio.Future[list[Reply]] = self._loop.create_future()
+        self._awaited.append((future, replies))
+        self._outstanding += replies
+        return future
 
     def _send(self) -> None:
         """Give the transport what waits.
@@ -115,7 +129,7 @@ class Connection(asyncio.Protocol):
             self._unsent.clear()
             self._transport.write(octets)
 
-    async def drain(self, early: asyncio.Future[Reply]) -> None:
+    async def drain(self, early: asyncio.Future[list[Reply]]) -> None:
         """Wait until upstream has taken most of what was written, or replies early, or is lost."""
         try:
             await asyncio.sleep(0)  # what has come is read before more is written
@@ -125,7 +139,7 @@ class Connection(asyncio.Protocol):
             self.abort("cancelled")
             raise
 
-    def abort(self, why: str) -> UpstreamLostError:
+    def abort(self, why: str | UpstreamLostError) -> UpstreamLostError:
         """End it now; gives the error to raise. What was written and not yet sent is dropped.
 
         So nothing is delivered later of which the client was told that it failed.
@@ -134,22 +148,24 @@ class Connection(asyncio.Protocol):
             with suppress(OSError):
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
-        return self._end(UpstreamLostError(why))
+        return self._end(UpstreamLostError(why) if isinstance(why, str) else why)
 
     def quit(self) -> None:
         """Say goodbye; the answer does not matter (RFC 5321 section 4.1.1.10)."""
         if self._lost is None:
-            (goodbye,) = self.write(b"QUIT\r\n", self._loop.time() + _QUIT_SECONDS, 1)
+            goodbye = self.ask(b"QUIT\r\n", self._loop.time() + _QUIT_SECONDS)
             goodbye.add_done_callback(lambda _: self._transport.close())
             self._lost = UpstreamLostError("closed")
 
     def _end(self, error: UpstreamLostError) -> UpstreamLostError:
         self._lost = self._lost or error
-        for future in self._awaited:
+        for future, _ in self._awaited:
             if not future.done():
                 future.set_exception(self._lost)
                 future.exception()  # it may be that nobody waits for it
         self._awaited.clear()
+        self._collected.clear()
+        self._outstanding = 0
         self._unsent.clear()
         self.resume_writing()
         if self._timer:
@@ -183,18 +199,23 @@ class Connection(asyncio.Protocol):
         except GarbageError as error:
             self.abort(str(error))
             return
-        surplus = replies[len(self._awaited) :]
-        if surplus and surplus[0].code != 421:
+        surplus = len(self._collected) + len(replies) - self._outstanding
+        if surplus > 0 and (unasked := replies[-surplus]).code != 421:
             # One of them was not asked for, and none can tell which.
-            self.abort(f"a reply that nothing waits for: {surplus[0]}")
+            self.abort(f"a reply that nothing waits for: {unasked}")
             return
-        for reply in replies[: len(self._awaited)]:
-            future = self._awaited.popleft()
-            if not future.done():
-                future.set_result(reply)
-        if surplus:  # upstream may say at any time that it closes (RFC 5321 section 3.8)
-            self.abort(str(surplus[0]))
-        elif not self._awaited and not self._reader.is_empty:
+        for reply in replies:
+            if reply.code == 421:  # it may be said at any time
+                self.abort(UpstreamClosingError(reply))
+                return
+            self._collected.append(reply)
+            if len(self._collected) == self._awaited[0][1]:
+                future, count = self._awaited.popleft()
+                self._outstanding -= count
+                collected, self._collected = self._collected, []
+                if not future.done():
+                    future.set_result(collected)
+        if not self._awaited and not self._reader.is_empty:
             self.abort("octets that nothing waits for")
 
     def eof_received(self) -> bool:

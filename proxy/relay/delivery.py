@@ -13,7 +13,7 @@ from proxy.config.settings import Limits, UpstreamServer
 from proxy.mail import Envelope, Recipient
 from proxy.relay.body import END_OF_DATA, send_body, stuffed
 from proxy.relay.commands import mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
-from proxy.relay.connection import LOST, UNREACHABLE, Connection, UpstreamLostError
+from proxy.relay.connection import LOST, UNREACHABLE, Connection, UpstreamClosingError, UpstreamLostError
 from proxy.relay.pool import Pool
 from proxy.verdict import Reply
 
@@ -120,10 +120,10 @@ class Delivery:
         if mail_reply is None or not mail_reply.positive:  # no transaction is open upstream
             self._pool.give_back(server, connection)
             return
-        (reset,) = connection.write(_RSET, connection.now() + _STEP_SECONDS, 1)
+        reset = connection.ask(_RSET, connection.now() + _STEP_SECONDS)
 
-        def give_back(reset: asyncio.Future[Reply]) -> None:
-            if reset.cancelled() or reset.exception() or not reset.result().positive:
+        def give_back(reset: asyncio.Future[list[Reply]]) -> None:
+            if reset.cancelled() or reset.exception() or not reset.result()[0].positive:
                 connection.abort("RSET failed")
             else:
                 self._pool.give_back(server, connection)
@@ -235,8 +235,10 @@ class Delivery:
             return await self._refused([obstacle])
         if "8BITMIME" not in extensions and not all(map(bytes.isascii, pieces)):
             return await self._refused([_NO_8BIT])
-        (reply,) = await _exchange(connection, [b"DATA\r\n"], 0, dot_by, intermediate=True)
+        (reply,) = await connection.ask(b"DATA\r\n", min(dot_by, connection.now() + _STEP_SECONDS))
         if reply.code != 354:
+            if reply.code < 400:
+                raise connection.abort(f"nonsense in reply to DATA: {reply}")
             return await self._refused([reply])
         return await self._send_message(connection, pieces, size, dot_by, deadline)
 
@@ -245,11 +247,13 @@ class Delivery:
     ) -> Delivered:
         parts = stuffed(pieces)
         if size > _ONE_WRITE_OCTETS:
-            (end,) = connection.write(b"", dot_by, 1)
-            if early := await send_body(connection, parts, end, dot_by):
+            end = connection.ask(b"", dot_by)
+            try:
+                early = await send_body(connection, parts, end, dot_by)
+            except UpstreamClosingError as error:
+                early = error.reply
+            if early:
                 self._drop(f"{early} in the midst of the message")
-                if early.code == 421:
-                    early = UpstreamLostError.closing(early).reply
                 return self._delivered(DeliveryState.REFUSED, early)
             if connection.now() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
@@ -257,23 +261,23 @@ class Delivery:
         else:
             if connection.now() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
-            (end,) = connection.write(b"".join((*parts, END_OF_DATA)), deadline, 1)
+            end = connection.ask(b"".join((*parts, END_OF_DATA)), deadline)
         self.dot_was_sent = True
         return await self._after_dot(connection, end)
 
-    async def _after_dot(self, connection: Connection, end: asyncio.Future[Reply]) -> Delivered:
+    async def _after_dot(self, connection: Connection, end: asyncio.Future[list[Reply]]) -> Delivered:
         """From here on nothing may be sent again."""
         try:
-            reply = await end
+            (reply,) = await end
             if 300 <= reply.code < 400:
                 raise connection.abort(f"nonsense after the dot: {reply}")
+        except UpstreamClosingError as error:
+            self._drop(str(error))
+            return self._delivered(DeliveryState.REFUSED, error.reply, str(error))
         except UpstreamLostError as error:
             self._drop(str(error))
             return self._delivered(DeliveryState.IN_DOUBT, LOST, f"no reply after the dot: {error}")
         self._connection, self._mail_reply, self._accepted = None, None, []
-        if reply.code == 421:
-            connection.abort(str(reply))
-            return self._delivered(DeliveryState.REFUSED, UpstreamLostError.closing(reply).reply, str(reply))
         if self._server:
             self._pool.give_back(self._server, connection)
         return self._delivered(DeliveryState.ACCEPTED if reply.positive else DeliveryState.REFUSED, reply)
@@ -310,12 +314,7 @@ class Delivery:
 
 
 async def _exchange(
-    connection: Connection,
-    commands: Sequence[bytes],
-    before: int,
-    deadline: float,
-    *,
-    intermediate: bool = False,
+    connection: Connection, commands: Sequence[bytes], before: int, deadline: float
 ) -> list[Reply]:
     """The reply to each command, in one write where upstream can; raises UpstreamLostError.
 
@@ -325,29 +324,21 @@ async def _exchange(
             said after a refused MAIL, and the rest has its reply.
         before: how many.
         deadline: on the event loop's clock; never longer than the time for one step.
-        intermediate: 354 is the positive reply, and not 2xx.
     """
     step_by = min(deadline, connection.now() + _STEP_SECONDS)
-    pipelining = "PIPELINING" in connection.extensions
-    futures = connection.write(b"".join(commands), step_by, len(commands)) if pipelining else []
     replies: list[Reply] = []
     try:
-        for number, command in enumerate(commands):
-            if not pipelining:
+        if "PIPELINING" in connection.extensions:
+            replies = await connection.ask(b"".join(commands), step_by, len(commands))
+        else:
+            for number, command in enumerate(commands):
                 if before and number == before and not replies[-1].positive:
                     return [*replies, *[replies[-1]] * (len(commands) - before)]
-                futures += connection.write(command, step_by, 1)
-            reply = await futures[number]
-            if reply.code == 421:
-                connection.abort(str(reply))
-                raise UpstreamLostError.closing(reply)
-            is_positive = reply.code == 354 if intermediate else reply.positive
-            if not is_positive and reply.code < 400:
-                raise connection.abort(f"nonsense in reply to {command[:4].decode('ascii')}: {reply}")
-            if command == _RSET and not reply.positive:
-                raise connection.abort(f"RSET was refused: {reply}")
-            replies.append(reply)
+                replies += await connection.ask(command, step_by)
     except asyncio.CancelledError:
         connection.abort("cancelled")
         raise
+    for command, reply in zip(commands, replies, strict=True):
+        if reply.code >= 300 and (reply.code < 400 or command == _RSET):
+            raise connection.abort(f"nonsense in reply to {command[:4].decode('ascii')}: {reply}")
     return replies

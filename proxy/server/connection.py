@@ -21,8 +21,8 @@ __all__ = ["Connection", "SessionEnd"]
 
 _MAX_UNREAD: Final = 1 << 16
 """Octets that a client may send ahead of what the session has come to."""
-_MAX_UNSENT: Final = 1 << 14
-"""Octets of replies that are collected before they are sent in the midst of a pipelined batch."""
+_MAX_UNSENT: Final = 64
+"""Replies that are collected before they are sent in the midst of a pipelined batch."""
 _TLS_HANDSHAKE_SECONDS: Final = 30.0
 _CLOSE_SECONDS: Final = 5.0
 """What was sent last may take so long to leave."""
@@ -67,12 +67,11 @@ class Connection(SMTP):
         self._at = 0  # what is before it was read
         self._skipping = False  # the rest of a command line that was too long
         self._output: list[bytes] = []
-        self._output_octets = 0
         self._output_is_scheduled = False
         self._tls = False
         self._eof = False
         self._lost = False
-        self._wants_input = False
+        self._input_event: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._writing_paused = False
         self._event: asyncio.Future[None] | None = None
@@ -122,8 +121,9 @@ class Connection(SMTP):
         self._wake()
 
     def _wake(self) -> None:
-        if self._event is not None and not self._event.done():
-            self._event.set_result(None)
+        event = self._event
+        if event is not None and not event.done():
+            event.set_result(None)
 
     # Waiting
 
@@ -182,30 +182,29 @@ class Connection(SMTP):
             self._reading_paused = False
             self.transport.resume_reading()
         unread = self._input  # data_received makes it another one
-        self._wants_input = True
-        try:
-            while self._input is unread:
-                if self._eof:
-                    raise SessionEnd
-                await self._something(deadline)
-        finally:
-            self._wants_input = False
+        while self._input is unread:
+            if self._eof:
+                raise SessionEnd
+            waiting = self._something(deadline)
+            self._input_event = waiting
+            await waiting
 
     def interrupt(self, reply: Reply) -> None:
         """Ends the session with this reply if it waits for input now."""
-        if self._wants_input and self._event is not None and not self._event.done():
-            self._event.set_exception(SessionEnd(reply))
+        if self._input_event is not None and not self._input_event.done():
+            self._input_event.set_exception(SessionEnd(reply))
 
     def next_line(self, limit: int, *, secret: bool = False) -> bytes | None:
         """The next line without its CRLF, None while there is none; raises `Refusal`."""
-        line_feed = self._input.find(b"\n", self._at)
-        if line_feed < 0:
-            if self._skipping or len(self._input) - self._at >= limit:
+        unread, at = self._input, self._at
+        end = unread.find(b"\n", at) + 1
+        if not end:
+            if self._skipping or len(unread) - at >= limit:
                 self._skipping = True
                 self.drop_input()
             return None
-        line = self._input[self._at : line_feed + 1]
-        self._at = line_feed + 1
+        line = unread[at:end]
+        self._at = end
         if self._skipping or len(line) > limit:
             self._skipping = False
             raise Refusal(replies.COMMAND_TOO_LONG)
@@ -256,11 +255,7 @@ class Connection(SMTP):
         """Adds a whole reply as octets."""
         if self.endpoint.tap:
             self.tap("S", octets)
-        self._put(octets)
-
-    def _put(self, octets: bytes) -> None:
         self._output.append(octets)
-        self._output_octets += len(octets)
 
     async def send_as(self, octets: bytes, sending: Sending | None) -> None:
         """Adds a whole reply, or sends it slowly; raises SessionEnd where it is not sent.
@@ -281,12 +276,12 @@ class Connection(SMTP):
             await self._pause(sending.delay_seconds)
             self.tap("S", octets)
             while sending.drip_seconds and sent < len(octets) - 1:
-                self._put(octets[sent : sent + 1])
+                self._output.append(octets[sent : sent + 1])
                 self.write_output()
                 sent += 1
                 await self._pause(sending.drip_seconds)
         finally:
-            self._put(octets[sent:])
+            self._output.append(octets[sent:])
 
     async def _pause(self, seconds: float) -> None:
         """Lets time pass until the client has closed its side: it may be gone, or waits for this alone."""
@@ -297,7 +292,7 @@ class Connection(SMTP):
 
     def output_is_due(self) -> bool:
         """True if so many replies are waiting that a `flush` should not wait for more."""
-        return self._output_octets > _MAX_UNSENT
+        return len(self._output) > _MAX_UNSENT
 
     def write_output(self) -> None:
         """Gives all waiting replies to the transport in one write."""
@@ -306,7 +301,6 @@ class Connection(SMTP):
             if self.transport and not self.transport.is_closing():
                 self.transport.write(b"".join(self._output) if len(self._output) > 1 else self._output[0])
             self._output.clear()
-            self._output_octets = 0
 
     async def flush(self, deadline: float) -> None:
         """Writes the waiting replies; where the client does not read, waits until it does."""

@@ -29,7 +29,8 @@ _ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}-]+"
 _LOCAL_PART = rf'{_ATEXT}(?:\.{_ATEXT})*|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'
 _LABEL = rf"(?!-)[A-Za-z0-9_{_UTF8}-]{{1,63}}(?<!-)"
 _MAILBOX = re.compile(rf"({_LOCAL_PART})@((?:{_LABEL})(?:\.{_LABEL})*|\[[0-9A-Za-z:.]+\])")
-_PATH = re.compile(r' ?<((?:[^<>"\\]|"(?:[^"\\]|\\.)*")*)>(?: (.+))?', re.DOTALL)
+_QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_PATH = re.compile(rf' ?<([^<>"\\]*(?:{_QUOTED}[^<>"\\]*)*)>(?: (.+))?', re.DOTALL)
 _SOURCE_ROUTE = re.compile(r"@[^:]+:.+", re.DOTALL)
 
 _PARAMETER = re.compile(rf"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~{_UTF8}]+))?")
@@ -72,7 +73,7 @@ def parse_rcpt(argument: str, offered: Collection[str], *, smtputf8: bool) -> tu
     """
     address, rest = _split(argument, "TO:", replies.BAD_RCPT, replies.BAD_RECIPIENT)
     parameters, _ = _parameters(rest, _RCPT_VALUES, offered)
-    if _SOURCE_ROUTE.fullmatch(address):
+    if address.startswith("@") and _SOURCE_ROUTE.fullmatch(address):
         raise Refusal(replies.SOURCE_ROUTE)
     if address.lower() != "postmaster":
         _check_mailbox(address, replies.BAD_RECIPIENT, smtputf8=smtputf8)

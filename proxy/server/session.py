@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _PROXY_HEADER_SECONDS: Final = 10.0
 _HELO_ARGUMENT: Final = re.compile(r"""[^\s"(),;<>@\\]{1,255}""")  # a little wider than section 4.1.3
 _ANOTHER_PROTOCOL: Final = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT"))
+_TAKES_A_PATH: Final = frozenset((b"MAIL", b"RCPT"))
 _BOGUS: Final = frozenset((500, 501, 504, 555))
 """Replies to what is no command; so many of them end a session."""
 
@@ -122,13 +123,14 @@ class SmtpSession(MailTransactions):
         limit = self.endpoint.limits.command_line
         self._restart_timer()
         while True:
-            if self.output_is_due():
-                await self.flush(self._command_deadline)
-                await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
             try:
                 while (line := self.next_line(limit)) is None:
-                    self._end_if_stopping()
+                    if self._stopping:
+                        self._end_unless_in_transaction()
                     await self.more_input(self._command_deadline)
+                if self.output_is_due():
+                    await self.flush(self._command_deadline)
+                    await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
                 await self._command(line)
                 self._restart_timer()
             except Refusal as refusal:
@@ -144,8 +146,8 @@ class SmtpSession(MailTransactions):
                 await self._give_up_whatever_happens()
                 self.reply(TEMPORARY_FAILURE)
 
-    def _end_if_stopping(self) -> None:
-        if self._stopping and not self.in_transaction:
+    def _end_unless_in_transaction(self) -> None:
+        if not self.in_transaction:
             raise SessionEnd(replies.SHUTTING_DOWN)
 
     async def _command(self, line: bytes) -> None:
@@ -160,12 +162,12 @@ class SmtpSession(MailTransactions):
             argument = rest.decode()
         except UnicodeDecodeError:
             raise Refusal(replies.BAD_COMMAND_LINE) from None
-        if not (argument.isascii() and argument.isprintable()) and verb not in (b"MAIL", b"RCPT"):
+        if verb not in _TAKES_A_PATH and not (argument.isascii() and argument.isprintable()):
             raise Refusal(replies.BAD_COMMAND_LINE)
         await command(self, argument)
 
     def _restart_timer(self) -> None:
-        self._command_deadline = self.seconds_from_now(self.endpoint.limits.command_time)
+        self._command_deadline = self._loop.time() + self.endpoint.limits.command_time
 
     def _count_error(self) -> None:
         self.errors += 1

@@ -59,10 +59,6 @@ def storable(text: str) -> str:
     return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
 
 
-def _optional(text: str | None) -> str | None:
-    return None if text is None else storable(text)
-
-
 def microseconds(when: datetime) -> int:
     """Since 1970, UTC."""
     return (when - _EPOCH) // _MICROSECOND
@@ -75,41 +71,53 @@ def moment(value: int) -> datetime:
 
 def transaction_row(record: Record) -> Row:
     """For the table ``transactions``."""
-    return (
+    row = (
         record.id,
         record.session_id,
         microseconds(record.received_at),
         record.client,
-        storable(record.helo),
+        record.helo,
         record.tls,
-        _optional(record.authenticated),
-        _optional(record.mail_from),
+        record.authenticated,
+        record.mail_from,
         record.size,
-        storable(record.message_id),
-        storable(record.subject),
-        storable(record.reply),
+        record.message_id,
+        record.subject,
+        record.reply,
         record.upstream,
-        _optional(record.upstream_reply),
+        record.upstream_reply,
         record.seconds,
         _evaluations(record.evaluations) if record.evaluations else None,
     )
+    said = (record.helo, record.authenticated or "", record.mail_from or "", record.message_id)
+    return _storable_row(row, "".join((*said, record.subject, record.reply, record.upstream_reply or "")))
 
 
-def recipient_rows(record: Record) -> Iterable[Row]:
+def recipient_rows(record: Record) -> list[Row]:
     """For the table ``recipients``."""
-    return (
-        (
-            record.id,
-            position,
-            storable(recipient.address),
-            recipient.disposition,
-            recipient.action,
-            recipient.rule,
-            storable(recipient.reason),
-            storable(recipient.reply),
+    return [
+        _storable_row(
+            (
+                record.id,
+                position,
+                recipient.address,
+                recipient.disposition,
+                recipient.action,
+                recipient.rule,
+                recipient.reason,
+                recipient.reply,
+            ),
+            f"{recipient.address}{recipient.reason}{recipient.reply}",
         )
         for position, recipient in enumerate(record.recipients)
-    )
+    ]
+
+
+def _storable_row(row: Row, said: str) -> Row:
+    """The row with all its text storable; ``said`` is what of it others have said: one look for all of it."""
+    if said.isascii() and "\x00" not in said:
+        return row
+    return tuple([storable(value) if isinstance(value, str) else value for value in row])
 
 
 def _evaluations(evaluations: tuple[Evaluation, ...]) -> str:
