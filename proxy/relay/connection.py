@@ -4,7 +4,6 @@ import asyncio
 import re
 import socket
 import struct
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -36,7 +35,7 @@ class UpstreamLostError(Exception):
 
 
 class UpstreamClosingError(UpstreamLostError):
-    """Upstream said 421 (RFC 5321 section 3.8): it closes, we do not, so the client gets its words with 451."""
+    """Upstream said 421 (RFC 5321 section 3.8): it closes, not we, so the client gets 451 with its words."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply), replace(reply, code=451, enhanced=reply.enhanced or "4.4.2"))
@@ -59,11 +58,12 @@ class Connection(asyncio.Protocol):
         """Done when the transport is closed."""
         self._transport = transport
         self._reader = ReplyReader()
-        self._awaited: deque[tuple[asyncio.Future[list[Reply]], int]] = deque()
-        """With the number of replies to each; the first one's are collected."""
+        self._asked: asyncio.Future[list[Reply]] | None = None
+        """What waits for replies."""
+        self._wanted = 0
+        """How many they are."""
         self._collected: list[Reply] = []
-        self._outstanding = 0
-        """Replies to all of them."""
+        """Those of them that are here."""
         self._unsent: list[bytes | memoryview] = []
         self._deadline = 0.0
         self._timer: asyncio.Handle | None = None
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_quiet(self) -> bool:
         """True if no reply is outstanding; what is half read has ended the connection."""
-        return not self._awaited
+        return self._asked is None
 
     def write(self, octets: bytes | memoryview, deadline: float) -> None:
         """Send octets. Raises UpstreamLostError.
@@ -110,13 +110,13 @@ class Connection(asyncio.Protocol):
         """Send octets that are to have so many replies; gives all of them at once. Raises as `write` does.
 
         The future raises UpstreamLostError for any trouble, if not all replies are there at the
-        deadline, and if one of them is 421.
+        deadline, and if one of them is 421. Only when it is done more may be asked.
         """
+        if self._asked:
+            raise self.abort("asked twice at once")
         self.write(octets, deadline)
-        future: asyncio.Future[list[Reply]] = self._loop.create_future()
-        self._awaited.append((future, replies))
-        self._outstanding += replies
-        return future
+        self._asked, self._wanted = self._loop.create_future(), replies
+        return self._asked
 
     def _send(self) -> None:
         """Give the transport what waits.
@@ -152,20 +152,19 @@ class Connection(asyncio.Protocol):
 
     def quit(self) -> None:
         """Say goodbye; the answer does not matter (RFC 5321 section 4.1.1.10)."""
-        if self._lost is None:
+        if self._asked:
+            self.abort("broken off")
+        elif self._lost is None:
             goodbye = self.ask(b"QUIT\r\n", self._loop.time() + _QUIT_SECONDS)
             goodbye.add_done_callback(lambda _: self._transport.close())
             self._lost = UpstreamLostError("closed")
 
     def _end(self, error: UpstreamLostError) -> UpstreamLostError:
         self._lost = self._lost or error
-        for future, _ in self._awaited:
-            if not future.done():
-                future.set_exception(self._lost)
-                future.exception()  # it may be that nobody waits for it
-        self._awaited.clear()
-        self._collected.clear()
-        self._outstanding = 0
+        if self._asked and not self._asked.done():
+            self._asked.set_exception(self._lost)
+            self._asked.exception()  # it may be that nobody waits for it
+        self._asked, self._wanted = None, 0
         self._unsent.clear()
         self.resume_writing()
         if self._timer:
@@ -183,7 +182,7 @@ class Connection(asyncio.Protocol):
 
     def _ring(self) -> None:
         self._timer = None
-        if not self._awaited:
+        if self._asked is None:
             return
         if self._loop.time() >= self._deadline:
             self.abort("no reply in time")
@@ -199,24 +198,24 @@ class Connection(asyncio.Protocol):
         except GarbageError as error:
             self.abort(str(error))
             return
-        surplus = len(self._collected) + len(replies) - self._outstanding
-        if surplus > 0 and (unasked := replies[-surplus]).code != 421:
-            # One of them was not asked for, and none can tell which.
-            self.abort(f"a reply that nothing waits for: {unasked}")
-            return
+        collected, closing = self._collected, None
         for reply in replies:
             if reply.code == 421:  # it may be said at any time
-                self.abort(UpstreamClosingError(reply))
-                return
-            self._collected.append(reply)
-            if len(self._collected) == self._awaited[0][1]:
-                future, count = self._awaited.popleft()
-                self._outstanding -= count
-                collected, self._collected = self._collected, []
-                if not future.done():
-                    future.set_result(collected)
-        if not self._awaited and not self._reader.is_empty:
-            self.abort("octets that nothing waits for")
+                closing = reply
+                break
+            collected.append(reply)
+        if len(collected) > self._wanted:
+            # One of them was not asked for, and none can tell which.
+            self.abort(f"a reply that nothing waits for: {collected[self._wanted]}")
+            return
+        if len(collected) == self._wanted:
+            asked, self._asked, self._wanted, self._collected = self._asked, None, 0, []
+            if asked and not asked.done():
+                asked.set_result(collected)
+            if not (closing or self._reader.is_empty):
+                self.abort("octets that nothing waits for")
+        if closing:
+            self.abort(UpstreamClosingError(closing))
 
     def eof_received(self) -> bool:
         """Upstream will say no more."""

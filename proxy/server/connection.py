@@ -197,6 +197,8 @@ class Connection(SMTP):
     def next_line(self, limit: int, *, secret: bool = False) -> bytes | None:
         """The next line without its CRLF, None while there is none; raises `Refusal`."""
         unread, at = self._input, self._at
+        if at == len(unread):
+            return None
         end = unread.find(b"\n", at) + 1
         if not end:
             if self._skipping or len(unread) - at >= limit:
