@@ -51,6 +51,33 @@ class Connection(SMTP):
     gives a deadline, one timer serves them all, and replies to a pipelined batch leave in one write.
     """
 
+    # With so many attributes a dict of them is neither shared by all sessions nor looked up fast:
+    # slots save a tenth of a session's own time, and a third of its memory.
+    __slots__ = (
+        "_alarm",
+        "_alarm_at",
+        "_at",
+        "_deadline",
+        "_eof",
+        "_event",
+        "_input",
+        "_input_event",
+        "_loop",
+        "_lost",
+        "_output",
+        "_output_is_scheduled",
+        "_reading_paused",
+        "_skipping",
+        "_tls",
+        "_writing_paused",
+        "closed",
+        "endpoint",
+        "session_ends_at",
+        "session_id",
+        "smtputf8",
+        "transport",
+    )
+
     transport: asyncio.Transport | None
 
     def __init__(self, endpoint: Endpoint) -> None:

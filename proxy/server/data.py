@@ -18,7 +18,6 @@ BareNewline = Literal["reject", "normalise", "accept"]
 """What is done with CR or LF alone, and with NUL, in a message."""
 
 _END: Final = b"\r\n.\r\n"
-_ALL_BUT_CR_LF_NUL: Final = bytes(octet for octet in range(256) if octet not in b"\r\n\0")
 _NEWLINE: Final = re.compile(rb"\r\n?|\n")
 
 
@@ -146,7 +145,8 @@ class Content:
 
 def _has_bare_newline(octets: bytes) -> bool:
     """True if there is a NUL, or a CR or LF that is not half of a CRLF."""
-    return len(octets.translate(None, _ALL_BUT_CR_LF_NUL)) != 2 * octets.count(b"\r\n")
+    rest = octets.replace(b"\r\n", b"")  # and three looks for one octet are the fastest way known
+    return b"\n" in rest or b"\r" in rest or b"\0" in rest
 
 
 class DotReader:

@@ -34,6 +34,15 @@ _BOGUS: Final = frozenset((500, 501, 504, 555))
 class SmtpSession(MailTransactions):
     """The protocol object of one connection, from the accepted socket to its end."""
 
+    __slots__ = (
+        "_client",
+        "_command_deadline",
+        "_connected",
+        "_failed_auth",
+        "_stopping",
+        "task",
+    )
+
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         self.task: asyncio.Task[None] | None = None

@@ -23,6 +23,17 @@ _BDAT: Final = re.compile(r"([0-9]{1,20})( LAST)?", re.IGNORECASE)
 class MailTransactions(Connection):
     """The commands of a mail transaction and what they keep from one to the next."""
 
+    __slots__ = (
+        "_content",
+        "_content_ends_at",
+        "_recipients",
+        "errors",
+        "in_transaction",
+        "offered",
+        "reception",
+        "smtp_session",
+    )
+
     smtp_session: Session
     reception: Reception
 
