@@ -17,6 +17,7 @@ from proxy.config.settings import Limits
 from proxy.events import Tap, fan_out
 from proxy.gateway import Gateway, Policy
 from proxy.loader import load_rules
+from proxy.metrics import Key, Tally
 from proxy.pipeline import Pipeline, Threads
 from proxy.recorder import Recorder
 from proxy.relay import Relay
@@ -31,6 +32,7 @@ log = logging.getLogger("gatepost")
 
 _SET_AT_START = ("hostname", "listen", "workers", "limits", "store", "web", "bare_newline")
 """What a reload does not change."""
+_PUBLISH_SECONDS = 1.0
 _ALONE = "SIGUSR2 replaces workers one by one, and there are none: set workers to 2 or more, or restart"
 Addresses = tuple[tuple[str, int], ...]
 """Host and port of each listener."""
@@ -45,6 +47,8 @@ class Supervision:
     """A file descriptor; at its end of file the service stops."""
     reloaded: Callable[[], None]
     """Is called when new rules have been taken."""
+    publish: Callable[[dict[Key, float]], None] | None
+    """Is given `Service.samples` about once a second, and at the end."""
 
 
 def with_new_rules(started: LoadedConfig, loaded: LoadedConfig) -> LoadedConfig:
@@ -77,6 +81,7 @@ class Service:
         config = loaded.config
         self._loaded = loaded
         self._threads = Threads()
+        self._tally = Tally()
         rules = load_rules(loaded)
         self.store = Store.open(config.store, loaded.base)
         recorder = Recorder(self.store.converse) if config.store.conversations else None
@@ -96,13 +101,30 @@ class Service:
         """Rules before a reload, until no transaction can ask them any more; the oldest first."""
 
     def _policy(self, loaded: LoadedConfig, rules: tuple[Rule, ...]) -> Policy:
-        pipeline = Pipeline(rules, filter_seconds=loaded.config.limits.filter_time, threads=self._threads)
-        return Policy(config=loaded.config, pipeline=pipeline)
+        pipeline = Pipeline(
+            rules,
+            filter_seconds=loaded.config.limits.filter_time,
+            threads=self._threads,
+            evaluated=self._tally.evaluated,
+        )
+        return Policy(config=loaded.config, pipeline=pipeline, tally=self._tally)
 
     @property
     def addresses(self) -> Addresses:
         """Host and port of each listener, after `start`."""
         return self._server.addresses
+
+    def samples(self) -> dict[Key, float]:
+        """What was counted since the start, and what there is now (`proxy.metrics`)."""
+        samples = self._tally.samples()
+        samples["sessions",] = self._server.connections.opened
+        samples["sessions_open",] = self._server.connections.open
+        samples["store_backlog",] = self.store.backlog
+        samples["journal_records_lost",] = self.store.lost
+        for server, opened, failed in self._relay.connections() if self._relay else ():
+            samples["upstream_connections", server] = opened
+            samples["upstream_connection_failures", server] = failed
+        return samples
 
     async def start(self) -> None:
         """Listen; raises OSError where an address is taken."""
@@ -198,6 +220,7 @@ async def _run(
     else:
         loop.add_signal_handler(signal.SIGINT, stopping.set)
         loop.add_signal_handler(signal.SIGUSR2, log.warning, _ALONE)
+    publishing = asyncio.ensure_future(_publish(service, supervision))
     try:
         await service.start()
         _settle_memory()
@@ -209,6 +232,15 @@ async def _run(
                 loop.remove_signal_handler(number)
     finally:
         await service.stop()
+        publishing.cancel()
+        if supervision and supervision.publish:
+            supervision.publish(service.samples())
+
+
+async def _publish(service: Service, supervision: Supervision | None) -> None:
+    while supervision and supervision.publish:
+        await asyncio.sleep(_PUBLISH_SECONDS)
+        supervision.publish(service.samples())
 
 
 def _follow(lifeline: int, stopping: asyncio.Event) -> None:

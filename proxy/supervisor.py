@@ -16,6 +16,7 @@ from typing import Literal
 
 from proxy import sockets
 from proxy.config import ConfigError, LoadedConfig
+from proxy.metrics import Board
 from proxy.service import with_new_rules
 from proxy.sockets import Sockets
 
@@ -60,6 +61,8 @@ class Child:
     started_at: float = 0.0
     leaving: bool = False
     """It was told to end."""
+    seat: int | None = None
+    """Where it publishes its counts; a desk has none."""
     missed_reload: bool = False
     """There were new rules while it was starting."""
     kill_at: float = math.inf
@@ -90,6 +93,8 @@ class Supervisor:
     """Reads the settings anew; raises ConfigError. None: they cannot change."""
     can_take: Callable[[LoadedConfig], LoadedConfig]
     """The same, but for what cannot change while this runs; raises ConfigError."""
+    board: Board | None
+    """None: nobody looks at it."""
     lifeline: int = -1
     """A file descriptor for children: it is at its end when this process is gone."""
     _children: dict[int, Child] = field(default_factory=dict)
@@ -184,6 +189,12 @@ class Supervisor:
     def _fork(self, child: Child) -> int:
         """Start it; 0 in the child."""
         child.started_at = time.monotonic()
+        if self.board and child.place is not self.desk:
+            child.seat = self.board.take()
+            if self._said:
+                self.board.count_restart(
+                    "replaced" if self._roll and self._roll.successor is child else "died"
+                )
         process = os.fork()
         if process:
             self._children[process] = child
@@ -254,6 +265,8 @@ class Supervisor:
             if not process:
                 return
             child = self._children.pop(process)
+            if self.board and child.seat is not None:
+                self.board.leave(child.seat)
             if not self._stopping:
                 self._mourn(process, child, os.waitstatus_to_exitcode(status))
 

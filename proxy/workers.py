@@ -1,12 +1,11 @@
 """RUN MANY: one supervisor, workers that share the listeners' ports (SO_REUSEPORT), and the web desk.
 
 The supervisor takes no mail. It holds the sockets, starts the others, starts another for one that dies,
-passes signals on, and ends when all have ended. A worker whose supervisor is gone stops as at SIGTERM. The desk
-is a process of its own: whatever happens in it, SMTP goes on.
+passes signals on, and ends when all have ended. A worker whose supervisor is gone stops as at SIGTERM. The
+desk is a process of its own: whatever happens in it, SMTP goes on.
 """
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from proxy import feed, sockets
 from proxy.config import LoadedConfig, load
 from proxy.config.settings import WebSettings
 from proxy.events import Tap, Watch, Watchers, fan_out
+from proxy.metrics import Board, Key
 from proxy.server import check_listeners
 from proxy.service import Addresses, Service, Supervision
 from proxy.service import serve as run_service
@@ -76,23 +76,11 @@ def supervise(
     if config.processes > 1 or config.web:
         _Family(loaded, reload_from=reload_from, relays=relays, follow=follow).run(ready)
         return
-    with _listening_in(follow, None) as tap:
-        service = Service(loaded, relays=relays, tap=tap)
-        run_service(service, lambda addresses: ready(addresses, None), reload_from=reload_from)
-
-
-@contextmanager
-def _listening_in(follow: Follow | None, sending: socket.socket | None) -> Iterator[Tap | None]:
-    """What hears the conversation, for a process that takes mail."""
     with ExitStack() as stack:
-        shown = sent = None
-        if follow:
-            shown = stack.enter_context(_shown_by(follow))
-        if sending:
-            sender = feed.Sender(sending)
-            stack.callback(sender.close)
-            sent = sender.tap
-        yield fan_out(shown, sent)
+        service = Service(
+            loaded, relays=relays, tap=stack.enter_context(_shown_by(follow)) if follow else None
+        )
+        run_service(service, lambda addresses: ready(addresses, None), reload_from=reload_from)
 
 
 @contextmanager
@@ -125,7 +113,9 @@ class _Family:
         self._workers = [Place(kind="worker", sockets=share, loaded=loaded) for share in shares]
         self._addresses = tuple(map(sockets.address_of, shares[0]))
         self._desk: Place | None = None
+        self._board: Board | None = None
         if config.web:
+            self._board = Board(2 * config.processes)  # who leaves and who follows
             door = sockets.bind_desk(config.web.address)
             self._desk = Place(kind="desk", sockets=(door,), loaded=loaded)
 
@@ -139,6 +129,7 @@ class _Family:
             listening=lambda: ready(self._addresses, web),
             read=partial(load, self._reload_from) if self._reload_from else None,
             can_take=self._can_take,
+            board=self._board,
         ).run()
 
     def _can_take(self, loaded: LoadedConfig) -> LoadedConfig:
@@ -164,13 +155,16 @@ class _Family:
 
     def _work(self, child: Child, supervisor: Supervisor) -> None:
         loaded = child.loaded
-        sending = self._feed[0] if self._feed and loaded.config.store.conversations else None
-        supervision = Supervision(lifeline=supervisor.lifeline, reloaded=supervisor.say_reloaded)
-        with _listening_in(self._follow, sending) as tap:
+        with ExitStack() as stack:
+            sender = None
+            if self._feed and loaded.config.store.conversations:
+                sender = feed.Sender(self._feed[0])
+                stack.callback(sender.close)
+            shown = stack.enter_context(_shown_by(self._follow)) if self._follow else None
             service = Service(
                 loaded,
                 relays=self._relays,
-                tap=tap,
+                tap=fan_out(shown, sender.tap if sender else None),
                 sockets=child.place.sockets,
                 share=len(self._workers),
             )
@@ -178,8 +172,29 @@ class _Family:
                 service,
                 lambda _: supervisor.say_listens(),
                 reload_from=self._reload_from,
-                supervision=supervision,
+                supervision=Supervision(
+                    lifeline=supervisor.lifeline,
+                    reloaded=supervisor.say_reloaded,
+                    publish=self._publisher(child, sender),
+                ),
             )
+
+    def _publisher(
+        self, child: Child, sender: feed.Sender | None
+    ) -> Callable[[dict[Key, float]], None] | None:
+        """Puts a worker's samples on the board, on top of what its seat has counted before."""
+        board, seat = self._board, child.seat
+        if board is None or seat is None:
+            return None
+        before = board.counted(seat)
+
+        def publish(samples: dict[Key, float]) -> None:
+            samples["feed_lines_lost",] = sender.dropped if sender else 0
+            for key, value in before.items():
+                samples[key] = samples.get(key, 0) + value
+            board.publish(seat, samples)
+
+        return publish
 
     def _show(self, child: Child, web: WebSettings, lifeline: int) -> None:
         # Here alone, so that nothing of it is in a process that takes mail.
@@ -192,6 +207,7 @@ class _Family:
             config.store,
             base,
             listener=child.place.sockets[0],
+            board=self._board,
             feed=self._feed[1] if self._feed and config.store.conversations else None,
             lifeline=lifeline,
             mode="gateway" if self._relays else "complaints",

@@ -51,13 +51,15 @@ class Server:
         self._bare_newline = bare_newline
         self._tap = tap
         self._sockets = sockets or (None,) * len(self._listeners)
+        self.connections = ConnectionLimits(limits)
+        """How many there are."""
         self._endpoints: list[Endpoint] = []
         self._servers: list[asyncio.Server] = []
         self._sessions: set[SmtpSession] = set()
 
     async def start(self) -> None:
         """Binds all listeners; raises OSError or ValueError, and then none is bound."""
-        connections, memory = ConnectionLimits(self._limits), MemoryBudget(self._limits.memory)
+        memory = MemoryBudget(self._limits.memory)
         try:
             for settings, bound in zip(self._listeners, self._sockets, strict=True):
                 place = _host_and_port(settings.address)
@@ -67,7 +69,7 @@ class Server:
                     gateway=self._gateway,
                     limits=self._limits,
                     bare_newline=self._bare_newline,
-                    connections=connections,
+                    connections=self.connections,
                     memory=memory,
                     sessions=self._sessions,
                     tap=self._tap,

@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import psutil
 import pytest
@@ -37,7 +40,12 @@ class Load(threading.Thread):
             dot = False
             try:
                 with self.running.client() as client:
-                    commands = ("EHLO x", "MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.com>", "DATA")
+                    commands = (
+                        "EHLO x",
+                        "MAIL FROM:<alice@example.org>",
+                        "RCPT TO:<bob@example.com>",
+                        "DATA",
+                    )
                     replies = [client.greeting]
                     while commands and replies[-1][:3] in ("220", "250"):
                         replies += client.say(commands[0])
@@ -135,7 +143,7 @@ def test_the_old_worker_finishes_its_transaction(gateway, wait_until):
         ("workers: 2\nmixed: no\n", "rules.yaml:2:8: ", "not restarted, all stays as it is"),
         (
             "listen: {address: '127.0.0.1:0', tls: {certificate: rules.yaml, key: rules.yaml}}\n",
-            "rules.yaml:1:35: ",
+            "rules.yaml:1:39: ",
             "not restarted, all stays as it is",
         ),
         ("rules: [{name: no, filter: keyword}]\n", "rules.yaml:1:28: ", "the restart stops here"),
@@ -233,3 +241,41 @@ def test_sigusr2_to_every_process_ends_none(gateway, rules):
         running.logs("SIGUSR2 replaces workers one by one, and there are none")
     assert running.send(MESSAGE).startswith("250")
     assert running.stop() == 0
+
+
+def test_the_desk_is_replaced_last_and_keeps_its_address(gateway, wait_until):
+    running = gateway("web: {address: '127.0.0.1:0', hosts: [old.example]}\n")
+    address = re.search(r"http://([^/]+)/", running.log)[1]
+
+    def status(host):
+        host_header = urllib.request.Request(f"http://{address}/", headers={"host": host})
+        try:
+            with urllib.request.urlopen(host_header, timeout=20) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    assert (status("old.example"), status("new.example")) == (200, 421)
+    before = children(running)
+    rules = running.folder / "rules.yaml"
+    rules.write_text(rules.read_text().replace("old.example", "new.example"))
+    running.kill(signal.SIGUSR2)
+    running.logs(DONE)
+    wait_until(lambda: len(children(running) - before) == 2, "a new worker and a new desk")
+    assert (status("old.example"), status("new.example")) == (421, 200)
+    assert running.send(MESSAGE).startswith("250")
+    assert running.stop() == 0
+
+
+def test_who_is_told_twice_does_not_wait(gateway):
+    running = gateway(WORKERS + "limits: {shutdown_time: 60s}\n")
+    with running.client().begin("bob@example.com"):
+        for process in children(running):
+            os.kill(process, signal.SIGTERM)  # as systemd does it: all at once
+        running.kill(signal.SIGTERM)
+        running.logs("stopping", times=2)
+        time.sleep(0.2)
+        assert not running.ended
+        running.kill(signal.SIGTERM)
+        assert running.wait() == 0
