@@ -32,8 +32,15 @@ def bind_workers(addresses: Sequence[str], count: int) -> list[Sockets]:
 
 
 def bind_again(sockets: Sockets) -> Sockets:
-    """New sockets in the place of these, which are closed: who waits in their queues is told that at once."""
-    renewed = tuple(_bound_to_share(one.family, one.getsockname()) for one in sockets)
+    """New sockets in the place of these, which are closed: who waits in their queues is told that at once.
+
+    Raises OSError, and then the old ones stay.
+    """
+    with ExitStack() as opened:
+        renewed = tuple(
+            opened.enter_context(_bound_to_share(one.family, one.getsockname())) for one in sockets
+        )
+        opened.pop_all()
     close(sockets)
     return renewed
 

@@ -195,10 +195,24 @@ class Supervisor:
                 self.board.count_restart(
                     "replaced" if self._roll and self._roll.successor is child else "died"
                 )
-        process = os.fork()
+        try:
+            process = os.fork()
+        except OSError as error:
+            log.error("no process can be started: %s", error.strerror)  # noqa: TRY400 - its text says it all
+            self._give_place_up(child)
+            return -1
         if process:
             self._children[process] = child
         return process
+
+    def _give_place_up(self, child: Child) -> None:
+        """It has ended, or never was: another one may begin there, but not at once."""
+        child.place.not_before = max(child.place.not_before, child.started_at + _RESTART_SECONDS)
+        if self.board and child.seat is not None:
+            self.board.leave(child.seat)
+        if self._roll and self._roll.successor is child:
+            self._roll = None
+            log.error("the restart stops here, the workers that are left go on as they are")
 
     def _begin(self, child: Child) -> None:
         """In a new child: let go of what is not its own."""
@@ -264,29 +278,24 @@ class Supervisor:
             process, status = os.waitpid(-1, os.WNOHANG)
             if not process:
                 return
-            child = self._children.pop(process)
-            if self.board and child.seat is not None:
-                self.board.leave(child.seat)
-            if not self._stopping:
-                self._mourn(process, child, os.waitstatus_to_exitcode(status))
+            self._mourn(process, self._children.pop(process), os.waitstatus_to_exitcode(status))
 
     def _mourn(self, process: int, child: Child, code: int) -> None:
         """What follows from the end of a child."""
-        if child.leaving:
-            return
-        if not self._said and code > 0:  # it has said why
+        expected = self._stopping or child.leaving
+        if not expected and not self._said and code > 0:  # it has said why
             self._failure = code
             self._stop()
             return
-        kind, place = child.place.kind, child.place
-        place.not_before = child.started_at + _RESTART_SECONDS
-        if self._roll and self._roll.successor is child:
-            self._roll = None
-            log.error("%s %d has ended with %s: the restart stops here", kind, process, _ending(code))
-        else:
-            log.error("%s %d has ended with %s; another one takes its place", kind, process, _ending(code))
-        if not child.listens and self._is_empty(place):  # nobody knows when one will
-            place.sockets = sockets.bind_again(place.sockets)
+        place = child.place
+        is_empty = self._is_empty(place)
+        if not expected:
+            follows = "; another one takes its place" if is_empty else ""
+            log.error("%s %d has ended with %s%s", place.kind, process, _ending(code), follows)
+            if is_empty and not child.listens:  # nobody knows when one will
+                with contextlib.suppress(OSError):  # then clients wait
+                    place.sockets = sockets.bind_again(place.sockets)
+        self._give_place_up(child)
 
     def _take_rules(self) -> None:
         """Tell the workers; a successor begins with what its predecessor has taken."""

@@ -150,7 +150,7 @@ def test_the_old_worker_finishes_its_transaction(gateway, wait_until):
     ],
 )
 def test_wrong_settings_change_nothing(gateway, broken, place, how):
-    running = gateway(WORKERS, errors=(how,))
+    running = gateway(WORKERS, errors=(how, "has ended with status 2"))
     before = children(running)
     (running.folder / "rules.yaml").write_text(broken)
     running.kill(signal.SIGUSR2)
@@ -162,7 +162,7 @@ def test_wrong_settings_change_nothing(gateway, broken, place, how):
 
 
 def test_a_worker_that_cannot_start_stops_the_restart(gateway, tmp_path):
-    running = gateway(WORKERS, errors=("the restart stops here", "gatepost: the store"))
+    running = gateway(WORKERS, errors=("the restart stops here", "has ended with status 1"))
     before = children(running)
     rules = running.folder / "rules.yaml"
     old = rules.read_text()
@@ -192,6 +192,37 @@ def test_who_connects_while_a_worker_is_dead_is_served_by_the_next(gateway):
         ]
         assert {one.recv(4) for one in waiting} == {b"220 "}
     running.logs("another one takes its place")
+    assert running.stop() == 0
+
+
+def test_nobody_waits_for_a_worker_that_cannot_start(gateway):
+    fragile = """
+        from pathlib import Path
+
+        from proxy import hookimpl
+
+
+        class Fragile:
+            def __init__(self):
+                if Path("broken").exists():
+                    raise ValueError("broken")
+
+            @hookimpl
+            async def filter_connect(self, session):
+                return None
+    """
+    running = gateway(
+        WORKERS + "rules: [{name: fragile, filter: './fragile.py:Fragile'}]\n",
+        files={"fragile.py": fragile},
+        errors=["has ended with"],
+    )
+    (running.folder / "broken").touch()
+    os.kill(min(children(running)), signal.SIGKILL)
+    running.logs("has ended with status 2; another one takes its place")
+    for _ in range(20):
+        assert running.send(MESSAGE).startswith("250")
+    assert running.log.count("has ended with status") < 10
+    (running.folder / "broken").unlink()
     assert running.stop() == 0
 
 
