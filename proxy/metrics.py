@@ -228,7 +228,10 @@ class Board:
         return dict(totals)
 
     def _read(self, seat: int) -> dict[Key, float]:
-        _, octets = max(self._halves(seat))
+        latest, before = max(self._halves(seat)), None
+        while latest != before:  # a reader that was held up may have met two writes in one look
+            latest, before = max(self._halves(seat)), latest
+        _, octets = latest
         return {tuple(key): value for value, *key in json.loads(octets or b"[]")}
 
     def _halves(self, seat: int) -> list[tuple[int, bytes]]:
