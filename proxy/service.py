@@ -4,18 +4,20 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
 
 from proxy.config import ConfigError, LoadedConfig, load
-from proxy.config.settings import Limits, ListenerSettings
+from proxy.config.settings import Limits
 from proxy.events import Tap, fan_out
 from proxy.gateway import Gateway, Policy
 from proxy.loader import load_rules
+from proxy.metrics import Key, Tally
 from proxy.pipeline import Pipeline, Threads
 from proxy.recorder import Recorder
 from proxy.relay import Relay
@@ -23,16 +25,36 @@ from proxy.rule import Rule
 from proxy.server import Server
 from proxy.store import Store
 
-__all__ = ["Addresses", "Ready", "Service", "serve"]
+__all__ = ["Addresses", "Ready", "Service", "Supervision", "serve", "with_new_rules"]
 
 log = logging.getLogger("gatepost")
 
 
 _SET_AT_START = ("hostname", "listen", "workers", "limits", "store", "web", "bare_newline")
 """What a reload does not change."""
+_PUBLISH_SECONDS = 1.0
+_ALONE = "SIGUSR2 replaces workers one by one, and there are none: set workers to 2 or more, or restart"
 Addresses = tuple[tuple[str, int], ...]
 """Host and port of each listener."""
 Ready = Callable[[Addresses], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """What a service has to do with the process that started it."""
+
+    lifeline: int
+    """A file descriptor; at its end of file the service stops."""
+    reloaded: Callable[[], None]
+    """Is called when new rules have been taken."""
+    publish: Callable[[dict[Key, float]], None] | None
+    """Is given `Service.samples` about once a second, and at the end."""
+
+
+def with_new_rules(started: LoadedConfig, loaded: LoadedConfig) -> LoadedConfig:
+    """The new settings as far as a running service takes them, the others as they were at its start."""
+    kept = {name: getattr(started.config, name) for name in _SET_AT_START}
+    return replace(loaded, config=loaded.config.model_copy(update=kept))
 
 
 class Service:
@@ -44,7 +66,7 @@ class Service:
         *,
         relays: bool = True,
         tap: Tap | None = None,
-        listeners: tuple[ListenerSettings, ...] | None = None,
+        sockets: Sequence[socket.socket] | None = None,
         share: int = 1,
     ) -> None:
         """Load the filters and open the store; raises ConfigError or StoreError.
@@ -53,12 +75,13 @@ class Service:
             loaded: the settings.
             relays: False makes no relay object at all, so that no message can leave.
             tap: is told what happens on the wire.
-            listeners: instead of those in the settings, each with a port that others may listen on too.
+            sockets: to listen on, one for each listener, bound already.
             share: how many processes listen there; each has its part of connections and memory.
         """
         config = loaded.config
         self._loaded = loaded
         self._threads = Threads()
+        self._tally = Tally()
         rules = load_rules(loaded)
         self.store = Store.open(config.store, loaded.base)
         recorder = Recorder(self.store.converse) if config.store.conversations else None
@@ -68,23 +91,40 @@ class Service:
             self._gateway,
             hostname=config.hostname,
             limits=_part_of(config.limits, share),
-            listeners=listeners or config.listen,
+            listeners=config.listen,
             bare_newline=config.bare_newline,
             tap=fan_out(tap, recorder.tap if recorder else None),
-            reuse_port=listeners is not None,
+            sockets=sockets,
         )
         self._background: set[asyncio.Task[None]] = set()
         self._replaced: deque[tuple[Rule, ...]] = deque()
         """Rules before a reload, until no transaction can ask them any more; the oldest first."""
 
     def _policy(self, loaded: LoadedConfig, rules: tuple[Rule, ...]) -> Policy:
-        pipeline = Pipeline(rules, filter_seconds=loaded.config.limits.filter_time, threads=self._threads)
-        return Policy(config=loaded.config, pipeline=pipeline)
+        pipeline = Pipeline(
+            rules,
+            filter_seconds=loaded.config.limits.filter_time,
+            threads=self._threads,
+            evaluated=self._tally.evaluated,
+        )
+        return Policy(config=loaded.config, pipeline=pipeline, tally=self._tally)
 
     @property
     def addresses(self) -> Addresses:
         """Host and port of each listener, after `start`."""
         return self._server.addresses
+
+    def samples(self) -> dict[Key, float]:
+        """What was counted since the start, and what there is now (`proxy.metrics`)."""
+        samples = self._tally.samples()
+        samples["sessions",] = self._server.connections.opened
+        samples["sessions_open",] = self._server.connections.open
+        samples["store_backlog",] = self.store.backlog
+        samples["journal_records_lost",] = self.store.lost
+        for server, opened, failed in self._relay.connections() if self._relay else ():
+            samples["upstream_connections", server] = opened
+            samples["upstream_connection_failures", server] = failed
+        return samples
 
     async def start(self) -> None:
         """Listen; raises OSError where an address is taken."""
@@ -102,13 +142,11 @@ class Service:
         """
         rules = load_rules(loaded)
         started = self._loaded.config
-        kept = {name: getattr(started, name) for name in _SET_AT_START}
-        for name, value in kept.items():
-            if getattr(loaded.config, name) != value:
+        for name in _SET_AT_START:
+            if getattr(loaded.config, name) != getattr(started, name):
                 log.warning("%s has changed: it takes effect at the next start", name)
         old = self._gateway.policy
-        config = loaded.config.model_copy(update=kept)
-        self._gateway.policy = self._policy(replace(loaded, config=config), rules)
+        self._gateway.policy = self._policy(with_new_rules(self._loaded, loaded), rules)
         # The filters of the old rules may still be asked by transactions that have begun.
         delay = started.limits.filter_time + started.limits.message_time
         self._replaced.append(old.pipeline.rules)
@@ -151,48 +189,69 @@ def _part_of(limits: Limits, share: int) -> Limits:
 
 
 def serve(
-    service: Service, ready: Ready, *, reload_from: Path | None = None, lifeline: int | None = None
+    service: Service,
+    ready: Ready,
+    *,
+    reload_from: Path | None = None,
+    supervision: Supervision | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT; raises OSError where it cannot listen.
+    """Run until SIGTERM, or alone until SIGINT; raises OSError where it cannot listen.
 
     Args:
         service: not started yet.
         ready: called when it listens.
         reload_from: rules.yaml, read again at SIGHUP.
-        lifeline: a file descriptor; at its end of file the service stops too.
+        supervision: None: it runs alone.
     """
-    uvloop.run(_run(service, ready, reload_from, lifeline))
+    uvloop.run(_run(service, ready, reload_from, supervision))
 
 
-async def _run(service: Service, ready: Ready, reload_from: Path | None, lifeline: int | None) -> None:
+async def _run(
+    service: Service, ready: Ready, reload_from: Path | None, supervision: Supervision | None
+) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    if lifeline is None:
-        loop.add_signal_handler(signal.SIGINT, stopping.set)
-    else:  # Ctrl-C reaches the supervisor too, which says SIGTERM; a second signal would not wait
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if reload_from:
-        loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from)
-
-    def cut() -> None:
-        if lifeline is not None:
-            loop.remove_reader(lifeline)
-        stopping.set()
-
-    if lifeline is not None:
-        loop.add_reader(lifeline, cut)
+        reloaded = supervision.reloaded if supervision else None
+        loop.add_signal_handler(signal.SIGHUP, _reload, service, reload_from, reloaded)
+    if supervision:
+        _follow(supervision.lifeline, stopping)
+    else:
+        loop.add_signal_handler(signal.SIGINT, stopping.set)
+        loop.add_signal_handler(signal.SIGUSR2, log.warning, _ALONE)
+    publishing = asyncio.ensure_future(_publish(service, supervision))
     try:
         await service.start()
         _settle_memory()
         ready(service.addresses)
         await stopping.wait()
         log.info("stopping: transactions under way may finish")
-        # A second signal does not wait.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        if not supervision:  # a second signal does not wait
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
     finally:
         await service.stop()
+        publishing.cancel()
+        if supervision and supervision.publish:
+            supervision.publish(service.samples())
+
+
+async def _publish(service: Service, supervision: Supervision | None) -> None:
+    while supervision and supervision.publish:
+        await asyncio.sleep(_PUBLISH_SECONDS)
+        supervision.publish(service.samples())
+
+
+def _follow(lifeline: int, stopping: asyncio.Event) -> None:
+    """Stop when the supervisor is gone."""
+    loop = asyncio.get_running_loop()
+
+    def cut() -> None:
+        loop.remove_reader(lifeline)
+        stopping.set()
+
+    loop.add_reader(lifeline, cut)
 
 
 def _settle_memory() -> None:
@@ -205,10 +264,12 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
-def _reload(service: Service, path: Path) -> None:
+def _reload(service: Service, path: Path, reloaded: Callable[[], None] | None) -> None:
     try:
         service.reload(load(path))
     except ConfigError as error:
         log.error("not reloaded, the old rules stay:\n%s", error)  # noqa: TRY400 - its text says it all
     else:
         log.info("reloaded")
+        if reloaded:
+            reloaded()

@@ -24,7 +24,8 @@ def serve(
     """Run the gateway: receive, filter, relay, keep.
 
     It runs in the foreground and logs to standard error, one line for each transaction. SIGTERM lets
-    transactions under way finish and stops; SIGHUP takes new rules, lists and routes.
+    transactions under way finish and stops; SIGHUP takes new rules, lists and routes; SIGUSR2 replaces
+    the workers one by one, with all settings read anew.
     """
     from proxy import workers  # noqa: PLC0415 - it brings the servers in, which other commands do not need
 

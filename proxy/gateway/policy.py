@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from proxy.config.settings import Config, UpstreamServer
+from proxy.metrics import Tally
 from proxy.pipeline import Pipeline
 
 __all__ = ["Policy"]
@@ -14,6 +15,8 @@ class Policy:
 
     config: Config
     pipeline: Pipeline
+    tally: Tally
+    """Counts what the transactions come to."""
 
     @property
     def servers(self) -> tuple[tuple[UpstreamServer, ...], ...]:

@@ -286,11 +286,13 @@ class Reception:
         )
         self._store.journal(record)
         log_record(record)
+        self._policy.tally.ended(record)
         return reply
 
 
 def _tell(opened: _Open, record: Record) -> None:
     log_record(record)
+    opened.policy.tally.ended(record)
     opened.policy.pipeline.report(record)
 
 

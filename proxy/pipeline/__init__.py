@@ -8,7 +8,7 @@ early stage says is carried along and holds at its rule's place when the message
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,7 +87,16 @@ class _Place:
 class Pipeline:
     """The rules, ready to be asked."""
 
-    def __init__(self, rules: Sequence[Rule], *, filter_seconds: float, threads: Threads) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        filter_seconds: float,
+        threads: Threads,
+        evaluated: Callable[[Evaluation], None] | None = None,
+    ) -> None:
+        """``evaluated`` is told of each answer, once."""
+        self._evaluated = evaluated
         self.rules = tuple(rules)
         self._filter_seconds = filter_seconds
         self._threads = threads
@@ -234,7 +243,7 @@ class Pipeline:
             log.exception("rule %s failed", rule.name)
         if result in (Result.ERROR, Result.TIMEOUT):
             action = {"defer": Action.DEFER, "quarantine": Action.QUARANTINE, "skip": None}[rule.on_error]
-        return verdict, Evaluation(
+        evaluation = Evaluation(
             rule=rule.name,
             stage=stage,
             result=result,
@@ -245,6 +254,9 @@ class Pipeline:
             seconds=time.perf_counter() - begin,
             matches=verdict.matches if verdict else (),
         )
+        if self._evaluated:
+            self._evaluated(evaluation)
+        return verdict, evaluation
 
 
 @dataclass(slots=True, eq=False)

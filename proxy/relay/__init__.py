@@ -10,7 +10,7 @@
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from proxy.config.settings import Limits, UpstreamServer
 from proxy.mail import Envelope
@@ -27,6 +27,11 @@ class Relay:
     def __init__(self, *, hostname: str, limits: Limits) -> None:
         self._limits = limits
         self._pool = Pool(hostname=hostname, limits=limits)
+
+    def connections(self) -> Iterator[tuple[str, int, int]]:
+        """Each server, as ``host:port``, with how many connections to it were opened and how many failed."""
+        for server in self._pool.opened | self._pool.failed:
+            yield str(server), self._pool.opened[server], self._pool.failed[server]
 
     def extensions(self, routes: Iterable[tuple[UpstreamServer, ...]]) -> frozenset[str]:
         """What every server of these routes offered when it was last greeted: EHLO keywords in upper case.

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from proxy.config.settings import Limits, UpstreamServer
@@ -37,6 +37,10 @@ class Pool:
         self._extensions: dict[UpstreamServer, frozenset[str]] = {}
         self._tls_contexts: dict[UpstreamServer, ssl.SSLContext] = {}
         self._closed = False
+        self.opened: Counter[UpstreamServer] = Counter()
+        """Connections to each server so far."""
+        self.failed: Counter[UpstreamServer] = Counter()
+        """And those that could not be opened."""
 
     def extensions(self, server: UpstreamServer) -> frozenset[str]:
         """What the server offered when it was last greeted; nothing if it never was."""
@@ -72,12 +76,14 @@ class Pool:
             if self._down_until.get(server, 0.0) <= loop.time():  # not for each message of a long outage
                 log.warning("upstream %s cannot be used: %s", server, error)
             self._down_until[server] = loop.time() + _DOWN_SECONDS
+            self.failed[server] += 1
             self._tls_contexts.pop(server, None)  # its files may have been renewed
             raise
         if self._down_until.pop(server, None) is not None:
             log.warning("upstream %s can be used again", server)
         self._extensions[server] = frozenset(connection.extensions)
         self._open.add(connection)
+        self.opened[server] += 1
         connection.gone.add_done_callback(lambda _: self._open.discard(connection))
         return connection
 

@@ -25,19 +25,23 @@ class ConnectionLimits:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._open = 0
+        self.opened = 0
+        """All so far."""
+        self.open = 0
+        """Now."""
         self._clients: Counter[IPAddress] = Counter()
 
     def enter(self) -> bool:
         """Counts one more connection, or says that there are too many."""
-        if self._open >= self._limits.connections:
+        if self.open >= self._limits.connections:
             return False
-        self._open += 1
+        self.open += 1
+        self.opened += 1
         return True
 
     def leave(self) -> None:
         """The end of what `enter` counted."""
-        self._open -= 1
+        self.open -= 1
 
     def enter_client(self, client: IPAddress) -> bool:
         """Counts one more connection of this client, or says that it has too many."""

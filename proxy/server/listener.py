@@ -28,7 +28,7 @@ class Server:
     """RECEIVE: SMTP on all listeners, with one budget of connections and of memory.
 
     ``bare_newline`` says what is done with CR or LF alone in a message. ``tap`` sees all sessions
-    live. With ``reuse_port`` several processes may listen on the same port.
+    live. ``sockets`` are bound already, one for each listener; without them the server binds its own.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Server:
         listeners: Sequence[ListenerSettings],
         bare_newline: BareNewline,
         tap: Tap | None = None,
-        reuse_port: bool = False,
+        sockets: Sequence[socket.socket] | None = None,
     ) -> None:
         self.addresses: tuple[tuple[str, int], ...] = ()
         """Host and port of each listener as bound; empty before `start`."""
@@ -50,44 +50,45 @@ class Server:
         self._listeners = tuple(listeners)
         self._bare_newline = bare_newline
         self._tap = tap
-        self._reuse_port = reuse_port
+        self._sockets = sockets or (None,) * len(self._listeners)
+        self.connections = ConnectionLimits(limits)
+        """How many there are."""
         self._endpoints: list[Endpoint] = []
         self._servers: list[asyncio.Server] = []
         self._sessions: set[SmtpSession] = set()
 
     async def start(self) -> None:
         """Binds all listeners; raises OSError or ValueError, and then none is bound."""
-        connections, memory = ConnectionLimits(self._limits), MemoryBudget(self._limits.memory)
+        memory = MemoryBudget(self._limits.memory)
         try:
-            for settings in self._listeners:
-                host, port = _host_and_port(settings.address)
+            for settings, bound in zip(self._listeners, self._sockets, strict=True):
+                place = _host_and_port(settings.address)
                 endpoint = Endpoint.from_settings(
                     settings,
                     hostname=self._hostname,
                     gateway=self._gateway,
                     limits=self._limits,
                     bare_newline=self._bare_newline,
-                    connections=connections,
+                    connections=self.connections,
                     memory=memory,
                     sessions=self._sessions,
                     tap=self._tap,
                 )
                 self._endpoints.append(endpoint)
-                self._servers.append(await self._bind(endpoint, host, port))
+                self._servers.append(await self._listen(endpoint, place, bound))
         except BaseException:
             await self.stop(0)
             raise
         self.addresses = tuple(server.sockets[0].getsockname()[:2] for server in self._servers)
 
-    async def _bind(self, endpoint: Endpoint, host: str, port: int) -> asyncio.Server:
+    async def _listen(
+        self, endpoint: Endpoint, place: tuple[str, int], bound: socket.socket | None
+    ) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if bound:
+            return await loop.create_server(lambda: SmtpSession(endpoint), sock=bound, backlog=_BACKLOG)
         try:
-            return await asyncio.get_running_loop().create_server(
-                lambda: SmtpSession(endpoint),
-                host,
-                port,
-                backlog=_BACKLOG,
-                reuse_port=self._reuse_port or None,
-            )
+            return await loop.create_server(lambda: SmtpSession(endpoint), *place, backlog=_BACKLOG)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {endpoint.name}: {_reason(error)}") from error
 

@@ -59,6 +59,11 @@ class Store:
         """Changes that are queued and not committed yet."""
         return self._writer.backlog
 
+    @property
+    def lost(self) -> int:
+        """Records that there was no room for."""
+        return self._lost
+
     async def commit(self, record: Record, kept: Sequence[Kept] = ()) -> None:
         """Write a record and the messages to keep; returns after COMMIT.
 

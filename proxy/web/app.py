@@ -16,8 +16,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from proxy.feed import Receiver
+from proxy.metrics import Board
 from proxy.store import StoreError
-from proxy.web import api
+from proxy.web import api, metrics
 from proxy.web.desk import Desk
 from proxy.web.events import change_events
 from proxy.web.live import LiveHub
@@ -45,6 +46,7 @@ def create_app(
     hosts: Sequence[str] = (),
     password: str | None = None,
     feed: socket.socket | None = None,
+    board: Board | None = None,
 ) -> Starlette:
     """The web desk as an ASGI application.
 
@@ -54,6 +56,7 @@ def create_app(
         hosts: further names that it answers to.
         password: asked for where there is one; needed where the address is not of loopback, else ValueError.
         feed: where lines of conversations come from; None: the live page says so.
+        board: what the workers have counted; None: there is no ``/metrics``.
     """
     app = Starlette(
         routes=_routes(),
@@ -63,6 +66,7 @@ def create_app(
     )
     app.state.desk = desk
     app.state.feed = feed
+    app.state.board = board
     app.state.live = LiveHub() if feed else None
     app.state.templates = templates()
     return app
@@ -79,6 +83,7 @@ def _routes() -> list[BaseRoute]:
         *messages.routes,
         *message.routes,
         *parts.routes,
+        *metrics.routes,
         *api.routes,
         Mount("/static", _Static(directory=STATIC)),
     ]

@@ -40,7 +40,7 @@ _HEADERS = {
 }
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODY_OCTETS = 1 << 20
-_FOR_PROGRAMS = ("/api/v1/", "/api/openapi.json")
+_FOR_PROGRAMS = ("/api/v1/", "/api/openapi.json", "/metrics")
 _OPEN_PATHS = ("/login", "/static/")
 _WRONG_SECONDS = 0.3
 _WAITING = 20

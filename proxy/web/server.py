@@ -14,6 +14,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from proxy.config.settings import StoreSettings, WebSettings
+from proxy.metrics import Board
 from proxy.web.app import create_app
 from proxy.web.desk import Desk, Mode, Release
 
@@ -37,6 +38,7 @@ def run(
     mode: Mode,
     release: Release | None,
     smtp: Sequence[str] = (),
+    board: Board | None = None,
 ) -> None:
     """Serve the web desk until SIGTERM, SIGINT, or the end of file on the lifeline.
 
@@ -50,6 +52,7 @@ def run(
         mode: whose desk it is.
         release: sends a kept message on; None: nothing can be sent from here.
         smtp: where the SMTP server listens, as ``host:port``, for those who look for it.
+        board: what the workers have counted; None: there is no ``/metrics``.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -58,7 +61,9 @@ def run(
     """
     password = web.password
     with Desk.open(store, base, mode=mode, release=release, smtp=tuple(smtp)) as desk:
-        app = create_app(desk, address=_address(listener), hosts=web.hosts, password=password, feed=feed)
+        app = create_app(
+            desk, address=_address(listener), hosts=web.hosts, password=password, feed=feed, board=board
+        )
         uvloop.run(_serve(app, listener, lifeline))
 
 
