@@ -5,7 +5,7 @@ reverse-path, its forward-paths and one message.
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache
@@ -15,6 +15,7 @@ from random import getrandbits
 from time import time_ns
 
 from proxy.mime import MimeView, read_message
+from proxy.values import value
 
 __all__ = ["Envelope", "Message", "Recipient", "Session", "Stage", "Transaction", "new_id"]
 
@@ -65,7 +66,7 @@ class Stage(IntEnum):
     MESSAGE = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Session:
     """One SMTP connection, as it stands now."""
 
@@ -94,7 +95,7 @@ class Session:
         return f"ESMTP{'S' if self.tls else ''}{'A' if self.authenticated else ''}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Recipient:
     """One forward-path (RFC 5321 section 4.1.1.3)."""
 
@@ -116,7 +117,7 @@ class Recipient:
         return domain.lower() if at else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Envelope:
     """The reverse-path and the forward-paths accepted so far."""
 
@@ -149,7 +150,7 @@ class Envelope:
         return self.parameter("SMTPUTF8") is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Message:
     """The message as received: the bytes are the truth, everything else is a view of them."""
 
@@ -181,7 +182,7 @@ class Message:
         return content if end < 0 else content[: end + 1]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Transaction:
     """One mail transaction, complete: what a filter is asked about."""
 

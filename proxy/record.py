@@ -1,9 +1,9 @@
 """What is written down of a transaction: one record, whatever became of it."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from proxy.values import value
 from proxy.verdict import Action, Evaluation
 
 __all__ = ["Disposition", "RecipientRecord", "Record", "end_before_rcpt"]
@@ -34,7 +34,7 @@ def end_before_rcpt(reply: str) -> Disposition:
     return Disposition.DEFERRED if reply.startswith("4") else Disposition.REFUSED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RecipientRecord:
     """One forward-path and its end."""
 
@@ -47,7 +47,7 @@ class RecipientRecord:
     """What the client was told of this recipient at RCPT, or else at the end of data."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Record:
     """One transaction for the journal."""
 

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from math import isfinite
 from typing import Final, Self
 
 from proxy.edits import Edit
 from proxy.mail import Recipient, Stage
+from proxy.values import value
 
 __all__ = [
     "TEMPORARY_FAILURE",
@@ -51,7 +52,7 @@ class Action(StrEnum):
         return self is Action.REJECT or self is Action.DEFER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Sending:
     """How a reply is sent where that is not at once and whole; what is done about the mail stays the same."""
 
@@ -89,7 +90,7 @@ class Sending:
         return ", ".join(words) or "at once"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Reply:
     """One SMTP reply (RFC 5321 section 4.2), safe to send: it cannot hold a control character."""
 
@@ -166,7 +167,7 @@ TEMPORARY_FAILURE: Final = Reply(code=451, enhanced="4.3.0", text="Temporary fai
 """What the client is told of any trouble of ours."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Match:
     """One place that made a filter say yes; shown to the operator, never to the client."""
 
@@ -176,7 +177,7 @@ class Match:
     """The matched characters, shortened by the filter to what is worth showing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Verdict:
     """What a filter reports: *yes, this is what I look for*, and why. No opinion is None."""
 
@@ -203,7 +204,7 @@ class Result(StrEnum):
     TIMEOUT = "timeout"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Evaluation:
     """One rule asked once: for the journal and for ``explain``."""
 
@@ -221,7 +222,7 @@ class Evaluation:
     matches: tuple[Match, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Outcome:
     """What becomes of the message for one recipient, and which rule said so."""
 
@@ -237,7 +238,7 @@ class Outcome:
     """How the reply is sent, whoever gives it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Decision:
     """What the rules say of one transaction: one outcome for each recipient, in their order."""
 

@@ -8,7 +8,7 @@ together with the journal's record, before the reply.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Literal
 
@@ -19,6 +19,7 @@ from proxy.record import Disposition
 from proxy.relay import Delivered, Delivery, DeliveryState
 from proxy.store import Box, Kept, Store, StoreError
 from proxy.trace import received_field
+from proxy.values import value
 from proxy.verdict import TEMPORARY_FAILURE, Action, Outcome, Reply
 
 __all__ = ["Act", "Destination", "Ended", "Owner", "settle"]
@@ -49,7 +50,7 @@ class Owner(Enum):
     """So record and copies are committed before the reply."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Ended:
     """What became of a message: its reply, and for each recipient an outcome and its end."""
 
@@ -63,7 +64,7 @@ class Ended:
     owner: Owner = Owner.CLIENT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Parcel:
     """Recipients who get the same octets."""
 
@@ -93,7 +94,7 @@ def settle(
             return tuple(refusing[0] for _ in outcomes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Act:
     """What is to be done with one message, and with what."""
 

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
@@ -11,6 +10,7 @@ from proxy.gateway.act import Ended
 from proxy.mail import Envelope, Recipient, Session
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivered
+from proxy.values import value
 from proxy.verdict import Action, Evaluation, Outcome, Reply
 
 __all__ = [
@@ -30,7 +30,7 @@ _VALUE = re.compile(rb"[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{0,998})")
 _SUBJECT_OCTETS = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class HeaderFacts:
     """What of a message's header section is looked at for every message."""
 

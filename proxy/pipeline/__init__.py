@@ -18,6 +18,7 @@ from proxy.pipeline.ask import FilterFailedError, FilterTimeoutError, Threads, a
 from proxy.record import Record
 from proxy.reply_template import fill
 from proxy.rule import Hook, Rule
+from proxy.values import value
 from proxy.verdict import (
     TEMPORARY_FAILURE,
     Action,
@@ -43,7 +44,7 @@ _DEFAULT_REPLIES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Carried:
     """What an early stage found without answering it: it holds at the rule's place."""
 
@@ -58,7 +59,7 @@ class Carried:
     """The one that it holds for; None: all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Early:
     """What a stage before the message led to."""
 
@@ -73,7 +74,7 @@ _NOTHING = Early()
 _ACCEPTED = Outcome(action=Action.ACCEPT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Place:
     """A rule at a stage, with the hooks that are asked there."""
 

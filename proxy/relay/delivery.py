@@ -6,7 +6,6 @@ well-formed reply counts, and without one the message is in doubt (RFC 1047).
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.config.settings import Limits, UpstreamServer
@@ -15,6 +14,7 @@ from proxy.relay.body import END_OF_DATA, send_body, stuffed
 from proxy.relay.commands import mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
 from proxy.relay.connection import LOST, UNREACHABLE, Connection, UpstreamClosingError, UpstreamLostError
 from proxy.relay.pool import Pool
+from proxy.values import value
 from proxy.verdict import Reply
 
 __all__ = ["Delivered", "Delivery", "DeliveryState"]
@@ -46,7 +46,7 @@ class DeliveryState(StrEnum):
     """No reply after the dot: it may have been delivered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Delivered:
     """What became of a message upstream."""
 

@@ -36,12 +36,16 @@ class SessionEnd(Exception):  # noqa: N818 - not always an error
         self.reply = reply
 
 
-@lru_cache(maxsize=256)
-def encode(reply: Reply, utf8: bool) -> bytes:  # noqa: FBT001 - positional for the cache
+def encode(reply: Reply, *, utf8: bool) -> bytes:
     """The octets of a reply; an enhanced code is added where it has none."""
-    if reply.enhanced is None and reply.code // 100 in (2, 4, 5):
-        reply = Reply(code=reply.code, text=reply.text, enhanced=f"{reply.code // 100}.0.0")
-    return reply.to_bytes(utf8=utf8)
+    return _encode(reply.code, reply.enhanced, reply.text, utf8)
+
+
+@lru_cache(maxsize=256)
+def _encode(code: int, enhanced: str | None, text: str, utf8: bool) -> bytes:  # noqa: FBT001 - for the cache
+    if enhanced is None and code // 100 in (2, 4, 5):
+        enhanced = f"{code // 100}.0.0"
+    return Reply(code=code, text=text, enhanced=enhanced).to_bytes(utf8=utf8)
 
 
 class Connection(SMTP):
@@ -278,7 +282,7 @@ class Connection(SMTP):
 
     def reply(self, reply: Reply) -> None:
         """Adds a reply to those that leave with the next `flush`."""
-        self.send(encode(reply, self.smtputf8))
+        self.send(_encode(reply.code, reply.enhanced, reply.text, self.smtputf8))
 
     def send(self, octets: bytes) -> None:
         """Adds a whole reply as octets."""

@@ -61,7 +61,7 @@ class SmtpSession(MailTransactions):
             self.endpoint.sessions.add(self)
             return
         if not self.endpoint.implicit_tls:
-            self.transport.write(encode(replies.TOO_MANY_CONNECTIONS, False))  # noqa: FBT003 - positional for the cache
+            self.transport.write(encode(replies.TOO_MANY_CONNECTIONS, utf8=False))
         self.transport.close()
 
     def stop(self) -> None:

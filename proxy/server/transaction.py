@@ -148,7 +148,7 @@ class MailTransactions(Connection):
     async def answer(self, reply: Reply) -> None:
         """Sends the gateway's reply as it says; after 421 the connection is closed (section 3.8)."""
         if reply.sending:
-            await self.send_as(encode(reply, self.smtputf8), reply.sending)
+            await self.send_as(encode(reply, utf8=self.smtputf8), reply.sending)
         else:
             self.reply(reply)
         if reply.code == 421:

@@ -101,8 +101,8 @@ def recipient_rows(record: Record) -> list[Row]:
                 record.id,
                 position,
                 recipient.address,
-                recipient.disposition,
-                recipient.action,
+                recipient.disposition.value,  # the driver looks long for what a subclass of str is
+                recipient.action.value,
                 recipient.rule,
                 recipient.reason,
                 recipient.reply,
@@ -192,8 +192,8 @@ def kept_row(kept: Kept, record: Record) -> Row:
     fields = _header_fields(kept.content)
     return (
         kept.id,
-        kept.box,
-        State.HELD,
+        kept.box.value,
+        State.HELD.value,
         record.id,
         microseconds(record.received_at),
         record.client,
