@@ -76,7 +76,7 @@ def test_equal_values_are_equal_and_hash_alike():
 def test_values_are_copied_and_pickled(made):
     again = [copy.copy(made), copy.deepcopy(made)]
     if not isinstance(made, Sample):
-        again.append(pickle.loads(pickle.dumps(made)))  # noqa: S301 - our own
+        again.append(pickle.loads(pickle.dumps(made)))
     assert all(other == made and type(other) is type(made) for other in again)
 
 

@@ -1,7 +1,6 @@
 """What the sessions of one listener share, made once when it starts."""
 
 import ssl
-from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Self
@@ -29,7 +28,7 @@ class ConnectionLimits:
         """All so far."""
         self.open = 0
         """Now."""
-        self._clients: Counter[IPAddress] = Counter()
+        self._clients: dict[IPAddress, int] = {}
 
     def enter(self) -> bool:
         """Counts one more connection, or says that there are too many."""
@@ -45,16 +44,16 @@ class ConnectionLimits:
 
     def enter_client(self, client: IPAddress) -> bool:
         """Counts one more connection of this client, or says that it has too many."""
-        if self._clients[client] >= self._limits.connections_per_client:
+        count = self._clients.get(client, 0)
+        if count >= self._limits.connections_per_client:
             return False
-        self._clients[client] += 1
+        self._clients[client] = count + 1
         return True
 
     def leave_client(self, client: IPAddress) -> None:
         """The end of what `enter_client` counted."""
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+        if others := self._clients.pop(client) - 1:
+            self._clients[client] = others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

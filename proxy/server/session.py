@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final, cast
 
@@ -197,7 +198,8 @@ class SmtpSession(MailTransactions):
         await self.give_up()
         self.offered = frozenset()
         session = replace(self.smtp_session, helo=argument, extended=extended)
-        self.smtp_session = replace(session, helo="", extended=False)
+        if self.smtp_session.helo:
+            self.smtp_session = replace(session, helo="", extended=False)
         answer = await self.reception.helo(session)
         if isinstance(answer, Reply):
             await self.answer(answer)
@@ -322,6 +324,7 @@ class SmtpSession(MailTransactions):
         self.endpoint.sessions.discard(self)
 
 
+@lru_cache(maxsize=4096)
 def _address(text: str) -> IPAddress:
     address = ip_address(text)
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
