@@ -41,6 +41,7 @@ class Database:
             pool_timeout=_PATIENCE_SECONDS,
             hide_parameters=True,  # they are people's mail
         )
+        self._turns = sqlite.Turns(path)
         self._file: tuple[int, int] | None = None
         self._watch: sqlite3.Connection | None = None
         """Reads nothing; it only learns of commits."""
@@ -89,7 +90,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that is committed at its end, or else leaves nothing behind. Raises StoreError."""
-        with self._connected("BEGIN IMMEDIATE") as connection:
+        self._check_file()
+        with self._turns.one(), self._connected("BEGIN IMMEDIATE") as connection:
             yield connection
             connection.commit()
 
@@ -164,6 +166,7 @@ class Database:
     def close(self) -> None:
         """Close all connections that are not in use."""
         self.reconnect()
+        self._turns.close()
 
 
 def _version(connection: Connection, path: Path) -> str | None:

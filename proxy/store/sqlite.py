@@ -3,8 +3,10 @@
 import fcntl
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -19,6 +21,7 @@ __all__ = [
     "BUSY_SECONDS",
     "Insert",
     "Keeper",
+    "Turns",
     "attach",
     "connect",
     "create_file",
@@ -31,6 +34,8 @@ __all__ = [
 
 BUSY_SECONDS = 2.0
 """To wait for a lock that another process holds."""
+_LOOK_SECONDS = 0.0003
+"""Between two looks whether it is one's turn to write; most turns take some milliseconds."""
 _CHECKPOINT_PAGES = 4000
 """The keeper moves the write-ahead log into the database when it has so many pages (16 MiB)."""
 _LOG_OCTETS = 64 << 20
@@ -240,3 +245,69 @@ class Keeper:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+class Turns:
+    """Processes and threads that write to one database, one after the other, in the order in which they ask.
+
+    SQLite's own lock goes to whoever asks at the right moment, and the others sleep ever longer: with
+    two busy writers one of them waits for seconds. Who waits here holds the place at the head of the
+    queue, so that nobody who has just written can come before.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: tuple[int, int] | None = None
+        self._one_thread = threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A turn, within `BUSY_SECONDS`; raises StoreUnavailable. Who dies in it has ended it."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        if not self._one_thread.acquire(timeout=BUSY_SECONDS):
+            raise self._busy()
+        try:
+            queue, turn = self._files or self._open()
+            if not _lock(queue, deadline):
+                raise self._busy()
+            ready = _lock(turn, deadline)
+            fcntl.flock(queue, fcntl.LOCK_UN)
+            if not ready:
+                raise self._busy()
+            try:
+                yield
+            finally:
+                fcntl.flock(turn, fcntl.LOCK_UN)
+        finally:
+            self._one_thread.release()
+
+    def _open(self) -> tuple[int, int]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            queue = os.open(self._path.with_name(f"{self._path.name}-queue"), flags, 0o600)
+            turn = os.open(self._path.with_name(f"{self._path.name}-turn"), flags, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"the store {self._path} cannot be locked: {error.strerror}") from error
+        self._files = queue, turn
+        return self._files
+
+    def _busy(self) -> StoreUnavailable:
+        return StoreUnavailable(f"the store {self._path} is locked by another process")
+
+    def close(self) -> None:
+        """To be asked when nobody writes any more."""
+        for file in self._files or ():
+            os.close(file)
+        self._files = None
+
+
+def _lock(file: int, deadline: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # a lock that waits has no deadline
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return True

@@ -1,0 +1,85 @@
+"""Writers of one database take turns: in order, none for ever, none after a death."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from proxy.store import sqlite
+from proxy.store.errors import StoreUnavailable
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "mail.db"
+
+
+def test_who_has_just_written_does_not_come_before_who_waits(path):
+    first, second = sqlite.Turns(path), sqlite.Turns(path)
+    order, begun = [], threading.Event()
+
+    def wait_for_a_turn():
+        begun.set()
+        with second.one():
+            order.append("second")
+
+    waiting = threading.Thread(target=wait_for_a_turn)
+    with first.one():
+        waiting.start()
+        begun.wait()
+        while not _is_locked(path.with_name("mail.db-queue")):
+            time.sleep(0.001)
+        order.append("first")
+    with first.one():
+        order.append("first again")
+    waiting.join()
+    assert order == ["first", "second", "first again"]
+    first.close()
+    second.close()
+
+
+def _is_locked(path):
+    import fcntl  # noqa: PLC0415 - for this look alone
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def test_a_turn_that_does_not_come_is_told(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    first, second = sqlite.Turns(path), sqlite.Turns(path)
+    with first.one():
+        for turns in (second, first):  # another process, another thread
+            with pytest.raises(StoreUnavailable, match="locked by another process"), turns.one():
+                pytest.fail("two turns at once")
+    with second.one():  # nothing is left locked
+        pass
+    first.close()
+    second.close()
+
+
+def test_who_dies_in_its_turn_has_ended_it(path):
+    program = (
+        "import sys, time; from pathlib import Path; from proxy.store.sqlite import Turns\n"
+        "with Turns(Path(sys.argv[1])).one():\n    print('mine', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"mine\n"
+        other.kill()
+        other.wait()
+    turns = sqlite.Turns(path)
+    with turns.one():
+        pass
+    turns.close()
+
+
+def test_a_folder_that_takes_no_file_is_told(tmp_path):
+    turns = sqlite.Turns(tmp_path / "missing" / "mail.db")
+    with pytest.raises(StoreUnavailable, match="cannot be locked: No such file"), turns.one():
+        pytest.fail("no turn")
