@@ -16,6 +16,7 @@ from proxy.config.settings import Limits, ListenerSettings
 from proxy.events import Tap, fan_out
 from proxy.gateway import Gateway, Policy
 from proxy.loader import load_rules
+from proxy.open_files import allow_open_files
 from proxy.pipeline import Pipeline, Threads
 from proxy.recorder import Recorder
 from proxy.relay import Relay
@@ -57,6 +58,8 @@ class Service:
             share: how many processes listen there; each has its part of connections and memory.
         """
         config = loaded.config
+        self.limits = _part_of(config.limits, share)
+        """The bounds of this process."""
         self._loaded = loaded
         self._threads = Threads()
         rules = load_rules(loaded)
@@ -67,7 +70,7 @@ class Service:
         self._server = Server(
             self._gateway,
             hostname=config.hostname,
-            limits=_part_of(config.limits, share),
+            limits=self.limits,
             listeners=listeners or config.listen,
             bare_newline=config.bare_newline,
             tap=fan_out(tap, recorder.tap if recorder else None),
@@ -183,6 +186,7 @@ async def _run(service: Service, ready: Ready, reload_from: Path | None, lifelin
     if lifeline is not None:
         loop.add_reader(lifeline, cut)
     try:
+        allow_open_files(service.limits.connections)
         await service.start()
         _settle_memory()
         ready(service.addresses)
