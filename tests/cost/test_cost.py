@@ -118,9 +118,14 @@ def test_a_large_message_is_in_memory_only_so_many_times(dialogue, begin, most, 
 
 def test_memory_of_an_idle_connection(start, costs):
     gateway = start("relayed", limits={"connections_per_client": 1000})
-    for _ in range(50):
-        gateway.client()
+    gateway.client().send(50)
+    gateway.settle()
     gateway.ask("start_tracing")
-    for _ in range(200):
-        gateway.client()
-    costs.check("an idle connection", {"octets": gateway.ask("traced") / 200})
+    found = [gateway.ask("traced")]
+    for _ in range(3):
+        for _ in range(200):
+            gateway.client()
+        found.append(gateway.ask("traced"))
+    # the least, because the store may keep house meanwhile
+    octets = min(after - before for before, after in pairwise(found)) / 200
+    costs.check("an idle connection", {"octets": octets})
