@@ -5,6 +5,7 @@ The life of a message, file by file:
     cli            arguments -> Config -> run; the only print and exit status
     workers        RUN MANY: several processes that share the port
     service        RUN: settings -> store, relay, gateway, listeners; signals
+    open_files     as many as the connections need
     config         rules.yaml -> typed settings; errors with file:line:column
     loader         rules.yaml entry -> filter class -> instance -> Rule (the only user of PluginManager)
     mail           the nouns: Session, Recipient, Envelope, Message, Transaction

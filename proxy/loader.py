@@ -5,6 +5,7 @@ it would not await, and could not say which rule a verdict came from.
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import inspect
 import keyword
@@ -99,12 +100,12 @@ class FilterDescription:
 
 def load_rules(loaded: LoadedConfig) -> tuple[Rule, ...]:
     """Make the rules in their order; raises ConfigError with the problems of all of them."""
-    modules: dict[Path, ModuleType] = {}
+    finder = _Finder(loaded.base)
     rules: list[Rule] = []
     problems: list[Problem] = []
     for number, settings in enumerate(loaded.config.rules):
         try:
-            rules.append(_rule(loaded, number, settings, modules))
+            rules.append(_rule(loaded, number, settings, finder))
         except _FilterError as error:
             problems.append(loaded.problem(("rules", number, "filter"), error.what, error.expected))
         except ConfigError as error:
@@ -124,8 +125,8 @@ def describe_filters() -> tuple[FilterDescription, ...]:
     return tuple(_describe(name, found) for name, found in sorted(_entry_points().items()))
 
 
-def _rule(loaded: LoadedConfig, number: int, settings: RuleSettings, modules: dict[Path, ModuleType]) -> Rule:
-    filter_class = _filter_class(settings.filter, loaded.base, modules)
+def _rule(loaded: LoadedConfig, number: int, settings: RuleSettings, finder: "_Finder") -> Rule:
+    filter_class = finder.filter_class(settings.filter)
     instance = _instance(loaded, number, settings, filter_class)
     hooks = _hooks(instance, settings.filter)
     close = getattr(instance, "close", None)
@@ -159,14 +160,33 @@ def _entry_points() -> dict[str, list[importlib.metadata.EntryPoint]]:
     return found
 
 
-def _filter_class(name: str, base: Path, modules: dict[Path, ModuleType]) -> type[Any]:
-    if local := _LOCAL_FILE.fullmatch(name):
-        return _local_class(local["path"], local["name"], base, modules)
-    known = _entry_points()
-    if name not in known:
-        choice = f"one of: {', '.join([*sorted(known), './file.py:Class'])}"
-        raise _FilterError(f"unknown filter {shown(name)}{did_you_mean(name, list(known))}", choice)
-    return _installed_class(name, known[name])
+class _Finder:
+    """Finds the classes of one settings file's filters: each, and what is installed, is looked for once."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._modules: dict[Path, ModuleType] = {}
+        self._classes: dict[str, type[Any]] = {}
+
+    @functools.cached_property
+    def _installed(self) -> dict[str, list[importlib.metadata.EntryPoint]]:
+        return _entry_points()  # milliseconds: it reads a file of every installed package
+
+    def filter_class(self, name: str) -> type[Any]:
+        """What a rule's ``filter`` names; raises _FilterError."""
+        if name not in self._classes:
+            self._classes[name] = self._found(name)
+        return self._classes[name]
+
+    def _found(self, name: str) -> type[Any]:
+        if local := _LOCAL_FILE.fullmatch(name):
+            return _local_class(local["path"], local["name"], self._base, self._modules)
+        if name not in self._installed:
+            choice = f"one of: {', '.join([*sorted(self._installed), './file.py:Class'])}"
+            raise _FilterError(
+                f"unknown filter {shown(name)}{did_you_mean(name, list(self._installed))}", choice
+            )
+        return _installed_class(name, self._installed[name])
 
 
 def _installed_class(name: str, found: list[importlib.metadata.EntryPoint]) -> type[Any]:
@@ -273,6 +293,7 @@ def _key(parameter: str, annotation: Any) -> str:
     return bare if keyword.iskeyword(bare) else parameter
 
 
+@functools.lru_cache(maxsize=100)  # a thousand rules may ask few filters
 def _settings_model(filter_class: type[Any]) -> tuple[type[BaseModel], dict[str, str]]:
     """A model of a constructor's parameters, and the parameter's name for each of its fields.
 
@@ -298,7 +319,7 @@ def make_filter(filter_class: type[Any], settings: Mapping[str, Any], name: str 
     Raises pydantic's ValidationError, a ValueError, for wrong settings, and what the constructor raises.
     """
     try:
-        model, names = _settings_model(filter_class)
+        model, names = _settings_model(filter_class)  # type: ignore[arg-type]  # a class is hashable
     except (TypeError, ValueError, NameError, AttributeError, PydanticUserError) as error:
         what = f"the constructor of {shown(name or filter_class.__name__)}: {_words(error)}"
         raise _FilterError(what) from error
@@ -314,7 +335,7 @@ def _instance(loaded: LoadedConfig, number: int, settings: RuleSettings, filter_
     except _FilterError:
         raise
     except ValidationError as error:
-        model, _ = _settings_model(filter_class)
+        model, _ = _settings_model(filter_class)  # type: ignore[arg-type]  # likewise
         raise ConfigError(problems_of(error, loaded.document, model, place)) from error
     except (ValueError, re.error) as error:
         raise ConfigError(

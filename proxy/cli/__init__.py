@@ -4,7 +4,6 @@ Exit status: 0 fine, 1 the operation failed, 2 wrong usage or settings. Each com
 needs when it runs, so that ``--help`` and ``check`` start fast.
 """
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -26,6 +25,8 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - it brings much of email and zipfile in
+
         print(f"gatepost {version('gatepost')}")
         raise typer.Exit
 

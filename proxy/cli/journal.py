@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy.cli.exits import FAILED, exits
-from proxy.cli.listing import clock, moment, print_fields, print_json, print_list, print_table, readable
+from proxy.cli.listing import clock, moment, print_fields, print_json, readable
 from proxy.cli.serve import SettingsFile
 from proxy.record import Disposition, Record
 
@@ -91,6 +91,8 @@ def _list(records: list[Record], *, as_json: bool) -> None:
         for record in records:
             print_json(record)
         return
+    from proxy.cli.tables import print_list  # noqa: PLC0415 - only who prints a table waits for rich
+
     print_list(
         ("when", "id", "end", "from", "to", "rule", "client", "subject"),
         (
@@ -114,6 +116,8 @@ def _first(addresses: list[str]) -> str:
 
 
 def _show(record: Record) -> None:
+    from proxy.cli.tables import print_table  # noqa: PLC0415 - likewise
+
     print_fields(
         (
             ("transaction", record.id),

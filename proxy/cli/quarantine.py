@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy.cli.exits import FAILED, USAGE, exits
-from proxy.cli.listing import clock, moment, print_fields, print_json, print_list, readable, visible
+from proxy.cli.listing import clock, moment, print_fields, print_json, readable, visible
 from proxy.cli.serve import SettingsFile
 from proxy.mail import Message
 
@@ -69,6 +69,8 @@ def list_messages(
         for kept in found:
             print_json(kept)
         return
+    from proxy.cli.tables import print_list  # noqa: PLC0415 - only who prints a table waits for rich
+
     print_list(
         ("when", "id", "reason", "from", "to", "rule", "subject", "octets", "state"),
         (

@@ -1,0 +1,33 @@
+"""How many files and sockets a process may have open at a time."""
+
+import logging
+import resource
+
+__all__ = ["allow_open_files"]
+
+log = logging.getLogger("gatepost")
+
+_FOR_A_CONNECTION = 3
+"""The client's, its upstream's, and one to whomever a filter asks."""
+_FOR_ALL = 200
+"""Listeners, store, desk, libraries."""
+
+
+def allow_open_files(connections: int) -> None:
+    """Raise this process's limit, usually 1,024, to what so many clients need; warn where it cannot be.
+
+    A client for whom there is no descriptor is cut off without a word: better a 421 before that.
+    """
+    needed = connections * _FOR_A_CONNECTION + _FOR_ALL
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        log.warning(
+            "limits.connections needs %d open files, but only %d are allowed: "
+            "raise LimitNOFILE or ulimit -n, or lower limits.connections",
+            needed,
+            allowed,
+        )

@@ -1,0 +1,131 @@
+"""What a message costs, in numbers that neither the clock nor other work on the machine changes.
+
+They are compared with costs.json. A change that is worth its cost updates that file, by
+``pytest tests/cost --update-costs``, and its commit says why.
+"""
+
+import re
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+DIALOGUES = ["relayed", "relayed, filtered", "kept", "kept, with the conversation"]
+LARGE_OCTETS = 25 << 20
+TEXT = b"Subject: large\r\n\r\n"
+FILE = b"""\
+Subject: large\r
+Content-Type: application/pdf\r
+Content-Disposition: attachment; filename=report.pdf\r
+Content-Transfer-Encoding: base64\r
+\r
+"""
+
+READS = {"read", "readv", "recvfrom", "recvmsg"}
+WRITES = {"write", "writev", "sendto", "sendmsg"}
+WAITS = {"epoll_wait", "epoll_pwait"}
+SYNCS = {"fdatasync", "fsync"}
+PAGES = {"pwrite64"}
+TRACED = ",".join(sorted(READS | WRITES | WAITS | SYNCS | PAGES))
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES)
+def test_function_calls_of_the_event_loop_for_a_message(dialogue, start, costs):
+    gateway = start(dialogue)
+    client = gateway.client()
+    client.send(50)
+    gateway.ask("start_counting")
+    client.send(200)
+    costs.check(f"a message {dialogue}", {"function calls": gateway.ask("stop_counting") / 200})
+
+
+@pytest.mark.real("strace")
+@pytest.mark.parametrize("dialogue", DIALOGUES[:3])  # the conversation is written when it is time
+def test_system_calls_for_a_message(dialogue, start, costs, tmp_path):
+    trace = tmp_path / "trace"
+    gateway = start(dialogue, "strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={TRACED}", "-o", trace)
+    client = gateway.client()
+    client.send(20)
+    client.say(b"NOOP begin", b"250")
+    client.send(20)
+    client.say(b"NOOP end", b"250")
+    gateway.end()
+    measured = system_calls(trace.read_text(errors="replace"), messages=20)
+    if dialogue != "kept":  # the journal is written when it is time
+        del measured["commits"], measured["pages written"]
+    costs.check(f"a message {dialogue}: system calls", measured)
+
+
+def system_calls(trace, messages):
+    """Those of the event loop's thread, and what the store's thread does with the disk."""
+    lines = re.findall(r"^(\d+) +(\w+)\((.*)$", trace, re.MULTILINE)
+    main = lines[0][0]
+    begin, end = (
+        next(number for number, (_, name, rest) in enumerate(lines) if name in READS and marker in rest)
+        for marker in ("NOOP begin", "NOOP end")
+    )
+    calls = Counter((thread == main, name) for thread, name, _ in lines[begin:end])
+    return {
+        what: sum(calls[is_main, name] for name in names) / messages
+        for what, is_main, names in (
+            ("reads", True, READS),
+            ("writes", True, WRITES),
+            ("waits", True, WAITS),
+            ("commits", False, SYNCS),
+            ("pages written", False, PAGES),
+        )
+    }
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES)
+def test_nothing_of_a_message_stays_in_memory(dialogue, start):
+    gateway = start(dialogue)
+    client = gateway.client()
+
+    def blocks():
+        gateway.settle()
+        return gateway.ask("blocks")
+
+    client.send(400)  # fills the caches
+    found = [blocks()]
+    for _ in range(2):
+        client.send(1000)
+        found.append(blocks())
+    growth = [after - before for before, after in pairwise(found)]
+    assert min(growth) < 500, f"{growth} objects stay of 1,000 messages each"
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "begin", "most"),
+    [
+        ("relayed", TEXT, 1.5),
+        ("relayed, filtered", TEXT, 3.2),  # its octets are there a second time while they become characters
+        ("relayed, filtered", FILE, 2.5),
+        ("kept", TEXT, 1.5),
+        ("kept, with the conversation", TEXT, 1.5),
+    ],
+    ids=["relayed", "filtered text", "filtered file", "kept", "kept, with the conversation"],
+)
+def test_a_large_message_is_in_memory_only_so_many_times(dialogue, begin, most, start):
+    gateway = start(dialogue)
+    client = gateway.client()
+    client.send(5)
+    gateway.ask("start_tracing")
+    client.send(1, begin + LARGE_OCTETS // 64 * (62 * b"x" + b"\r\n"))
+    peak = gateway.ask("stop_tracing") / LARGE_OCTETS
+    assert peak < most, f"{peak:.2f} times the message"
+
+
+def test_memory_of_an_idle_connection(start, costs):
+    gateway = start("relayed", limits={"connections_per_client": 1000})
+    gateway.client().send(50)
+    gateway.settle()
+    gateway.ask("start_tracing")
+    found = [gateway.ask("traced")]
+    for _ in range(3):
+        for _ in range(200):
+            gateway.client()
+        found.append(gateway.ask("traced"))
+    # the least, because the store may keep house meanwhile
+    octets = min(after - before for before, after in pairwise(found)) / 200
+    costs.check("an idle connection", {"octets": octets})
