@@ -1,5 +1,7 @@
 """One entry of ``rules``, ready to be asked: made by `loader`, walked by `pipeline`."""
 
+import dis
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,6 +24,11 @@ class Hook:
     """The hook's arguments that it asks for, by name."""
     is_async: bool
     """True for ``async def``: it runs on the event loop; else in a worker thread."""
+    never_waits: bool = field(init=False, compare=False)
+    """True for ``async def`` without an ``await``: it needs no task of its own."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "never_waits", self.is_async and not _can_wait(self.function))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +53,11 @@ class Rule:
     timeout_seconds: float = 10.0
     close: Callable[[], Any] | None = field(default=None, compare=False)
     """The filter's own ``close``, called when the rule is no longer used."""
+
+
+def _can_wait(function: Callable[..., Any]) -> bool:
+    """False if nothing in the coroutine function can suspend it."""
+    code = getattr(function, "__code__", None)  # a method has that of its function
+    if code is None or not code.co_flags & inspect.CO_COROUTINE:
+        return True
+    return any(instruction.opname == "SEND" for instruction in dis.get_instructions(code))

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 _REPORTS_LIMIT = 100
 """Reports under way at once; past it a filter is not told."""
 
+_LONG_SECONDS = 0.002
+"""After a filter that took so long it is the other sessions' turn."""
+
 _DEFAULT_REPLIES = {
     Action.REJECT: Reply(code=550, enhanced="5.7.1", text="Refused by policy"),
     Action.DEFER: Reply(code=451, enhanced="4.7.1", text="Try again later"),
@@ -336,6 +339,8 @@ class _Deciding:
         seconds = max(0.001, min(rule.timeout_seconds, self._deadline - time.perf_counter()))
         verdict, evaluation = await self._pipeline._ask(place, Stage.MESSAGE, offered, who, seconds)  # noqa: SLF001
         self._evaluations.append(evaluation)
+        if evaluation.seconds > _LONG_SECONDS:
+            await asyncio.sleep(0)
         if not rule.observe and evaluation.action is not None:
             failed = evaluation.result is not Result.HIT
             said = verdict or Verdict(reason=evaluation.reason)

@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from proxy.mail import Stage
@@ -147,13 +147,27 @@ class _Job:
 async def ask(hook: Hook, offered: Mapping[str, Any], seconds: float, threads: Threads) -> Verdict | None:
     """The filter's verdict; raises FilterFailedError or FilterTimeoutError, whatever the filter raises."""
     arguments = {name: offered[name] for name in hook.arguments}
-    if hook.is_async:
+    if hook.never_waits:
+        answer = _run_at_once(hook.function(**arguments))
+    elif hook.is_async:
         answer = await _ask_on_the_loop(hook.function(**arguments), seconds)
     else:
         answer = await threads.run(lambda: hook.function(**arguments), seconds)
     if answer is not None and not isinstance(answer, Verdict):
         raise FilterFailedError(f"returned {type(answer).__name__}, expected Verdict or None")
     return answer
+
+
+def _run_at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine returns that never waits; a task for it would cost more than many a filter."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    except BaseException as error:  # SystemExit would end the event loop
+        raise FilterFailedError(_describe(error)) from error
+    coroutine.close()
+    raise FilterFailedError("waited without await")
 
 
 async def _ask_on_the_loop(coroutine: Awaitable[Any], seconds: float) -> Any:

@@ -52,6 +52,7 @@ _VALUE_LIMIT = 200
 """Characters of a header field's value that are kept for lists."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring_ascii
 
 
 def storable(text: str) -> str:
@@ -122,21 +123,19 @@ def _storable_row(row: Row, said: str) -> Row:
 
 def _evaluations(evaluations: tuple[Evaluation, ...]) -> str:
     """JSON in ASCII; ``rule`` and ``result`` stand side by side, `hit_pattern` looks for them."""
-    return _encode(
-        [
-            {
-                "rule": evaluation.rule,
-                "result": evaluation.result,
-                "stage": int(evaluation.stage),
-                "action": evaluation.action,
-                "observed": evaluation.observed,
-                "reason": evaluation.reason,
-                "recipients": evaluation.recipients,
-                "seconds": round(evaluation.seconds, 6),
-                "matches": [(match.where, match.text) for match in evaluation.matches],
-            }
-            for evaluation in evaluations
-        ]
+    return f"[{','.join([_evaluation_json(evaluation) for evaluation in evaluations])}]"
+
+
+def _evaluation_json(evaluation: Evaluation) -> str:
+    # Put together by hand: the encoder's own ways cost four times as much as the two texts in it.
+    action = f'"{evaluation.action.value}"' if evaluation.action else "null"
+    matches = [(match.where, match.text) for match in evaluation.matches]
+    return (
+        f'{{"rule":{_quoted(evaluation.rule)},"result":"{evaluation.result.value}"'
+        f',"stage":{int(evaluation.stage)},"action":{action}'
+        f',"observed":{"true" if evaluation.observed else "false"},"reason":{_quoted(evaluation.reason)}'
+        f',"recipients":{_encode(evaluation.recipients) if evaluation.recipients else "[]"}'
+        f',"seconds":{evaluation.seconds:.6f},"matches":{_encode(matches) if matches else "[]"}}}'
     )
 
 

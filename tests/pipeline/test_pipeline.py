@@ -13,6 +13,7 @@ from proxy.config.conditions import Condition
 from proxy.edits import AddHeader
 from proxy.mail import Envelope, Message, Recipient, Session, Stage, Transaction
 from proxy.pipeline import Pipeline, Threads
+from proxy.pipeline.ask import FilterFailedError, ask
 from proxy.rule import Hook, Rule
 from proxy.verdict import Action, Reply, Result, Verdict
 
@@ -355,3 +356,32 @@ async def test_a_reporting_filter_that_fails_or_hangs_changes_nothing(threads, c
     await asyncio.sleep(0.01)
     assert told == ["the record"]
     assert "rule bad failed to report" in caplog.text
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_an_async_filter_is_asked_whether_it_ever_waits_or_not(threads, waits):
+    asked, message = [], transaction(A)
+
+    async def at_once(transaction):
+        asked.append(transaction.id)
+        return Verdict(reason="found")
+
+    async def after_a_while(transaction):
+        async with asyncio.timeout(1):
+            asked.append(transaction.id)
+        return Verdict(reason="found")
+
+    hook = Hook(function=after_a_while if waits else at_once, arguments=("transaction",), is_async=True)
+    assert hook.never_waits is not waits
+    assert await ask(hook, {"transaction": message}, 1.0, threads) == Verdict(reason="found")
+    assert asked == [message.id]
+
+
+async def test_what_an_async_filter_raises_that_never_waits_is_contained(threads):
+    async def leave(transaction):
+        raise SystemExit(transaction.id)
+
+    hook = Hook(function=leave, arguments=("transaction",), is_async=True)
+    assert hook.never_waits
+    with pytest.raises(FilterFailedError, match="SystemExit"):
+        await ask(hook, {"transaction": transaction(A)}, 1.0, threads)
