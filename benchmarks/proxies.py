@@ -1,0 +1,246 @@
+"""The proxies that are compared, each between smtp-source and smtp-sink on free ports of loopback."""
+
+import contextlib
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SBIN = "/usr/sbin:/usr/bin"
+LARGEST = 40 << 20
+"""Octets of a message that all of them take."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """One that runs."""
+
+    name: str
+    port: int
+    process: int
+    """The root of its process tree."""
+
+
+class MissingError(Exception):
+    """What is not installed, and how to get it."""
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def program(name: str, package: str) -> str:
+    """Its path; raises MissingError."""
+    found = shutil.which(name, path=SBIN)
+    if not found:
+        raise MissingError(f"{name} is not installed (Debian: apt install {package})")
+    return found
+
+
+def wait_for(port: int, who: str) -> None:
+    """Until somebody listens there."""
+    for _ in range(400):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.025)
+    raise RuntimeError(f"{who} does not listen")
+
+
+@contextlib.contextmanager
+def started(command: list[object], port: int, name: str, **settings: object) -> Iterator[Proxy]:
+    """A program that stays in the foreground; it is ended by its process id."""
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **settings
+    ) as process:
+        try:
+            wait_for(port, name)
+            yield Proxy(name, port, process.pid)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[Proxy]:
+    """The mail server behind: takes everything, as fast as it can."""
+    port = free_port()
+    command = [program("smtp-sink", "postfix"), *(["-u", "nobody"] if os.getuid() == 0 else [])]
+    with started([*command, f"127.0.0.1:{port}", 1024], port, "no proxy") as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def stock(upstream: int) -> Iterator[Proxy]:
+    """aiosmtpd and aiosmtplib as their manuals show them."""
+    port = free_port()
+    with started([sys.executable, HERE / "stock_proxy.py", port, upstream], port, "stock") as proxy:
+        yield proxy
+
+
+RULES = """\
+hostname: bench.example
+listen: ["127.0.0.1:{port}"]
+workers: {workers}
+limits: {{message_size: 40MiB, connections: 4000, connections_per_client: 4000}}
+relay: [{{recipients: "*", clients: 127.0.0.0/8, to: "smtp://127.0.0.1:{upstream}"}}]
+store: {{url: "sqlite:///bench.db"}}
+{rules}
+"""
+FILTERS = """\
+rules:
+  - {{name: words, filter: keywords, with: {{words: [{words}]}}, action: reject}}
+  - {{name: files, filter: attachments, with: {{extensions: [exe, scr]}}, action: reject}}
+"""
+
+
+@contextlib.contextmanager
+def gatepost(upstream: int, folder: Path, *, workers: int, filters: bool) -> Iterator[Proxy]:
+    """Gatepost with its journal; with filters: 1,000 keywords, and attachments by name."""
+    port = free_port()
+    words = ", ".join(f"unlikely{number}" for number in range(1000))
+    rules = FILTERS.format(words=words) if filters else ""
+    settings = folder / "rules.yaml"
+    settings.write_text(RULES.format(port=port, upstream=upstream, workers=workers, rules=rules))
+    name = f"Gatepost, {workers} worker{'s' * (workers > 1)}{' + filters' * filters}"
+    command = [Path(sys.executable).parent / "gatepost", "serve", "-q", "-c", settings]
+    with started(command, port, name) as proxy:
+        yield proxy
+
+
+POSTFIX_MAIN = """\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+mail_owner = postfix
+setgid_group = postdrop
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+shlib_directory = /usr/lib/postfix
+meta_directory = /etc/postfix
+maillog_file =
+maillog_file_prefixes = {folder}
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+myhostname = bench.example
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+alias_database =
+local_recipient_maps =
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_recipient_restrictions =
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_timeout = 300s
+message_size_limit = {largest}
+mailbox_size_limit = 0
+default_process_limit = {processes}
+"""
+POSTFIX_MASTER = """\
+127.0.0.1:{port} inet n - n - {processes} smtpd
+  -o smtpd_proxy_filter=127.0.0.1:{upstream}
+  -o smtpd_authorized_xforward_hosts=
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+error unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+@contextlib.contextmanager
+def postfix(upstream: int, folder: Path, *, processes: int) -> Iterator[Proxy]:
+    """Postfix as a before-queue filter's front: smtpd_proxy_filter straight to the server behind."""
+    program("postfix", "postfix")
+    if os.getuid() != 0:
+        raise MissingError("Postfix can be started by root alone")
+    port = free_port()
+    settings = folder / "postfix"
+    for part in (settings, folder / "queue", folder / "data"):
+        part.mkdir(parents=True)
+    folder.chmod(0o755)
+    shutil.chown(folder / "data", pwd.getpwnam("postfix").pw_name)
+    values = {
+        "folder": folder,
+        "port": port,
+        "upstream": upstream,
+        "processes": processes,
+        "largest": LARGEST,
+    }
+    (settings / "main.cf").write_text(POSTFIX_MAIN.format(**values))
+    (settings / "master.cf").write_text(POSTFIX_MASTER.format(**values))
+    command = [program("postfix", "postfix"), "-c", settings]
+    done = subprocess.run([*command, "start"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"postfix does not start: {done.stderr[-500:]}")
+    try:
+        wait_for(port, "postfix")
+        process = int((folder / "queue/pid/master.pid").read_text())
+        yield Proxy("Postfix smtpd_proxy_filter", port, process)
+    finally:
+        subprocess.run([*command, "stop"], capture_output=True, check=False)
+
+
+@contextlib.contextmanager
+def haraka(upstream: int, folder: Path, installed: Path | None, *, nodes: int) -> Iterator[Proxy]:
+    """Haraka with smtp_forward alone."""
+    node, start = shutil.which("node"), installed and installed / "node_modules/Haraka/bin/haraka"
+    if not node or not start or not start.exists():
+        raise MissingError("Haraka is not installed (npm install Haraka; then --haraka FOLDER)")
+    port = free_port()
+    settings = folder / "config"
+    settings.mkdir()
+    for name, text in {
+        "smtp.ini": f"listen=127.0.0.1:{port}\nnodes={nodes}\n",
+        "plugins": "bench_relay\nqueue/smtp_forward\n",
+        "smtp_forward.ini": f"host=127.0.0.1\nport={upstream}\n",
+        "log.ini": "[main]\nlevel=emerg\n",
+        "me": "bench.example\n",
+    }.items():
+        (settings / name).write_text(text)
+    shipped = (installed / "node_modules/Haraka/config/connection.ini").read_text()
+    (settings / "connection.ini").write_text(
+        re.sub(r"^bytes=.*$", f"bytes={LARGEST}", shipped, flags=re.MULTILINE)
+    )
+    (folder / "plugins").mkdir()
+    (folder / "plugins/bench_relay.js").write_text(
+        "exports.hook_connect = (next, connection) => { connection.relaying = true; next(); };\n"
+        "exports.hook_rcpt = (next) => next(OK);\n"
+    )
+    with started([node, start, "-c", folder], port, "Haraka smtp_forward", start_new_session=True) as proxy:
+        yield proxy
+
+
+def descendants(process: int) -> list[int]:
+    """The process and all below it."""
+    found, waiting = [], [process]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{one}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+    return found

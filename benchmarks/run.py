@@ -1,0 +1,186 @@
+"""Gatepost beside other proxies, and its parts alone: tables, ratios and a chart.
+
+python benchmarks/run.py [--only SECTION,...] [--turns 3] [--seconds 2] [--haraka FOLDER] [--write]
+
+Sections: throughput, times, filters, store, start, idle, growth, complaints, large. All proxies stand
+between smtp-source and smtp-sink on this machine and are measured in turns. Nothing is installed; what
+is missing is said and left out. --write puts the tables into docs/benchmarks.md and the chart beside.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import parts
+import proxies
+import report
+from measure import Load, messages_for, reply_times, sampled_memory, send, turn
+from report import Cell
+
+DOCS = Path(__file__).parent.parent / "docs"
+KB, MB = 1 << 10, 1 << 20
+LOADS = [
+    Load(KB, 20, reuse=False),
+    Load(KB, 20, reuse=True),
+    Load(KB, 100, reuse=False),
+    Load(KB, 100, reuse=True),
+    Load(KB, 1000, reuse=False),
+    Load(KB, 1000, reuse=True),
+    Load(30 * KB, 20, reuse=False),
+    Load(30 * KB, 20, reuse=True),
+    Load(MB, 20, reuse=False),
+    Load(MB, 20, reuse=True),
+    Load(25 * MB, 1, reuse=True),
+    Load(25 * MB, 4, reuse=True),
+]
+SECTIONS = ["throughput", "times", "filters", "store", "start", "idle", "growth", "complaints", "large"]
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def all_proxies(haraka: Path | None):
+    """Name -> proxy, all of them running; what is missing is said."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        folder.chmod(0o755)
+        sink = stack.enter_context(proxies.sink())
+        found = {sink.name: sink}
+
+        def begin(name: str, make) -> None:
+            place = folder / str(len(found))
+            place.mkdir()
+            try:
+                proxy = stack.enter_context(make(place))
+            except (proxies.MissingError, RuntimeError) as error:
+                say(f"left out: {name}: {error}")
+            else:
+                found[proxy.name] = proxy
+
+        begin("Postfix", lambda place: proxies.postfix(sink.port, place, processes=1100))
+        begin("Haraka", lambda place: proxies.haraka(sink.port, place, haraka, nodes=2))
+        begin("stock", lambda _: proxies.stock(sink.port))
+        for workers in (1, 2):
+            for filters in (False, True):
+                begin(
+                    "Gatepost",
+                    lambda place, workers=workers, filters=filters: proxies.gatepost(
+                        sink.port, place, workers=workers, filters=filters
+                    ),
+                )
+        yield found
+
+
+def throughput(running, loads, turns: int, seconds: float) -> dict[Load, dict[str, Cell]]:
+    """Every load through every proxy, in turns; then once more for the memory."""
+    results: dict[Load, dict[str, Cell]] = {}
+    for load in loads:
+        say(str(load))
+        cells = results[load] = {name: Cell() for name in running}
+        counts = {}
+        for name, proxy in running.items():
+            try:
+                counts[name] = messages_for(proxy.port, load, seconds)
+            except (RuntimeError, OSError) as error:
+                cells[name].failed = str(error)
+        for _ in range(turns):
+            for name, count in counts.items():
+                if not cells[name].failed:
+                    try:
+                        cells[name].runs.append(turn(running[name], load, count))
+                    except (RuntimeError, OSError) as error:
+                        cells[name].failed = str(error)
+        for name, count in counts.items():
+            if not cells[name].failed and name != "no proxy":
+                with sampled_memory(running[name].process) as samples, contextlib.suppress(RuntimeError):
+                    send(running[name].port, load, max(count // 2, load.sessions))
+                cells[name].peak = max(samples)
+    return results
+
+
+def times(running) -> str:
+    """Reply times at the same load: 20 sessions, one message after the other."""
+    rows = []
+    for name, proxy in running.items():
+        found = reply_times(proxy.port)
+        rows.append(
+            [name, *(f"{found[key]:.1f}" for key in ("dots p50", "dots p99", "whole p50", "whole p99"))]
+        )
+    heads = ["1 KB, 20 sessions, reused; ms", "dot p50", "dot p99", "transaction p50", "transaction p99"]
+    return "**Reply times**\n\n" + report.table(heads, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, divided by commas")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement, about")
+    parser.add_argument("--quick", action="store_true", help="two loads, one short turn")
+    parser.add_argument("--haraka", type=Path, default=os.environ.get("HARAKA_DIR"), help="where npm put it")
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
+    options = parser.parse_args()
+    wanted = options.only.split(",")
+    if unknown := set(wanted) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))} (there are: {', '.join(SECTIONS)})")
+    try:
+        for name in ("smtp-source", "smtp-sink"):
+            proxies.program(name, "postfix")
+    except proxies.MissingError as error:
+        sys.exit(str(error))
+    loads = LOADS[:2] if options.quick else LOADS
+    turns, seconds = (1, 0.5) if options.quick else (options.turns, options.seconds)
+    results, said = {}, [f"Measured on {report.machine()}."]
+    if {"throughput", "times"} & set(wanted):
+        with all_proxies(Path(options.haraka) if options.haraka else None) as running:
+            if "throughput" in wanted:
+                results = throughput(running, loads, turns, seconds)
+                said += [report.throughput(results, load) for load in results]
+            if "times" in wanted:
+                say("times")
+                said.append(times(running))
+    figures: dict[str, float] = {}
+    for section, make in (
+        ("filters", parts.filters),
+        ("store", parts.store),
+        ("start", parts.start),
+        ("idle", parts.idle),
+        ("growth", lambda: parts.growth(seconds)),
+        ("complaints", lambda: parts.complaints(seconds, turns)),
+        ("large", lambda: parts.large(turns)),
+    ):
+        if section in wanted:
+            say(section)
+            for title, heads, rows in make():
+                said.append(f"**{title}**\n\n{report.table(heads, rows)}")
+                figures |= {f"{section}: {row[0]}": row[1] for row in rows}
+    named = {
+        "25 MB through one session": "large: MB/s",
+        "25 MB, peak memory": "large: peak memory on top of the idle process, in messages",
+        "complaints mode, stored durably, 1 KB reused": "complaints: stored durably",
+        "an idle connection": "idle: after EHLO, of 2,000",
+        "gatepost check": "start: gatepost check",
+        "gatepost serve listens": "start: gatepost serve, 2 workers, until it listens",
+    }
+    aims = report.targets(results, {name: figures[key] for name, key in named.items() if key in figures})
+    said.insert(1, f"**Aims**\n\n{aims}")
+    text = "\n\n".join(said)
+    print(text)
+    if options.write and results:
+        page = DOCS / "benchmarks.md"
+        before, _, rest = page.read_text().partition(BEGIN)
+        after = rest.partition(END)[2]
+        page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        (DOCS / "images" / "throughput.svg").write_text(report.chart(results, loads[:2]))
+
+
+if __name__ == "__main__":
+    main()
