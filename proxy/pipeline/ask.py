@@ -173,7 +173,7 @@ def _run_at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
 async def _ask_on_the_loop(coroutine: Awaitable[Any], seconds: float) -> Any:
     # A task of its own, not awaited but waited for: a filter that swallows its cancellation
     # cannot hold the transaction up.
-    task = asyncio.ensure_future(_contain(coroutine))
+    task = asyncio.get_running_loop().create_task(_contain(coroutine))
     try:
         await asyncio.sleep(
             0
