@@ -16,6 +16,7 @@ from proxies import HERE, Proxy, program
 TICK = os.sysconf("SC_CLK_TCK")
 WARM_UP_SECONDS = 0.4
 SAMPLE_SECONDS = 0.1
+PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ def send(port: int, load: Load, messages: int) -> float:
     command += ["-s", str(min(load.sessions, messages)), "-l", str(load.octets), "-m", str(messages)]
     command += ["-f", "sender@example.org", "-t", "recipient@example.com", f"127.0.0.1:{port}"]
     begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"nothing within {PATIENCE_SECONDS} s") from None
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1][:100] if done.stderr else "not all taken")
     return time.perf_counter() - begin

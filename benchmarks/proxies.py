@@ -75,7 +75,7 @@ def started(command: list[object], port: int, name: str, **settings: object) -> 
 def sink() -> Iterator[Proxy]:
     """The mail server behind: takes everything, as fast as it can."""
     port = free_port()
-    command = [program("smtp-sink", "postfix"), *(["-u", "nobody"] if os.getuid() == 0 else [])]
+    command = [program("smtp-sink", "postfix"), "-m", "8000", *(["-u", "nobody"] if os.getuid() == 0 else [])]
     with started([*command, f"127.0.0.1:{port}", 1024], port, "no proxy") as proxy:
         yield proxy
 

@@ -91,7 +91,7 @@ def targets(results: Results, figures: Mapping[str, float]) -> str:
             for name, part in ((PLAIN, 1.0), (FILTERED, 0.85)):
                 found = ratio(results, load, name, base)
                 rows.append(_target(f"{load}: {name} against {base}", found, wanted * part, "x"))
-        rows.append(_target(f"{load}: {PLAIN} against {STOCK}", ratio(results, load, PLAIN, STOCK), 5.0, "x"))
+    rows.append(_target(f"{load}: {PLAIN} against {STOCK}", ratio(results, load, PLAIN, STOCK), 5.0, "x"))
     one = Load(1 << 20, 20, reuse=True)
     rows.append(_target(f"{one}: {PLAIN} against {POSTFIX}", ratio(results, one, PLAIN, POSTFIX), 1.0, "x"))
     for what, wanted, unit, at_most in (

@@ -10,6 +10,7 @@ is missing is said and left out. --write puts the tables into docs/benchmarks.md
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--haraka", type=Path, default=os.environ.get("HARAKA_DIR"), help="where npm put it")
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was started is ended
     wanted = options.only.split(",")
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))} (there are: {', '.join(SECTIONS)})")
