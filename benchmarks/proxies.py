@@ -1,6 +1,7 @@
 """The proxies that are compared, each between smtp-source and smtp-sink on free ports of loopback."""
 
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -234,13 +235,7 @@ def haraka(upstream: int, folder: Path, installed: Path | None, *, nodes: int) -
         yield proxy
 
 
-def descendants(process: int) -> list[int]:
-    """The process and all below it."""
-    found, waiting = [], [process]
-    while waiting:
-        one = waiting.pop()
-        found.append(one)
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{one}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-    return found
+def haraka_version(installed: Path | None) -> str:
+    """As its package says; empty where it is not installed."""
+    package = installed and installed / "node_modules/Haraka/package.json"
+    return str(json.loads(package.read_text())["version"]) if package and package.exists() else ""

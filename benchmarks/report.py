@@ -93,7 +93,10 @@ def targets(results: Results, figures: Mapping[str, float]) -> str:
                 rows.append(_target(f"{load}: {name} against {base}", found, wanted * part, "x"))
     rows.append(_target(f"{load}: {PLAIN} against {STOCK}", ratio(results, load, PLAIN, STOCK), 5.0, "x"))
     one = Load(1 << 20, 20, reuse=True)
-    rows.append(_target(f"{one}: {PLAIN} against {POSTFIX}", ratio(results, one, PLAIN, POSTFIX), 1.0, "x"))
+    for name, wanted in ((PLAIN, 1.0), (FILTERED, 0.85)):
+        rows.append(
+            _target(f"{one}: {name} against {POSTFIX}", ratio(results, one, name, POSTFIX), wanted, "x")
+        )
     for what, wanted, unit, at_most in (
         ("25 MB through one session", 200, "MB/s", False),
         ("25 MB, peak memory", 2.5, "messages", True),
@@ -117,8 +120,8 @@ def _target(
     return [what, bound, f"{shown} {unit}", "met" if met else "**missed**"]
 
 
-def machine() -> str:
-    """What it was measured on and with."""
+def machine(haraka: str) -> str:
+    """What it was measured on and with; Haraka's version is empty where it is not there."""
     model = next(
         (
             line.split(":")[1].strip()
@@ -145,6 +148,7 @@ def machine() -> str:
         except (OSError, subprocess.CalledProcessError):
             continue
         parts.append(f"{'Postfix' if 'postconf' in command[0] else 'Node'} {said.lstrip('v')}")
+    parts += [f"Haraka {haraka}"] if haraka else []
     cores = len(os.sched_getaffinity(0))
     return f"{model}, {cores} cores, {total} GB, Linux {platform.release()}; {', '.join(parts)}"
 

@@ -138,11 +138,12 @@ def main() -> None:
             proxies.program(name, "postfix")
     except proxies.MissingError as error:
         sys.exit(str(error))
+    haraka = Path(options.haraka) if options.haraka else None
     loads = LOADS[:2] if options.quick else LOADS
     turns, seconds = (1, 0.5) if options.quick else (options.turns, options.seconds)
-    results, said = {}, [f"Measured on {report.machine()}."]
+    results, said = {}, [f"Measured on {report.machine(proxies.haraka_version(haraka))}."]
     if {"throughput", "times"} & set(wanted):
-        with all_proxies(Path(options.haraka) if options.haraka else None) as running:
+        with all_proxies(haraka) as running:
             if "throughput" in wanted:
                 results = throughput(running, loads, turns, seconds)
                 said += [report.throughput(results, load) for load in results]
