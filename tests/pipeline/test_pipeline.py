@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import threading
+import time
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -385,3 +386,17 @@ async def test_what_an_async_filter_raises_that_never_waits_is_contained(threads
     assert hook.never_waits
     with pytest.raises(FilterFailedError, match="SystemExit"):
         await ask(hook, {"transaction": transaction(A)}, 1.0, threads)
+
+
+async def test_after_a_filter_that_takes_long_others_have_their_turn(decide):
+    happened = []
+
+    async def long(transaction):
+        asyncio.get_running_loop().call_soon(happened.append, "another session")
+        time.sleep(0.01)  # noqa: ASYNC251 - what a filter should not do
+
+    async def next_one(transaction):
+        happened.append("next filter")
+
+    await decide(rule("long", long), rule("next", next_one))
+    assert happened == ["another session", "next filter"]
