@@ -58,15 +58,17 @@ def test_system_calls_for_a_message(dialogue, start, costs, tmp_path):
 
 def system_calls(trace, messages):
     """Those of the event loop's thread, and what the store's thread does with the disk."""
-    lines = re.findall(r"^(\d+) +(\w+)\((.*)$", trace, re.MULTILINE)
-    main = lines[0][0]
-    begin, end = (
-        next(number for number, (_, name, rest) in enumerate(lines) if name in READS and marker in rest)
-        for marker in ("NOOP begin", "NOOP end")
-    )
-    calls = Counter((thread == main, name) for thread, name, _ in lines[begin:end])
+    calls, marked = [], []
+    a_line = r"^(\d+) +(?:<\.\.\. )?(\w+)(\(.*| resumed>.*)$"  # a call, or the rest of an interrupted one
+    for thread, name, rest in re.findall(a_line, trace, re.MULTILINE):
+        if rest.startswith("("):
+            calls.append((thread, name))
+        if name in READS and ("NOOP begin" in rest or "NOOP end" in rest):
+            marked.append(max(at for at, call in enumerate(calls) if call == (thread, name)))
+    main, (begin, end) = calls[0][0], marked
+    counted = Counter((thread == main, name) for thread, name in calls[begin:end])
     return {
-        what: sum(calls[is_main, name] for name in names) / messages
+        what: sum(counted[is_main, name] for name in names) / messages
         for what, is_main, names in (
             ("reads", True, READS),
             ("writes", True, WRITES),
@@ -75,6 +77,23 @@ def system_calls(trace, messages):
             ("pages written", False, PAGES),
         )
     }
+
+
+def test_a_call_that_another_thread_interrupts_counts_once():
+    trace = """\
+1 read(3, "NOOP begin", 9) = 9
+1 sendto(3, "250", 3) = 3
+1 read(3,  <unfinished ...>
+2 fdatasync(4) = 0
+1 <... read resumed>"MAIL", 9) = 4
+1 sendto(3, "250", 3) = 3
+1 read(3,  <unfinished ...>
+2 pwrite64(4, "x", 1) = 1
+1 <... read resumed>"NOOP end", 9) = 8
+"""
+    counted = system_calls(trace, messages=1)
+    assert counted["reads"] == counted["writes"] == 2
+    assert (counted["commits"], counted["pages written"]) == (1, 1)
 
 
 @pytest.mark.parametrize("dialogue", DIALOGUES)
