@@ -35,7 +35,15 @@ class Metrics:
         return found[0] if found else None
 
     def becomes(self, value, name, **labels):
-        self.wait_until(lambda: self(name, **labels) == value, f"{name} {labels} is {value}")
+        """Wait for it; a desk that is replaced meanwhile may close a connection that it has just been given."""
+
+        def holds():
+            try:
+                return self(name, **labels) == value
+            except ConnectionResetError:
+                return False
+
+        self.wait_until(holds, f"{name} {labels} is {value}")
 
 
 def workers(running):
