@@ -28,22 +28,23 @@ class Metrics:
 
     def __call__(self, name, **labels):
         """A sample's value; None where there is none."""
-        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=20) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
-            samples = [sample for family in families for sample in family.samples]
+        families = text_string_to_metric_families(self._read())
+        samples = [sample for family in families for sample in family.samples]
         found = [s.value for s in samples if s.name == f"gatepost_{name}" and s.labels == labels]
         return found[0] if found else None
 
+    def _read(self):
+        try:
+            return self._read_once()
+        except ConnectionResetError:  # by a desk that is being replaced
+            return self._read_once()
+
+    def _read_once(self):
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=20) as answer:
+            return answer.read().decode()
+
     def becomes(self, value, name, **labels):
-        """Wait for it; a desk that is replaced meanwhile may close a connection that it has just been given."""
-
-        def holds():
-            try:
-                return self(name, **labels) == value
-            except ConnectionResetError:
-                return False
-
-        self.wait_until(holds, f"{name} {labels} is {value}")
+        self.wait_until(lambda: self(name, **labels) == value, f"{name} {labels} is {value}")
 
 
 def workers(running):
