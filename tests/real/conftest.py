@@ -234,7 +234,9 @@ class Sink:
 
     def messages(self) -> list["Sunk"]:
         """What came; of a transaction that ended without a message there is an empty file."""
-        return [Sunk(octets) for file in self.folder.glob("message.*") if (octets := file.read_bytes())]
+        # smtp-sink begins a file at MAIL and takes it away at RSET: without DATA it is no message
+        dumped = [file.read_bytes() for file in self.folder.glob("message.*")]
+        return [Sunk(octets) for octets in dumped if b"\nReceived: " in octets]
 
 
 class Sunk:
