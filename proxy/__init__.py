@@ -4,12 +4,14 @@ The life of a message, file by file:
 
     cli            arguments -> Config -> run; the only print and exit status
     workers        RUN MANY: several processes that share the port
+    supervisor     KEEP ALIVE: starts and replaces them; sockets that outlive them
     service        RUN: settings -> store, relay, gateway, listeners; signals
     open_files     as many as the connections need
     config         rules.yaml -> typed settings; errors with file:line:column
     loader         rules.yaml entry -> filter class -> instance -> Rule (the only user of PluginManager)
     mail           the nouns: Session, Recipient, Envelope, Message, Transaction
     mime           READ: message octets -> headers, texts, attachments
+    values         what nouns and answers are: frozen dataclasses, made fast
     verdict        the answers: Action, Reply, Verdict, Decision; reply_template fills a rule's reply
     rule           an entry of rules, ready to be asked
     hookspecs      the filter contract
@@ -23,6 +25,7 @@ The life of a message, file by file:
     release        a message leaves quarantine
     record         what is written down of a transaction
     events         TELL: bounded, never blocking
+    metrics        COUNT: what the workers do, in shared memory
     testing        the test kit for filter authors
 
 What this module exports is the public API for filter authors.

@@ -25,30 +25,30 @@ def value(cls: type[T]) -> type[T]:
 def _init(cls: Any) -> Callable[..., None]:
     parameters, lines = [], []
     names: dict[str, Any] = {
-        "Twin": type(cls.__name__, (), {"__slots__": cls.__slots__}),
-        "become": object.__dict__["__class__"].__set__,
-        "MISSING": MISSING,
+        "__twin": type(cls.__name__, (), {"__slots__": cls.__slots__}),
+        "__become": object.__dict__["__class__"].__set__,
+        "__missing": MISSING,
     }
     for one in fields(cls):
         given = one.name
         if one.default is not MISSING:
-            names[f"default_{one.name}"] = one.default
-            parameters.append(f"{one.name}=default_{one.name}")
+            names[f"__default_{one.name}"] = one.default
+            parameters.append(f"{one.name}=__default_{one.name}")
         elif one.default_factory is not MISSING:
-            names[f"make_{one.name}"] = one.default_factory
-            given = f"make_{one.name}()"
+            names[f"__make_{one.name}"] = one.default_factory
+            given = f"__make_{one.name}()"
             if one.init:
-                parameters.append(f"{one.name}=MISSING")
-                given = f"{given} if {one.name} is MISSING else {one.name}"
+                parameters.append(f"{one.name}=__missing")
+                given = f"{given} if {one.name} is __missing else {one.name}"
         else:
             parameters.append(one.name)
         lines.append(f"    self.{one.name} = {given}")
     source = [
         f"def __init__(self, *, {', '.join(parameters)}):",
-        "    kind = self.__class__",
-        "    become(self, Twin)",
+        "    __kind = self.__class__",
+        "    __become(self, __twin)",
         *lines,
-        "    self.__class__ = kind",
+        "    self.__class__ = __kind",
         *(["    self.__post_init__()"] if hasattr(cls, "__post_init__") else []),
     ]
     exec("\n".join(source), names)  # noqa: S102 - of field names alone, as dataclass itself does

@@ -23,11 +23,16 @@ def pytest_addoption(parser):
     parser.addoption("--update-costs", action="store_true", help=text)
 
 
-def pytest_collection_modifyitems(items):
-    """A test marked `real("smtp-source")` is skipped, visibly, where that program is not installed."""
+def pytest_collection_modifyitems(config, items):
+    """A test marked `real("smtp-source")` is skipped, visibly, where that program is not installed.
+
+    With --no-skips nothing runs at all then.
+    """
     for item in items:
         for marker in item.iter_markers("real"):
             missing = [name for name in marker.args if not find_program(name)]
+            if missing and config.getoption("--no-skips"):
+                raise pytest.UsageError(f"not installed: {', '.join(missing)}")
             if missing:
                 item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)}"))
 

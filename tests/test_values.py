@@ -34,6 +34,17 @@ def test_fields_have_what_was_given_and_their_defaults():
     assert [one.name for one in fields(sample)] == ["first", "second", "third", "fourth"]
 
 
+def test_fields_may_have_any_name():
+    @value
+    class Named:
+        kind: str
+        become: str = "b"
+        make_kind: str = "m"
+
+    made = Named(kind="k")
+    assert (made.kind, made.become, made.make_kind, type(made)) == ("k", "b", "m", Named)
+
+
 def test_nothing_can_be_set_or_added():
     sample = Sample(first=1)
     with pytest.raises(FrozenInstanceError):

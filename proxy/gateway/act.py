@@ -224,22 +224,13 @@ def _local(action: Action, destination: Destination | Literal["relay"]) -> Dispo
 
 def _parcels(transaction: Transaction, outcomes: tuple[Outcome, ...]) -> dict[Action, list[_Parcel]]:
     """The recipients by action, those together who get the same octets for the same reason."""
-    groups: dict[tuple[Action, tuple[Edit, ...], str | None, str], tuple[Recipient, ...]] = {}
-    recipients = transaction.envelope.recipients
-    first = outcomes[0]
-    if outcomes.count(first) == len(outcomes):  # nearly always
-        groups[_group(first)] = recipients
-    else:
-        for recipient, outcome in zip(recipients, outcomes, strict=True):
-            key = _group(outcome)
-            groups[key] = (*groups.get(key, ()), recipient)
+    groups: dict[tuple[Action, tuple[Edit, ...], str | None, str], list[Recipient]] = {}
+    for recipient, outcome in zip(transaction.envelope.recipients, outcomes, strict=True):
+        action = outcome.action
+        why = (outcome.rule, outcome.reason) if action is Action.QUARANTINE else (None, "")
+        groups.setdefault((action, outcome.edits, *why), []).append(recipient)
     parcels: dict[Action, list[_Parcel]] = {}
-    for (action, edits, rule, reason), who in groups.items():
-        parcel = _Parcel(recipients=who, edits=edits, rule=rule, reason=reason)
+    for (action, edits, rule, reason), recipients in groups.items():
+        parcel = _Parcel(recipients=tuple(recipients), edits=edits, rule=rule, reason=reason)
         parcels.setdefault(action, []).append(parcel)
     return parcels
-
-
-def _group(outcome: Outcome) -> tuple[Action, tuple[Edit, ...], str | None, str]:
-    why = (outcome.rule, outcome.reason) if outcome.action is Action.QUARANTINE else (None, "")
-    return outcome.action, outcome.edits, *why

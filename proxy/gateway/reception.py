@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 
 from proxy.config.settings import Limits
 from proxy.gateway.act import Act, Destination, Ended, Owner, settle
+from proxy.gateway.header import NO_HEADER, HeaderFacts
 from proxy.gateway.policy import Policy
 from proxy.gateway.records import (
-    NO_HEADER,
-    HeaderFacts,
     disposition_of,
     log_record,
     make_record,

@@ -1,21 +1,17 @@
 """Write down what became of a transaction."""
 
 import logging
-import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
 
 from proxy.gateway.act import Ended
+from proxy.gateway.header import NO_HEADER, HeaderFacts
 from proxy.mail import Envelope, Recipient, Session
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.relay import Delivered
-from proxy.values import value
 from proxy.verdict import Action, Evaluation, Outcome, Reply
 
 __all__ = [
-    "NO_HEADER",
-    "HeaderFacts",
     "disposition_of",
     "log_record",
     "make_record",
@@ -24,54 +20,6 @@ __all__ = [
 ]
 
 log = logging.getLogger("gatepost.transaction")
-
-_COLON = re.compile(rb"[ \t]*:")
-_VALUE = re.compile(rb"[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{0,998})")
-_SUBJECT_OCTETS = 200
-
-
-@value
-class HeaderFacts:
-    """What of a message's header section is looked at for every message."""
-
-    message_id: str = ""
-    """Of the first Message-ID field."""
-    subject: str = ""
-    """Of the first Subject field, as written, shortened."""
-    received: int = 0
-    """How many Received fields there are (RFC 5321 section 6.3)."""
-
-    @classmethod
-    def of(cls, section: bytes) -> Self:
-        """Read them; never raises."""
-        section = b"\n" + section
-        lowered = section.lower()  # and finding in it is many times faster than a regular expression
-        received, at = 0, _value_of(b"\nreceived", lowered)
-        while at:
-            received += 1
-            at = _value_of(b"\nreceived", lowered, at)
-        return cls(
-            message_id=_text(section, _value_of(b"\nmessage-id", lowered)),
-            subject=_text(section, _value_of(b"\nsubject", lowered), _SUBJECT_OCTETS),
-            received=received,
-        )
-
-
-def _value_of(name: bytes, lowered: bytes, start: int = 0) -> int:
-    """Where the value of the next field of that name begins; 0 where there is none."""
-    while start := lowered.find(name, start) + 1:
-        if colon := _COLON.match(lowered, start + len(name) - 1):
-            return colon.end()
-    return 0
-
-
-def _text(section: bytes, start: int, octets: int | None = None) -> str:
-    value = _VALUE.match(section, start) if start else None
-    return value[1][:octets].decode("utf-8", "replace").strip() if value else ""
-
-
-NO_HEADER = HeaderFacts()
-"""Of a message that was not received."""
 
 
 def disposition_of(reply: Reply) -> Disposition:

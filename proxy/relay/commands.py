@@ -23,11 +23,9 @@ def mail_obstacle(extensions: Mapping[str, str], envelope: Envelope, size: int |
         envelope: as the client gave it.
         size: of the message in octets, as known by now; None: unknown.
     """
-    limit = extensions.get("SIZE", "") if size else ""
+    limit = extensions.get("SIZE", "")
     if size and limit.isascii() and limit.isdigit() and 0 < int(limit) < size:
         return _TOO_LARGE
-    if not envelope.parameters and envelope.mail_from.isascii():
-        return None
     if (envelope.smtputf8 or not envelope.mail_from.isascii()) and "SMTPUTF8" not in extensions:
         return _NO_SMTPUTF8
     wants_dsn = envelope.parameter("RET") is not None or envelope.parameter("ENVID") is not None

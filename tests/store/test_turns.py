@@ -1,10 +1,13 @@
 """Writers of one database take turns: in order, none for ever, none after a death."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from proxy.store import sqlite
@@ -41,8 +44,6 @@ def test_who_has_just_written_does_not_come_before_who_waits(path):
 
 
 def _is_locked(path):
-    import fcntl  # noqa: PLC0415 - for this look alone
-
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -77,6 +78,34 @@ def test_who_dies_in_its_turn_has_ended_it(path):
     with turns.one():
         pass
     turns.close()
+
+
+def test_an_error_leaves_nothing_open_and_nothing_locked(path, monkeypatch):
+    turns, other = sqlite.Turns(path), sqlite.Turns(path)
+    path.with_name("mail.db-turn").mkdir()
+    before = psutil.Process().num_fds()
+    with pytest.raises(StoreUnavailable, match="cannot be locked: Is a directory"), turns.one():
+        pytest.fail("no turn")
+    assert psutil.Process().num_fds() == before
+    path.with_name("mail.db-turn").rmdir()
+    with turns.one():
+        _, turn = turns._files
+    lock = fcntl.flock
+
+    def fail_for_the_turn(file, operation):
+        if file == turn and operation != fcntl.LOCK_UN:
+            raise OSError(errno.ENOLCK, "No locks available")
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", fail_for_the_turn)
+    with pytest.raises(StoreUnavailable, match="cannot be locked: No locks"), turns.one():
+        pytest.fail("no turn")
+    monkeypatch.undo()
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    with other.one():
+        pass
+    turns.close()
+    other.close()
 
 
 def test_a_folder_that_takes_no_file_is_told(tmp_path):
