@@ -1,0 +1,80 @@
+"""docs/reliability.md: what the tests that carry a case's number saw in this run."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "reliability.md"
+BEGIN = "<!-- cases: begin, written by: pytest --long --update-reliability -->\n"
+END = "<!-- cases: end -->\n"
+
+
+class Cases:
+    """Collects results while the tests run; compares or writes the page at the end."""
+
+    def __init__(self, config) -> None:
+        self.groups = yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))
+        self.known = {number for cases in self.groups.values() for number in cases}
+        self.tests: dict[str, tuple[int, ...]] = {}
+        self.outcomes: dict[int, dict[str, str]] = defaultdict(dict)
+        self.update = config.getoption("--update-reliability")
+        self.difference = ""
+
+    def pytest_collection_modifyitems(self, items):
+        for item in items:
+            numbers = tuple(n for marker in item.iter_markers("case") for n in marker.args)
+            if unknown := set(numbers) - self.known:
+                raise pytest.UsageError(f"{item.nodeid}: no such case: {sorted(unknown)}")
+            if numbers:
+                self.tests[item.nodeid] = numbers
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or report.outcome != "passed":
+            for number in self.tests.get(report.nodeid, ()):
+                self.outcomes[number][report.nodeid] = report.outcome
+
+    def table(self) -> str:
+        return "\n".join(self._lines()) + "\n"
+
+    def _lines(self):
+        for group, cases in self.groups.items():
+            yield from (f"\n**{group}**\n", "| case | what happens | what must come of it | seen |", "|---:|---|---|---|")
+            for number, (what, expected, *why) in cases.items():
+                seen = f"does not apply: {why[0]}" if why else self._seen(number)
+                yield f"| {number} | {_cell(what)} | {_cell(expected)} | {seen} |"
+
+    def _seen(self, number: int) -> str:
+        outcomes = list(self.outcomes[number].values())
+        passed = outcomes.count("passed")
+        if not outcomes:
+            return "**no test**"
+        return "as expected" if passed == len(outcomes) else f"**{len(outcomes) - passed} failed or skipped**"
+
+    def pytest_sessionfinish(self, session, exitstatus):
+        """A run of everything must see what the page says; part of it says nothing of the page."""
+        chosen = session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+        if exitstatus != 0 or (chosen and not self.update) or session.config.option.keyword:
+            return
+        text = PAGE.read_text(encoding="utf-8")
+        before, _, rest = text.partition(BEGIN)
+        wanted = before + BEGIN + self.table() + END + rest.partition(END)[2]
+        if self.update:
+            PAGE.write_text(wanted, encoding="utf-8")
+        elif wanted != text:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.difference = "docs/reliability.md is not what this run saw: --update-reliability writes it"
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.difference:
+            terminalreporter.write_line(self.difference, red=True)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Cases(config), "reliability-cases")
