@@ -1,18 +1,20 @@
 """Every message gives a view, in linear time, and nothing in it hides from who looks."""
 
 import base64
+import contextlib
 import os
 import time
 from pathlib import Path
 
 import pytest
+from fast_mail_parser import ParseError, parse_email_tree, walk  # noqa: TID251 # its own view is compared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.mime import read_message
 from proxy.mime.fields import decode_words, header_section_start, read_parameter
 from proxy.mime.scan import scan_parts
-from proxy.mime.tree import UnreadableError, parse_parts
+from proxy.mime.tree import UnreadableError, _headers, parse_parts
 
 TOP = b"From: a@example.com\r\nSubject: x\r\n"
 ENCODED = TOP + b"Content-Transfer-Encoding: "
@@ -300,6 +302,27 @@ def test_no_message_raises(content):
     view = read_message(content)
     assert all(isinstance(attachment.read(), bytes) for attachment in view.attachments)
     assert all(isinstance(part.read(), bytes) for part in scan_parts(content))
+
+
+DELIMITED = [
+    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n\n", b"--b", b"--c", b"--", b"--b--", b" ", b":", b"x", b"\0",
+    b"X-A: 1\r\n", b"X-B : 2\n", b"Content-Type: multipart/mixed; boundary=c\r\n", b'; boundary="c\r\n--"',
+    b"Content-Type: message/rfc822\r\n", b"Content-Type : multipart/digest; boundary=b\n", b"=?utf-8?q?a?=",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(DELIMITED), max_size=40).map(b"".join))
+@settings(max_examples=1000)
+def test_what_the_parser_reads_as_a_field_is_what_its_cost_was_reckoned_of(content):
+    content = MULTIPART + b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n" + content
+    looked_at = _headers(content)
+    types = looked_at.lower()
+    if b"message/" in types or b"/digest" in types:
+        return  # then all of it is looked at
+    with contextlib.suppress(ParseError):
+        for node in walk(parse_email_tree(content, mode="lazy")):
+            assert not node.is_message
+            assert all(name.encode() in looked_at for name in node.headers)
 
 
 @given(st.text(max_size=200), st.sampled_from(["7bit", "base64", "quoted-printable"]))

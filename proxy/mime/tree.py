@@ -15,6 +15,7 @@ _SMALL = 128 << 10
 """Octets. What the parser's worst cases cost at this size is bearable (some 0.3 s)."""
 _WORD_COST_LIMIT = 300_000_000
 """Beginnings of encoded-words times octets, summed over the lines: about 0.1 s of the parser's time."""
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _ENCODED_TYPE = re.compile(rb"content-type\s*+:\s*+=\?")
 _COLONS_LIMIT = 100_000
 _DELIMITERS_LIMIT = 10_000
@@ -41,18 +42,36 @@ def parse_parts(content: bytes) -> list[Part]:
 
 def _check_cost(content: bytes) -> None:
     """Refuses what the parser would take more than linear time or memory over."""
-    words = content.count(b"=?")
-    if words * len(content) > _WORD_COST_LIMIT:
-        cost = sum(line.count(b"=?") * len(line) for line in content.split(b"\n"))
+    small = len(content) <= _SMALL
+    headers = _headers(content)
+    types = headers.lower()
+    if b"message/" in types or b"/digest" in types or _ENCODED_TYPE.search(types):
+        if not small:
+            raise UnreadableError  # the parser copies a message in a message once a level
+        headers = content
+    words = headers.count(b"=?")
+    if words * len(headers) > _WORD_COST_LIMIT:
+        cost = sum(line.count(b"=?") * len(line) for line in headers.split(b"\n"))
         if cost > _WORD_COST_LIMIT:
             raise UnreadableError("a line is crowded with encoded-words")
-    if len(content) <= _SMALL:
-        return
-    if content.count(b":") > _COLONS_LIMIT or content.count(b"\n--") > _DELIMITERS_LIMIT:
-        raise UnreadableError  # perhaps a table in a text; perhaps millions of fields or parts
-    types = content.lower()
-    if b"message/" in types or b"/digest" in types or _ENCODED_TYPE.search(types):
-        raise UnreadableError  # the parser copies a message in a message once a level
+    if not small and (headers.count(b":") > _COLONS_LIMIT or headers.count(b"\n--") > _DELIMITERS_LIMIT):
+        raise UnreadableError  # millions of fields or parts
+
+
+def _headers(content: bytes) -> bytes:
+    """All that can be a header: from the beginning, and from each line ``--``, to the next empty line.
+
+    Unless one of them says message/ or /digest, the parser finds no fields anywhere else (RFC 2046
+    section 5.1). Looking at nothing else is ten times as fast for a large attachment.
+    """
+    found = []
+    start = 0
+    while start >= 0:
+        empty = _EMPTY_LINE.search(content, start)
+        end = empty.end() - 1 if empty else len(content)
+        found.append(content[start:end])
+        start = content.find(b"\n--", end)
+    return b"".join(found)
 
 
 def _is_leaf(node: PyLazyMimePart) -> bool:
