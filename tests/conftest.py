@@ -23,8 +23,6 @@ def pytest_addoption(parser):
     parser.addoption("--update-costs", action="store_true", help=text)
     text = "Write docs/reliability.md from what the tests of this run have seen."
     parser.addoption("--update-reliability", action="store_true", help=text)
-    text = "Run the long parts at full length too (as CI does)."
-    parser.addoption("--long", action="store_true", help=text)
 
 
 def pytest_collection_modifyitems(config, items):

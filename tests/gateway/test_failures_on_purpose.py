@@ -159,6 +159,7 @@ def test_a_delayed_reply_waits_for_a_message_that_is_kept_already():
         assert client.nothing_more()
 
 
+@pytest.mark.case(107)
 @pytest.mark.parametrize("how", [{"delay": LONG}, {"drip": LONG}])
 def test_the_end_of_the_gateway_does_not_cut_a_slow_reply_off(how):
     """RELIABILITY 107: the message was taken, so its client must not be told anything else."""
@@ -172,6 +173,7 @@ def test_the_end_of_the_gateway_does_not_cut_a_slow_reply_off(how):
         assert codes([client.reply(), client.reply(), client.reply()]) == ["250", "421", ""]
 
 
+@pytest.mark.case(99)
 def test_a_client_that_does_not_wait_for_its_slow_reply_holds_nothing_up():
     """RELIABILITY 99."""
     rules = {"rules": [chaos(at="message", delay=LONG, first=1)], "limits": {"connections": 1}}

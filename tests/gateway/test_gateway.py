@@ -138,6 +138,7 @@ def test_nothing_stays_in_quarantine_of_a_message_that_upstream_refused(send, an
     assert {end for end, _ in ends(record).values()} == {"deferred" if answer[0] == "4" else "refused"}
 
 
+@pytest.mark.case(83)
 def test_each_recipient_gets_upstreams_own_answer(send):
     """RELIABILITY 83."""
     script = {"rcpt": lambda line: "550 5.1.1 No such user" if "b@" in line else None}
@@ -147,6 +148,7 @@ def test_each_recipient_gets_upstreams_own_answer(send):
     assert (record.recipients[0].address, record.recipients[0].reply) == (B, "550 5.1.1 No such user")
 
 
+@pytest.mark.case(79)
 def test_without_an_answer_after_the_dot_the_message_is_in_doubt(send):
     """RELIABILITY 79."""
     reply, _, (record,), _ = send(to(A), script={"dot": Close()})
@@ -154,6 +156,7 @@ def test_without_an_answer_after_the_dot_the_message_is_in_doubt(send):
     assert ends(record) == {A: ("in-doubt", None)}
 
 
+@pytest.mark.case(75)
 def test_an_upstream_that_is_down_is_451_and_the_next_try_is_delivered_once(send):
     """RELIABILITY 75."""
     with FakeUpstream() as upstream:
@@ -180,6 +183,7 @@ def test_recipients_of_different_routes_are_asked_for_in_a_transaction_of_their_
         ]
 
 
+@pytest.mark.case(73)
 def test_a_mail_loop_is_refused(send):
     """RELIABILITY 73."""
     looped = b"".join(b"Received: from x by y; Mon, 1 Jan 2026 00:00:00 +0000\r\n" for _ in range(51))

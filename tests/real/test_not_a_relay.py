@@ -39,6 +39,7 @@ PAIRS = [  # https://nmap.org/nsedoc/scripts/smtp-open-relay.html
 ]
 
 
+@pytest.mark.case(*range(57, 73))
 @pytest.mark.real("smtp-sink")
 def test_a_stranger_cannot_relay(gateway, sink):
     """RELIABILITY 57-72."""
@@ -60,6 +61,7 @@ def test_a_stranger_cannot_relay(gateway, sink):
     assert {record.client for record in records} == {"203.0.113.9"}
 
 
+@pytest.mark.case(55)
 @pytest.mark.real("smtp-sink")
 def test_a_stranger_cannot_pretend_to_be_a_balancer(gateway, sink):
     """RELIABILITY 55: the header is no command where it is not expected."""
@@ -69,6 +71,7 @@ def test_a_stranger_cannot_pretend_to_be_a_balancer(gateway, sink):
         assert client.say("PROXY TCP4 127.0.0.1 127.0.0.1 40000 25")[0].startswith("500 5.5.")
 
 
+@pytest.mark.case(73)
 @pytest.mark.real("smtp-sink")
 def test_a_mail_loop_is_broken(gateway, sink):
     """RELIABILITY 73."""
@@ -81,6 +84,7 @@ def test_a_mail_loop_is_broken(gateway, sink):
     assert len(behind.messages()) == 1
 
 
+@pytest.mark.case(98)
 @pytest.mark.real("smtp-sink")
 def test_a_half_close_after_the_dot_is_still_answered(gateway, sink):
     """RELIABILITY 98."""
@@ -94,6 +98,7 @@ def test_a_half_close_after_the_dot_is_still_answered(gateway, sink):
     assert [message.content for message in behind.messages()] == [b"Subject: x\r\n\r\n"]
 
 
+@pytest.mark.case(99)
 @pytest.mark.real("smtp-sink")
 def test_a_reset_after_the_dot_changes_nothing_about_the_delivery(gateway, sink):
     """RELIABILITY 99."""

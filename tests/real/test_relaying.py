@@ -104,6 +104,7 @@ def memory_peak(pid: int) -> int:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
 
 
+@pytest.mark.case(75)
 @pytest.mark.real("smtp-sink")
 def test_upstream_stopped_is_451_and_the_second_try_is_delivered_once(gateway, sink):
     """RELIABILITY 75."""

@@ -95,6 +95,7 @@ def is_listening(path: Path) -> bool:
         return path.exists() and probe.connect_ex(str(path)) == 0
 
 
+@pytest.mark.case(89)
 @pytest.mark.real("clamd", "smtp-sink")
 def test_a_virus_in_a_base64_part_is_refused_by_the_real_clamd(gateway, sink, clamd):
     """RELIABILITY 89."""
@@ -197,6 +198,7 @@ BAD = '''
 '''
 
 
+@pytest.mark.case(87, 88)
 @pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize("kind", ["Async", "Threaded"])
 def test_a_bad_filter_defers_its_own_message_and_nothing_else(gateway, sink, kind):
@@ -226,6 +228,7 @@ def test_a_bad_filter_defers_its_own_message_and_nothing_else(gateway, sink, kin
     assert any(line.startswith("    RuntimeError: secret") for line in lines)
 
 
+@pytest.mark.case(88)
 @pytest.mark.real("smtp-sink")
 def test_a_thread_that_hangs_does_not_hold_the_end_up(gateway, sink):
     """RELIABILITY 88: the gateway ends although a filter's thread never does."""

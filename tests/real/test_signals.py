@@ -28,6 +28,7 @@ SLOW_RULES = """
 MESSAGE = b"Subject: slow\r\n\r\nHello\r\n"
 
 
+@pytest.mark.case(107)
 @pytest.mark.real("smtp-sink")
 def test_sigterm_waits_for_a_message_that_is_being_sent(gateway, sink):
     """RELIABILITY 107: mid-DATA."""
@@ -48,6 +49,7 @@ def test_sigterm_waits_for_a_message_that_is_being_sent(gateway, sink):
     assert record.recipients[0].disposition is Disposition.RELAYED
 
 
+@pytest.mark.case(107)
 @pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("where", ["filter", "upstream"])
@@ -67,6 +69,7 @@ def test_a_stop_waits_for_a_slow(gateway, sink, where, number):
     assert record.recipients[0].disposition is Disposition.RELAYED
 
 
+@pytest.mark.case(107)
 @pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize(
     ("where", "end"),
@@ -136,6 +139,7 @@ def test_sighup_within_a_transaction_leaves_that_to_the_old_rules(gateway, sink,
         assert client.reply().startswith("550 5.7.")
 
 
+@pytest.mark.case(108)
 @pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize(
     ("broken", "place"),

@@ -8,7 +8,7 @@ import yaml
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reliability.md"
-BEGIN = "<!-- cases: begin, written by: pytest --long --update-reliability -->\n"
+BEGIN = "<!-- cases: begin, written by: pytest --update-reliability -->\n"
 END = "<!-- cases: end -->\n"
 
 
@@ -41,7 +41,11 @@ class Cases:
 
     def _lines(self):
         for group, cases in self.groups.items():
-            yield from (f"\n**{group}**\n", "| case | what happens | what must come of it | seen |", "|---:|---|---|---|")
+            yield from (
+                f"\n**{group}**\n",
+                "| case | what happens | what must come of it | seen |",
+                "|---:|---|---|---|",
+            )
             for number, (what, expected, *why) in cases.items():
                 seen = f"does not apply: {why[0]}" if why else self._seen(number)
                 yield f"| {number} | {_cell(what)} | {_cell(expected)} | {seen} |"
