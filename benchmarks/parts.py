@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from gatepost_attachments import Attachments
+from gatepost_clamav import ClamAV
 from gatepost_keywords import Keywords
+from gatepost_match import Match
 from measure import Load, cpu_seconds, memory, messages_for, sampled_memory, turn
-from proxies import RULES, free_port, gatepost, program, sink, started, wait_for
+from proxies import RULES, MissingError, free_port, gatepost, program, sink, started, wait_for
 
 from proxy.config.settings import Keep, StoreSettings
 from proxy.loader import make_filter
@@ -96,6 +98,7 @@ def filters() -> list[Table]:
     """Each filter alone, on a message that nobody has read yet, and the parser alone."""
     archives = {"extensions": ["exe", "scr"], "inside_archives": True}
     made = {
+        "match, discard": make_filter(Match, {}),
         "keywords, 1,000 words": make_filter(Keywords, {"words": WORDS}),
         "attachments": make_filter(Attachments, {"extensions": ["exe", "scr"]}),
         "attachments, inside archives": make_filter(Attachments, archives),
@@ -113,6 +116,9 @@ def filters() -> list[Table]:
         transaction = a_transaction(octets)
 
         async def ask() -> None:
+            if not hasattr(instance, "filter_message"):
+                await instance.filter_connect()
+                return
             fresh = Message(content=transaction.message.content)
             await instance.filter_message(replace(transaction, message=fresh))
 
@@ -124,9 +130,31 @@ def filters() -> list[Table]:
             rows.append([name, *[await filtering(instance, octets) for octets in SIZES.values()]])
         return rows
 
-    return [
-        ("A filter alone, with the parser where it needs that", ["us a message", *SIZES], asyncio.run(run()))
-    ]
+    with contextlib.ExitStack() as stack:
+        try:
+            address = stack.enter_context(clamd())
+        except MissingError as error:
+            print(f"left out: clamav: {error}", file=sys.stderr)
+        else:
+            made["clamav, with a clamd that knows one virus"] = make_filter(ClamAV, {"address": address})
+        rows = asyncio.run(run())
+    return [("A filter alone, with the parser where it needs that", ["us a message", *SIZES], rows)]
+
+
+@contextlib.contextmanager
+def clamd():
+    """A clamd without its large database; its address. Raises MissingError."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "one.ndb").write_text(f"One:0:*:{b'a virus that nobody has'.hex()}\n")
+        settings = folder / "clamd.conf"
+        settings.write_text(
+            f"DatabaseDirectory {folder}\nForeground yes\nTCPSocket {port}\nTCPAddr 127.0.0.1\n"
+        )
+        with started([program("clamd", "clamav-daemon"), "-c", settings], port, "clamd"):
+            yield f"127.0.0.1:{port}"
 
 
 def a_record() -> Record:
