@@ -1,10 +1,14 @@
-"""docs/reliability.md: what the tests that carry a case's number saw in this run."""
+"""A gateway to talk to; and docs/reliability.md: what the tests with a case's number saw in this run."""
 
+import socket
+import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import yaml
+
+from proxy.testing import FakeUpstream, running_gateway
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reliability.md"
@@ -82,3 +86,56 @@ def _cell(text: str) -> str:
 
 def pytest_configure(config):
     config.pluginmanager.register(Cases(config), "reliability-cases")
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    with FakeUpstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream):
+    with running_gateway({}, upstream=upstream) as running:
+        yield running
+
+
+@pytest.fixture
+def talk(gateway):
+    """Say these pieces, each once the one before was answered, and QUIT; the replies to them."""
+
+    def say(*pieces, pause=0.0):
+        with (
+            socket.create_connection((gateway.host, gateway.port), 20) as client,
+            client.makefile("rb") as lines,
+        ):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            replies = [read_reply(lines)]
+            for piece in pieces:
+                for packet in piece if isinstance(piece, tuple) else (piece,):
+                    client.sendall(packet)
+                    time.sleep(pause)
+                replies.append(read_reply(lines))
+            client.sendall(b"QUIT\r\n")
+            while one := read_reply(lines):
+                replies.append(one)
+        assert replies.pop().startswith("221")
+        return replies[1:]
+
+    return say
+
+
+def read_reply(lines):
+    """One reply; empty where the connection has ended."""
+    said = []
+    while line := lines.readline():
+        said.append(line.decode().rstrip())
+        if line[3:4] == b" ":
+            break
+    return "\n".join(said)
+
+
+@pytest.fixture(name="reply")
+def reply_fixture():
+    """Read one reply; empty where the connection has ended."""
+    return read_reply

@@ -1,11 +1,8 @@
 """The end of a message is CRLF . CRLF and nothing else, and commands are answered in their order."""
 
 import socket
-import time
 
 import pytest
-
-from proxy.testing import FakeUpstream, running_gateway
 
 SEQUENCES = {
     1: b"\n.\n",
@@ -29,53 +26,6 @@ ENVELOPE = (
 SMUGGLED = (
     b"MAIL FROM:<eve@example.org>\r\nRCPT TO:<victim@example.com>\r\nDATA\r\nSubject: smuggled\r\n\r\nx"
 )
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with FakeUpstream() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def gateway(upstream):
-    with running_gateway({}, upstream=upstream) as running:
-        yield running
-
-
-@pytest.fixture
-def talk(gateway):
-    """Say these pieces, each once the one before was answered, and QUIT; the replies to them."""
-
-    def say(*pieces, pause=0.0):
-        with (
-            socket.create_connection((gateway.host, gateway.port), 20) as client,
-            client.makefile("rb") as lines,
-        ):
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            replies = [reply(lines)]
-            for piece in pieces:
-                for packet in piece if isinstance(piece, tuple) else (piece,):
-                    client.sendall(packet)
-                    time.sleep(pause)
-                replies.append(reply(lines))
-            client.sendall(b"QUIT\r\n")
-            while one := reply(lines):
-                replies.append(one)
-        assert replies.pop().startswith("221")
-        return replies[1:]
-
-    return say
-
-
-def reply(lines):
-    """One reply; empty where the connection has ended."""
-    said = []
-    while line := lines.readline():
-        said.append(line.decode().rstrip())
-        if line[3:4] == b" ":
-            break
-    return "\n".join(said)
 
 
 def codes(replies):
@@ -158,7 +108,7 @@ def test_a_message_that_went_in_circles_is_refused(talk, upstream):
 
 
 @pytest.mark.case(98)
-def test_a_client_that_half_closes_after_its_dot_has_its_reply(gateway, upstream):
+def test_a_client_that_half_closes_after_its_dot_has_its_reply(gateway, upstream, reply):
     with socket.create_connection((gateway.host, gateway.port), 20) as client, client.makefile("rb") as lines:
         reply(lines)
         for piece in (*ENVELOPE, b"DATA\r\n"):
