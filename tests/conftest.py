@@ -19,6 +19,8 @@ NO_CORPUS = "GATEPOST_CORPUS is not set"
 def pytest_addoption(parser):
     text = "Fail if a test is skipped for want of a program (as CI does)."
     parser.addoption("--no-skips", action="store_true", help=text)
+    text = "Play at full length what is otherwise played in part (as CI does)."
+    parser.addoption("--long", action="store_true", help=text)
     text = "Take what is measured now as what things may cost (tests/cost/costs.json)."
     parser.addoption("--update-costs", action="store_true", help=text)
     text = "Write docs/reliability.md from what the tests of this run have seen."
