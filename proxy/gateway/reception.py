@@ -55,6 +55,8 @@ class _Open:
     refused: list[RecipientRecord] = field(default_factory=list)
     header: HeaderFacts = NO_HEADER
     """The message's, as soon as it is here."""
+    keeping: bool = False
+    """The store was given something to keep, which it may have done."""
 
 
 class Reception:
@@ -177,7 +179,7 @@ class Reception:
         try:
             ended = await self._decide_and_act(opened, transaction)
             record = _record(opened, ended, transaction=transaction, begin=begin)
-            await self._write_down(record, ended)
+            await self._write_down(opened, record, ended)
         except asyncio.CancelledError:
             self._cut_off(opened, transaction, begin)
             await _abandon(opened)
@@ -206,6 +208,7 @@ class Reception:
 
         async def keep_first(kept: Sequence[Kept]) -> None:
             # Until upstream has answered the journal says what a crash would leave: doubt.
+            opened.keeping = True
             await self._store.commit(_record(opened, _in_doubt(opened), transaction=transaction), kept)
 
         act = Act(
@@ -223,9 +226,10 @@ class Reception:
             return replace(ended, reply=ended.reply.sent(Sending.joined(sendings)))
         return ended
 
-    async def _write_down(self, record: Record, ended: Ended) -> None:
+    async def _write_down(self, opened: _Open, record: Record, ended: Ended) -> None:
         """Journal it; raises StoreError only where the store is the message's owner."""
         if ended.owner is Owner.STORE:
+            opened.keeping = True
             await self._store.commit(record, ended.kept)
             return
         if Disposition.DISCARDED in ended.dispositions:
@@ -239,9 +243,8 @@ class Reception:
 
     def _cut_off(self, opened: _Open, transaction: Transaction, begin: float) -> None:
         """The server stops and waits no longer: it tells the client 421, here the journal is told."""
-        in_doubt = opened.delivery is not None and opened.delivery.dot_was_sent
         ended = _refused(opened, _CUT_OFF)
-        if in_doubt:
+        if opened.keeping or (opened.delivery is not None and opened.delivery.dot_was_sent):
             ended = replace(ended, dispositions=(Disposition.IN_DOUBT,) * len(ended.outcomes))
         record = _record(opened, ended, transaction=transaction, begin=begin)
         self._store.journal(record)

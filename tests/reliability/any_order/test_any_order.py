@@ -1,10 +1,12 @@
 """Clients, filters, servers behind, store faults, reloads, restarts and kills, in any order.
 
-Whatever the order, the promise holds: what was answered 250 is upstream, in quarantine, in the inbox or in the
-journal as discarded, for each of its recipients, for nobody else, with the content that it had, and once.
+Whatever the order, the promise holds: what was answered 250 is upstream, in quarantine, in the inbox
+or in the journal as discarded, for each of its recipients, for nobody else, with the content that it
+had, and once.
 GATEPOST_STEPS=100000 plays longer; what fails is shrunk and printed as a program.
 """
 
+import asyncio
 import os
 import signal
 
@@ -33,7 +35,9 @@ NAMES = (
 """Each but the first two has a rule of its own."""
 RECIPIENTS = st.one_of(
     st.sampled_from([f"{name}@example.com" for name in NAMES]),
-    st.sampled_from(["ann@inbox.example", "quarantine@inbox.example", "ann@discard.example", "ann@nowhere.example"]),
+    st.sampled_from(
+        ["ann@inbox.example", "quarantine@inbox.example", "ann@discard.example", "ann@nowhere.example"]
+    ),
 )
 LINES = st.sampled_from([1, 0, 30, 1200, 3600])
 """Up to more than is written at once, to more than the memory for three."""
@@ -134,10 +138,14 @@ class AnyOrder(RuleBasedStateMachine):
             message = client.message
             message.answer = client.reply()
             client.state = "idle"
-            assert message.answer or message.disturbed & {"killed", "restarted"}, f"{message.token}: no answer"
+            assert message.answer or message.disturbed & {"killed", "restarted"}, (
+                f"{message.token}: no answer"
+            )
             if message.answer and not message.answer.startswith("421"):
                 next_reply = client.say("VRFY somebody")
-                assert next_reply[:3] in ("252", "421", ""), f"{message.token}: a second answer {next_reply!r}"
+                assert next_reply[:3] in ("252", "421", ""), (
+                    f"{message.token}: a second answer {next_reply!r}"
+                )
                 self.look_at(message)
 
     @rule(who=CLIENTS)
@@ -263,7 +271,9 @@ class AnyOrder(RuleBasedStateMachine):
         journal, copies = self.gateway.journal(), self.copies()
         for message in self.messages:
             record = journal.get(message.token)
-            assert record or not message.begun or message.token in self.unwritten, f"{message.token}: no record"
+            assert record or not message.begun or message.token in self.unwritten, (
+                f"{message.token}: no record"
+            )
             self.play.check(message, [copy for token, copy in copies if token == message.token], record)
         self.gateway.start()
 
@@ -292,3 +302,33 @@ def test_whatever_happens_before_and_after_a_kill_nothing_is_lost(play, pytestco
     run_state_machine_as_test(
         lambda: AnyOrder(play, play.in_its_own_process), settings=steps(wanted, 20), _min_steps=10
     )
+
+
+def test_a_message_that_was_being_kept_when_the_gateway_stopped_waiting_is_in_doubt(play, monkeypatch):
+    """Found by the machine: kept, but deferred in the journal."""
+    server = play.server()
+    with server.server:
+        gateway = play.in_this_process([server])
+        kept = asyncio.Event()
+        commit = gateway.service.store.commit
+
+        async def commit_and_never_say_so(*arguments):
+            await commit(*arguments)
+            kept.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(gateway.service.store, "commit", commit_and_never_say_so)
+        client, message = play.client(gateway.port), play.message(0, 1)
+        client.say(f"MAIL FROM:<{message.token}@example.org>")
+        client.say("RCPT TO:<ann@inbox.example>")
+        client.say("DATA")
+        client.send(message.wire)
+        play.wait_until(kept.is_set, "it is kept")
+        gateway.stop(0.0)
+        assert client.reply().startswith("421 4.3.2")
+        assert [token for token, _ in gateway.kept()] == [message.token]
+        (recipient,) = gateway.journal()[message.token].recipients
+        assert recipient.disposition == "in-doubt"
+        client.close()
+        gateway.start()
+        gateway.close()
