@@ -125,9 +125,10 @@ def sampled_memory(process: int) -> Iterator[list[int]]:
         thread.join()
 
 
-def reply_times(port: int, *, sessions: int = 20, messages: int = 3000) -> dict[str, float]:
+def reply_times(port: int, load: Load, *, messages: int) -> dict[str, float]:
     """Milliseconds: p50 and p99 of a whole transaction and of the reply to the dot."""
-    command = [sys.executable, HERE / "client.py", port, sessions, messages]
+    how = "reused" if load.reuse else "new"
+    command = [sys.executable, HERE / "client.py", port, load.sessions, messages, load.octets, how]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=300)
     times: dict[str, float] = json.loads(done.stdout)
     return times

@@ -37,7 +37,16 @@ LOADS = [
     Load(MB, 20, reuse=True),
     Load(25 * MB, 1, reuse=True),
     Load(25 * MB, 4, reuse=True),
+    Load(25 * MB, 4, reuse=False),
 ]
+TIMED = {
+    Load(KB, 20, reuse=False): 3000,
+    Load(KB, 20, reuse=True): 3000,
+    Load(KB, 100, reuse=True): 3000,
+    Load(30 * KB, 20, reuse=True): 2000,
+    Load(MB, 20, reuse=True): 200,
+}
+"""Loads whose reply times are measured, and with how many messages."""
 SECTIONS = ["throughput", "times", "filters", "store", "start", "idle", "growth", "complaints", "large"]
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -56,8 +65,8 @@ def all_proxies(haraka: Path | None):
         found = {sink.name: sink}
 
         def begin(name: str, make) -> None:
-            place = folder / str(len(found))
-            place.mkdir()
+            place = Path(tempfile.mkdtemp(dir=folder))
+            place.chmod(0o755)
             try:
                 proxy = stack.enter_context(make(place))
             except (proxies.MissingError, RuntimeError) as error:
@@ -107,15 +116,23 @@ def throughput(running, loads, turns: int, seconds: float) -> dict[Load, dict[st
 
 
 def times(running) -> str:
-    """Reply times at the same load: 20 sessions, one message after the other."""
-    rows = []
-    for name, proxy in running.items():
-        found = reply_times(proxy.port)
-        rows.append(
-            [name, *(f"{found[key]:.1f}" for key in ("dots p50", "dots p99", "whole p50", "whole p99"))]
-        )
-    heads = ["1 KB, 20 sessions, reused; ms", "dot p50", "dot p99", "transaction p50", "transaction p99"]
-    return "**Reply times**\n\n" + report.table(heads, rows)
+    """Reply times of clients who wait for each reply, and send one message after the other."""
+    found = {
+        name: [reply_times(proxy.port, load, messages=count) for load, count in TIMED.items()]
+        for name, proxy in running.items()
+    }
+    tables = []
+    for key, what in (
+        ("dots", "of the reply to the dot"),
+        ("whole", "of a transaction, from the connection or from MAIL to the reply to the dot"),
+    ):
+        rows = [
+            [name, *(f"{cell[f'{key} p50']:.1f} / {cell[f'{key} p99']:.1f}" for cell in cells)]
+            for name, cells in found.items()
+        ]
+        heads = ["ms", *map(str, TIMED)]
+        tables.append(f"**Reply times: p50 / p99 {what}**\n\n{report.table(heads, rows)}")
+    return "\n\n".join(tables)
 
 
 def main() -> None:
