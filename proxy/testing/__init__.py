@@ -7,11 +7,14 @@ assert run_filter(MyFilter, transaction, words=["won"])
 from proxy.testing.filters import ask_filter, run_filter
 from proxy.testing.gateway import RunningGateway, running_gateway
 from proxy.testing.samples import make_message, make_record, make_transaction
+from proxy.testing.toxic import Toxic, ToxicProxy
 from proxy.testing.upstream import FakeUpstream
 
 __all__ = [
     "FakeUpstream",
     "RunningGateway",
+    "Toxic",
+    "ToxicProxy",
     "ask_filter",
     "make_message",
     "make_record",

@@ -296,13 +296,14 @@ def gateway(tmp_path) -> Iterator[Callable[..., Gatepost]]:
         upstream: int | None = None,
         files: Mapping[str, str] = {},
         errors: Sequence[str] = (),
+        environment: Mapping[str, str] = {},
     ) -> Gatepost:
         folder = tmp_path / f"gateway{len(running)}"
         folder.mkdir()
         for name, text in files.items():
             (folder / name).write_text(dedent(text))
         write_rules(folder, rules, upstream)
-        one = Gatepost(folder, "serve", "-c", "rules.yaml")
+        one = Gatepost(folder, "serve", "-c", "rules.yaml", **environment)
         running.append((one, errors))
         return one
 

@@ -104,9 +104,9 @@ def gateway(upstream):
 def talk(gateway):
     """Say these pieces, each once the one before was answered, and QUIT; the replies to them."""
 
-    def say(*pieces, pause=0.0):
+    def say(*pieces, pause=0.0, to=gateway):
         with (
-            socket.create_connection((gateway.host, gateway.port), 20) as client,
+            socket.create_connection((to.host, to.port), 20) as client,
             client.makefile("rb") as lines,
         ):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,8 +1,11 @@
 """The end of a message is CRLF . CRLF and nothing else, and commands are answered in their order."""
 
 import socket
+import tracemalloc
 
 import pytest
+
+from proxy.testing import running_gateway
 
 SEQUENCES = {
     1: b"\n.\n",
@@ -48,6 +51,76 @@ def test_no_other_sequence_ends_a_message(talk, upstream, sequence):
     assert codes(replies) == ["250", "250", "250", "354", "550"]
     assert replies[-1].startswith("550 5.6.11")
     assert len(upstream.messages) == before
+
+
+@pytest.fixture(scope="module")
+def small(upstream):
+    """A gateway that takes no message of more than 4 KiB."""
+    with running_gateway({"limits": {"message_size": "4KiB"}}, upstream=upstream) as gateway:
+        yield gateway
+
+
+@pytest.mark.case(13)
+@pytest.mark.parametrize("sequence", SEQUENCES.values(), ids=map(str, SEQUENCES))
+@pytest.mark.parametrize("within", range(5))
+def test_nor_across_the_limit_of_size(talk, small, upstream, sequence, within):
+    before = len(upstream.messages)
+    head = b"Subject: one\r\n\r\n"
+    content = head + b"x" * (4096 - len(head) - within) + sequence + SMUGGLED + b"\r\n.\r\n"
+    *_, reply = talk(*ENVELOPE, b"DATA\r\n", content, to=small)
+    assert reply.startswith(("552 5.3.4", "550 5.6.11"))
+    assert len(upstream.messages) == before
+
+
+@pytest.mark.case(17)
+@pytest.mark.parametrize("length", [998, 999, 1000, 65_536])
+def test_a_long_line_arrives_as_it_was_sent(talk, upstream, length):
+    content = b"Subject: long\r\n\r\n" + b"x" * (length - 2) + b"\r\nnext\r\n"
+    assert codes(talk(*ENVELOPE, b"DATA\r\n", content + b".\r\n"))[-1] == "250"
+    assert body(upstream.messages[-1]) == content
+
+
+@pytest.fixture
+def peak():
+    """Octets that Python has held at most, since the test began."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    yield lambda: tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+
+
+@pytest.mark.case(17)
+def test_a_line_without_an_end_is_refused_and_fills_no_memory(talk, small, peak):
+    endless = b"x" * 65_536
+    pieces = (b"Subject: endless\r\n\r\n", *[endless] * 256, b"\r\n.\r\n")
+    *_, reply = talk(*ENVELOPE, b"DATA\r\n", pieces, to=small)
+    assert reply.startswith("552 5.3.4")
+    assert peak() < 2 << 20, "of 16 MB"
+
+
+@pytest.mark.case(18)
+def test_two_megabytes_of_empty_lines_arrive_as_they_were_sent(talk, upstream, peak):
+    content = b"Subject: empty\r\n\r\n" + b"\r\n" * (1 << 20)
+    assert codes(talk(*ENVELOPE, b"DATA\r\n", content + b".\r\n"))[-1] == "250"
+    assert body(upstream.messages[-1]) == content
+    assert peak() < 13 * len(content), "client, gateway and upstream with their copies"
+
+
+@pytest.mark.case(19)
+@pytest.mark.parametrize("octets", [b"a\0b\r\n", b"a\rb\r\n"], ids=["NUL", "bare CR"])
+def test_what_no_message_may_hold_is_refused(talk, upstream, octets):
+    before = len(upstream.messages)
+    *_, reply = talk(*ENVELOPE, b"DATA\r\n", b"Subject: x\r\n\r\n" + octets + b".\r\n")
+    assert reply.startswith("550 5.6.11")
+    assert len(upstream.messages) == before
+
+
+@pytest.mark.case(19)
+def test_eight_bits_declared_as_seven_arrive_as_they_were_sent(talk, upstream):
+    content = b"Subject: x\r\n\r\n" + bytes(range(0x80, 0x100)) + b"\r\n"
+    mail = b"MAIL FROM:<alice@example.org> BODY=7BIT\r\n"
+    assert codes(talk(ENVELOPE[0], mail, ENVELOPE[2], b"DATA\r\n", content + b".\r\n"))[-1] == "250"
+    assert body(upstream.messages[-1]) == content
 
 
 @pytest.mark.case(14)

@@ -19,6 +19,8 @@ A script says what it does instead of its usual, step by step of the conversatio
 from proxy.testing.upstream.behaviours import (
     Behaviour,
     Close,
+    Drip,
+    HalfClose,
     OnConnection,
     OnTransaction,
     Reset,
@@ -33,7 +35,9 @@ from proxy.testing.upstream.server import FakeUpstream
 __all__ = [
     "Behaviour",
     "Close",
+    "Drip",
     "FakeUpstream",
+    "HalfClose",
     "OnConnection",
     "OnTransaction",
     "ReceivedMessage",

@@ -4,7 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Behaviour", "Close", "OnConnection", "OnTransaction", "Reset", "Stall", "Step", "Then", "Usual"]
+__all__ = [
+    "Behaviour",
+    "Close",
+    "Drip",
+    "HalfClose",
+    "OnConnection",
+    "OnTransaction",
+    "Reset",
+    "Stall",
+    "Step",
+    "Then",
+    "Usual",
+]
 
 Step = Literal[
     "connect", "ehlo", "helo", "starttls", "auth", "mail", "rcpt", "data", "body", "dot", "rset", "quit"
@@ -25,6 +37,19 @@ class Close:
 @dataclass(frozen=True, slots=True)
 class Reset:
     """Ends the connection with a TCP reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class HalfClose:
+    """Says nothing any more, and goes on reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """A reply octet by octet, with so many seconds between them."""
+
+    reply: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +98,8 @@ Behaviour = (
     | Usual
     | Close
     | Reset
+    | HalfClose
+    | Drip
     | Stall
     | Then
     | OnConnection

@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from proxy.mail import Recipient
 from proxy.testing.upstream.behaviours import (
     Behaviour,
     Close,
+    Drip,
+    HalfClose,
     OnConnection,
     OnTransaction,
     Reset,
@@ -133,6 +136,12 @@ class Conversation:
             case Reset():
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                 raise EndError
+            case HalfClose():
+                self._socket.shutdown(socket.SHUT_WR)
+            case Drip(reply, seconds):
+                for octet in f"{reply}\r\n":
+                    self._socket.sendall(octet.encode())
+                    time.sleep(seconds)
             case Stall(seconds):
                 self._conduct.release.wait(seconds)
                 if self._conduct.ending.is_set():

@@ -1,0 +1,230 @@
+"""What many or slow clients can take of the machine; others are served meanwhile, and all is given back."""
+
+import contextlib
+import resource
+import socket
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+MIB = 1 << 20
+MESSAGE = b"Subject: healthy\r\n\r\nHello\r\n"
+
+
+class Watch:
+    """What a gateway holds."""
+
+    def __init__(self, gateway):
+        self.process = psutil.Process(gateway.pid)
+        self.descriptors = self.open_descriptors
+        self.memory = self.resident
+
+    @property
+    def open_descriptors(self):
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    @property
+    def resident(self):
+        return self.process.memory_info().rss
+
+    @property
+    def grown(self):
+        return self.resident - self.memory
+
+
+@pytest.fixture
+def watched(gateway, wait_until):
+    """A gateway that took its first message; at the end it must hold no more descriptors than then."""
+    watches = []
+
+    def start(rules="", **options):
+        running = gateway(rules, **options)
+        assert running.send(MESSAGE).startswith("250 ")
+        watches.append(Watch(running))
+        return running, watches[-1]
+
+    yield start
+    for watch in watches:
+        wait_until(lambda watch=watch: watch.open_descriptors <= watch.descriptors, "all is given back")
+
+
+@pytest.fixture
+def clients(gateway):
+    """Sockets that are closed before the gateway ends."""
+    with contextlib.ExitStack() as stack:
+        yield lambda running: stack.enter_context(running.client())
+
+
+@pytest.fixture
+def many_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def at_once(number, connect):
+    """That many connections, made by some threads."""
+    made, lock = [], threading.Lock()
+
+    def some(count):
+        for _ in range(count):
+            client = connect()
+            with lock:
+                made.append(client)
+
+    threads = [threading.Thread(target=some, args=(number // 10,)) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == number
+    return made
+
+
+@pytest.mark.case(102)
+def test_idle_connections_cost_little_and_those_past_the_limit_are_told_so(
+    watched, wait_until, many_descriptors, pytestconfig
+):
+    number = 5000 if pytestconfig.getoption("--long") else 300
+    if many_descriptors < 2 * number:
+        pytest.skip(f"this machine allows {many_descriptors} descriptors")
+    limits = f"limits: {{connections: {number}, connections_per_client: {2 * number}}}"
+    running, watch = watched(limits)
+    wait_until(lambda: watch.open_descriptors <= watch.descriptors, "the first client is gone")
+    idle = at_once(number, running.client)
+    try:
+        assert all(client.greeting.startswith("220 ") for client in idle)
+        assert watch.grown < number * 40_000
+        with running.client() as one_more:
+            assert one_more.greeting.startswith("421 4.7.0 ")
+            assert one_more.reply() == ""
+        client = idle[number // 2].begin("bob@example.com")
+        client.socket.sendall(MESSAGE + b".\r\n")
+        assert client.reply().startswith("250 2.0.0 ")
+    finally:
+        for client in idle:
+            client.close()
+
+
+@pytest.mark.case(100)
+@pytest.mark.parametrize("limit", ["command_time", "message_time"])
+def test_a_client_that_sends_an_octet_now_and_then_is_ended(watched, clients, limit):
+    running, _ = watched(f"limits: {{{limit}: 400ms}}")
+    slow = clients(running)
+    if limit == "message_time":
+        slow.begin("bob@example.com")
+    slow.socket.settimeout(0.02)
+    said = b""
+    while not said:
+        slow.socket.sendall(b"x")
+        with contextlib.suppress(TimeoutError):
+            said = slow.socket.recv(1000)
+        assert running.send(MESSAGE).startswith("250 ")
+    assert said.startswith(b"421 4.4.2 ")
+
+
+@pytest.mark.case(101)
+def test_a_client_that_never_reads_is_ended_and_fills_no_memory(watched):
+    running, watch = watched("limits: {command_time: 400ms}")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", running.port))
+        client.settimeout(0.05)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    client.send(b"HELP\r\n" * 10_000)
+                assert watch.grown < 16 * MIB
+                assert running.send(MESSAGE).startswith("250 ")
+
+
+@pytest.mark.case(103)
+def test_without_descriptors_nothing_spins_and_later_all_goes_on(watched, wait_until):
+    running, watch = watched("limits: {connections: 500, connections_per_client: 500}")
+    resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (64, 64))
+    sockets = [socket.create_connection(("127.0.0.1", running.port), 20) for _ in range(100)]
+    try:
+        wait_until(lambda: watch.open_descriptors >= 60, "there are none left")
+        before, began = sum(watch.process.cpu_times()[:2]), time.monotonic()
+        time.sleep(0.3)
+        used = sum(watch.process.cpu_times()[:2]) - before
+        assert used < 0.5 * (time.monotonic() - began), "processor time"
+    finally:
+        for client in sockets:
+            client.close()
+    wait_until(lambda: watch.open_descriptors < 30, "they were given back")
+    assert running.send(MESSAGE).startswith("250 ")
+
+
+@pytest.mark.case(104)
+def test_many_large_messages_at_once_stay_within_the_budget(
+    watched, wait_until, many_descriptors, pytestconfig
+):
+    number = 1000 if pytestconfig.getoption("--long") else 100
+    if many_descriptors < 2 * number:
+        pytest.skip(f"this machine allows {many_descriptors} descriptors")
+    limits = f"{{memory: 64MiB, connections: {2 * number}, connections_per_client: {2 * number}}}"
+    running, watch = watched(f"limits: {limits}")
+    wait_until(lambda: watch.open_descriptors <= watch.descriptors, "the first client is gone")
+    senders = at_once(number, running.client)
+    piece = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n"
+    piece += (b"x" * 70 + b"\r\n") * (2 * MIB // 72)
+    said = []
+    try:
+        for sender in senders:
+            replies = sender.say(
+                "EHLO client.example.org",
+                f"MAIL FROM:<alice@example.org> SIZE={25 * MIB}",
+                "RCPT TO:<bob@example.com>",
+                "DATA",
+            )
+            said.append(replies[-1][:3])
+            if replies[-1].startswith("354"):
+                sender.socket.sendall(piece)
+            else:
+                assert replies[1].startswith("452 4.3.1 "), replies
+        assert watch.grown < (64 + 32) * MIB + number * 40_000
+        finished = [sender for sender, code in zip(senders, said, strict=True) if code == "354"][-3:]
+        for sender in finished:
+            for _ in range(12):
+                sender.socket.sendall(piece)
+            sender.socket.sendall(b".\r\n")
+            assert sender.reply()[:9] in ("250 2.0.0", "452 4.3.1")
+        assert watch.grown < (64 + 64) * MIB + number * 40_000
+    finally:
+        for sender in senders:
+            sender.close()
+    wait_until(lambda: watch.open_descriptors <= watch.descriptors, "the senders are gone")
+    assert running.send(MESSAGE).startswith("250 ")
+
+
+@pytest.mark.case(110)
+@pytest.mark.real("faketime")
+@pytest.mark.parametrize("jump", ["+1d", "-1d"])
+def test_when_the_clock_jumps_no_time_ends_early_or_never(gateway, tmp_path, jump):
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    clock = tmp_path / "clock"
+    clock.write_text("+0d\n")
+    environment = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    running = gateway("limits: {command_time: 1s, session_time: 1h}", environment=environment)
+    with running.client().begin("bob@example.com") as client:
+        clock.write_text(f"{jump}\n")
+        client.socket.sendall(MESSAGE + b".\r\n")
+        assert client.reply().startswith("250 2.0.0 ")
+        assert running.send(MESSAGE).startswith("250 ")
+        clock.write_text("+0d\n")
+        assert running.send(MESSAGE).startswith("250 ")
+        assert client.reply().startswith("421 4.4.2 "), "it said nothing for a second"
+    ids = [record.id for record in running.journal(3)]
+    days = {record.received_at.date() for record in running.journal(3)}
+    assert len(set(ids)) == 3
+    assert len(days) == 2, "the clock did jump"

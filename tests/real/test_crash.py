@@ -1,0 +1,192 @@
+"""Killed at any system call, on a disk that fails or is full: what was answered 250 is there.
+
+strace sends SIGKILL as the gateway enters its nth call of a kind, or has the call fail.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from proxy.store import Box
+from proxy.testing import FakeUpstream
+
+RULES = """
+    relay:
+      - {{recipients: "*@inbox.example", to: inbox}}
+      - {{recipients: "*@discard.example", to: discard}}
+      - {{recipients: "*@example.com", to: "{url}"}}
+    rules:
+      - {{name: kept, filter: match, when: {{recipient: kept@example.com}}, action: quarantine}}
+"""
+RECIPIENTS = ("bob@inbox.example", "kept@example.com", "bob@example.com", "bob@discard.example")
+CALLS = ("read", "write", "pwrite64", "fdatasync")
+"""What happens between the first octet of a message and its reply: SQLite's, and the two sockets'."""
+CALLED = re.compile(r"^(\d+) +(\w+)\(")
+
+
+class Strace:
+    """Attached to a gateway and its threads while the block lasts."""
+
+    def __init__(self, pid, *options, output=None):
+        command = ["strace", "-f", "-qq", "-p", str(pid), *options, "-o", str(output or os.devnull)]
+        self.pid, self.command = pid, command
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command)
+        while not self.attached():
+            assert self.process.poll() is None, "strace may not look into other processes here"
+            time.sleep(0.005)
+        return self
+
+    def attached(self):
+        """True if every thread has a tracer."""
+        with contextlib.suppress(FileNotFoundError):
+            states = [task.read_text() for task in Path(f"/proc/{self.pid}/task").glob("*/status")]
+            return states and not any("TracerPid:\t0\n" in state for state in states)
+        return False
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.fixture
+def upstream():
+    with FakeUpstream() as server:
+        yield server
+
+
+@pytest.fixture
+def start(gateway, upstream):
+    """A gateway; the second one on has the store of the first."""
+    first = []
+
+    def started(**options):
+        store = f"    store: {{url: 'sqlite:///{first[0].folder}/gatepost.db'}}\n" if first else ""
+        running = gateway(RULES.format(url=upstream.url) + store, **options)
+        first.append(running)
+        return running
+
+    return started
+
+
+def message(token):
+    return f"Subject: {token}\r\n\r\n{token * 40}\r\n".encode()
+
+
+def send_all(running, token):
+    """Send one message to each recipient; gives the replies to their dots, empty where there was none."""
+    replies = dict.fromkeys(RECIPIENTS, "")
+    with contextlib.suppress(OSError), running.client() as client:
+        client.say("EHLO client.example.org")
+        for recipient in RECIPIENTS:
+            sender = f"{token}-{recipient.replace('@', '-')}@example.org"
+            said = client.say(f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>", "DATA")
+            if not said[-1].startswith("354"):
+                break
+            client.socket.sendall(message(token) + b".\r\n")
+            replies[recipient] = client.reply()
+    return replies
+
+
+def places(running, upstream):
+    """How often each message is somewhere, by its sender; and what the journal says of it."""
+    kept = [one for box in (Box.INBOX, Box.QUARANTINE) for one in running.kept(box)]
+    found = Counter(one.mail_from for one in kept)
+    found.update(one.mail_from for one in upstream.messages)
+    for one in kept:
+        token = one.mail_from.partition("-")[0]
+        assert one.delivered_form.endswith(message(token)), "half a message"
+    journal = {
+        record.mail_from: [recipient.disposition for recipient in record.recipients]
+        for record in running.journal()
+    }
+    return found, journal
+
+
+@pytest.mark.case(109)
+@pytest.mark.real("strace")
+def test_whatever_call_it_is_killed_at_nothing_acknowledged_is_lost(start, upstream, tmp_path, pytestconfig):
+    running = start()
+    output = tmp_path / "calls"
+    with Strace(running.pid, "-e", f"trace={','.join(CALLS)}", output=output):
+        assert all(reply.startswith("250 ") for reply in send_all(running, "clean").values())
+    counted = Counter(found.groups() for line in output.open() if (found := CALLED.match(line)))
+    most = {call: max(n for (_, name), n in counted.items() if name == call) for call in CALLS}
+    assert all(most.values()), most
+    step = 1 if pytestconfig.getoption("--long") else 12
+    points = [(call, number) for call in CALLS for number in range(1, most[call] + 1)][::step]
+    heard, unheard = {}, 0
+    for call, number in points:
+        token = f"{call}{number}"
+        inject = f"inject={call}:signal=SIGKILL:when={number}"
+        with Strace(running.pid, "-e", f"trace={call}", "-e", inject):
+            heard[token] = send_all(running, token)
+            if not running.ended and all(heard[token].values()):
+                running.kill(signal.SIGKILL)  # this time it came by with fewer calls
+        assert running.wait() == -signal.SIGKILL
+        unheard += not all(heard[token].values())
+        running = start()
+    assert unheard > len(points) // 2, "most kills came before the last reply"
+    found, journal = places(running, upstream)
+    for token, replies in heard.items():
+        for recipient, reply in replies.items():
+            sender = f"{token}-{recipient.replace('@', '-')}@example.org"
+            if reply.startswith("250 "):
+                is_there = journal[sender] == ["discarded"] if "discard" in recipient else found[sender] == 1
+                assert is_there, (sender, reply, found[sender], journal.get(sender))
+            assert found[sender] <= 1, sender
+
+
+@pytest.mark.case(105, 106)
+@pytest.mark.real("strace")
+@pytest.mark.parametrize(
+    ("fault", "reply"),
+    [
+        ("pwrite64:error=ENOSPC", "452 4.3.1 "),
+        ("pwrite64:error=EIO", "451 4.3.0 "),
+        ("fdatasync:error=EIO", "451 4.3.0 "),
+    ],
+)
+def test_on_a_disk_that_fails_nothing_is_acknowledged_and_later_all_goes_on(start, upstream, fault, reply):
+    running = start(errors=(" ERROR ",))
+    before = send_all(running, "before")
+    with Strace(running.pid, "-e", f"trace={fault.partition(':')[0]}", "-e", f"inject={fault}"):
+        within = send_all(running, "within")
+    after = send_all(running, "after")
+    for replies in (before, after):
+        assert all(said.startswith("250 ") for said in replies.values())
+    for recipient, said in within.items():
+        expected = "250 " if recipient == "bob@example.com" else reply
+        assert said.startswith(expected), f"{recipient}: upstream owns what was relayed, the store the rest"
+    found, journal = places(running, upstream)
+    for token in ("before", "after"):
+        for recipient in RECIPIENTS:
+            sender = f"{token}-{recipient.replace('@', '-')}@example.org"
+            assert journal[sender] == ["discarded"] if "discard" in recipient else found[sender] == 1
+    assert not [sender for sender in found if sender.startswith("within") and "bob-example" not in sender]
+
+
+@pytest.mark.real("strace")
+def test_the_commit_and_upstreams_reply_come_before_the_250_on_the_wire(start, tmp_path):
+    running = start()
+    output = tmp_path / "calls"
+    with Strace(running.pid, "-s", "200", "-e", "trace=read,write,fdatasync", output=output):
+        assert all(reply.startswith("250 ") for reply in send_all(running, "traced").values())
+    lines = output.read_text().splitlines()
+    dots = [n for n, line in enumerate(lines) if "read(" in line and r'traced\r\n.\r\n"' in line]
+    replies = [n for n, line in enumerate(lines) if "write(" in line and '"250 2.0.0 Ok: ' in line]
+    assert len(replies) == len(RECIPIENTS)
+    for recipient, dot, reply in zip(RECIPIENTS, dots, replies, strict=True):
+        between = lines[dot:reply]
+        if recipient == "bob@example.com":
+            assert [line for line in between if '"250 2.0.0 Ok: queued' in line and "read(" in line]
+        else:
+            assert [line for line in between if "fdatasync" in line and line.endswith("= 0")]

@@ -1,0 +1,192 @@
+"""STARTTLS and AUTH: nothing said before them counts behind them, and nobody guesses for long."""
+
+import base64
+import re
+import socket
+import ssl
+
+import pytest
+import trustme
+
+from proxy.server.auth import hash_password
+from proxy.testing import FakeUpstream, make_transaction, running_gateway
+
+HELO, MAIL = b"EHLO client.example.org\r\n", b"MAIL FROM:<alice@example.org>\r\n"
+AUTHORITY = trustme.CA()
+
+
+def plain(name, password):
+    return b"AUTH PLAIN " + base64.b64encode(f"\0{name}\0{password}".encode()) + b"\r\n"
+
+
+GOOD, BAD = plain("alice", "wonder land"), plain("alice", "guess")
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream):
+    """It has a certificate and a user, who must say her password before she may send."""
+    issued = AUTHORITY.issue_cert("127.0.0.1")
+    files = {
+        "users.yaml": f"alice: {hash_password('wonder land')}\n",
+        "mx.pem": b"".join(blob.bytes() for blob in issued.cert_chain_pems),
+        "mx.key": issued.private_key_pem.bytes(),
+    }
+    listen = {
+        "address": "127.0.0.1:0",
+        "tls": {"certificate": "mx.pem", "key": "mx.key"},
+        "auth": {"users": "users.yaml", "required": True},
+    }
+    rules = {"listen": listen, "limits": {"command_time": "500ms"}}
+    with running_gateway(rules, upstream=upstream, files=files) as running:
+        yield running
+
+
+class Client:
+    """A client that may start TLS."""
+
+    def __init__(self, gateway, read):
+        self.socket = socket.create_connection((gateway.host, gateway.port), 20)
+        self.lines, self.read = self.socket.makefile("rb"), read
+        self.greeting = self.reply()
+
+    def reply(self):
+        return self.read(self.lines)
+
+    def say(self, octets):
+        self.socket.sendall(octets)
+        return self.reply()
+
+    def start_tls(self):
+        context = ssl.create_default_context()
+        AUTHORITY.configure_trust(context)
+        self.lines.close()
+        self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
+        self.lines = self.socket.makefile("rb")
+
+
+@pytest.fixture
+def connect(gateway, reply):
+    clients = []
+
+    def connected(*, tls=False, to=gateway):
+        clients.append(client := Client(to, reply))
+        client.say(HELO)
+        if tls:
+            assert client.say(b"STARTTLS\r\n").startswith("220 ")
+            client.start_tls()
+            client.say(HELO)
+        return client
+
+    yield connected
+    for client in clients:
+        client.lines.close()
+        client.socket.close()
+
+
+@pytest.mark.case(48)
+def test_what_was_said_before_the_handshake_is_not_run_behind_it(connect, upstream):
+    before = len(upstream.messages)
+    client = connect()
+    injected = HELO + GOOD + MAIL + b"RCPT TO:<bob@example.com>\r\n"
+    assert client.say(b"STARTTLS\r\n" + injected).startswith("220 ")
+    client.start_tls()
+    assert client.say(b"RSET\r\n").startswith("250 "), "it is the answer to this, not to what was injected"
+    assert client.say(MAIL)[:3] in ("503", "530"), "nobody has greeted or authenticated"
+    assert len(upstream.messages) == before
+
+
+@pytest.mark.case(49)
+def test_behind_the_handshake_the_session_begins_anew(connect):
+    client = connect()
+    assert "STARTTLS" in client.say(HELO)
+    assert client.say(b"STARTTLS\r\n").startswith("220 ")
+    client.start_tls()
+    assert client.say(MAIL).startswith("503 ")
+    greeted = client.say(HELO)
+    assert "STARTTLS" not in greeted
+    assert "AUTH PLAIN LOGIN" in greeted
+    assert client.say(b"STARTTLS\r\n").startswith("503 ")
+    assert client.say(MAIL).startswith("530 5.7.0"), "the user was not carried over"
+    assert client.say(GOOD).startswith("235 ")
+    assert client.say(MAIL).startswith("250 ")
+
+
+@pytest.mark.case(50)
+@pytest.mark.parametrize("octets", [b"", b"\x16\x03\x01"], ids=["silent", "half"])
+def test_a_handshake_that_stalls_is_ended_and_holds_nobody_up(connect, octets):
+    stalling, other = connect(), connect(tls=True)
+    assert stalling.say(b"STARTTLS\r\n").startswith("220 ")
+    stalling.socket.sendall(octets)
+    assert other.say(GOOD).startswith("235 ")
+    assert stalling.reply() == "", "closed"
+
+
+@pytest.mark.case(51)
+def test_no_password_without_tls(connect):
+    client = connect()
+    assert "AUTH" not in client.say(HELO)
+    assert client.say(GOOD).startswith("538 5.7.11")
+    assert client.say(MAIL).startswith("530 5.7.0")
+
+
+@pytest.mark.case(52)
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ((GOOD.replace(b"AUTH PLAIN", b"auth plain"),), "235 2.7.0"),
+        ((b"AUTH PLAIN =\r\n",), "501 5.5.2"),
+        ((b"AUTH PLAIN\r\n", b"*\r\n"), "501 5.7.0"),
+        ((b"AUTH LOGIN\r\n", b"QQ==\r\n", b"*\r\n"), "501 5.7.0"),
+        ((b"AUTH PLAIN ???\r\n",), "501 5.5.2"),
+        ((b"AUTH PLAIN AGE\r\n",), "501 5.5.2"),
+        ((b"AUTH PLAIN\r\n", b"A" * 12_286 + b"\r\n"), "501 5.5.2"),
+        ((b"AUTH PLAIN\r\n", b"A" * 12_288 + b"\r\n"), "500 5.5.2"),
+        ((BAD,), "535 5.7.8"),
+        ((b"AUTH CRAM-MD5\r\n",), "504 5.5.4"),
+    ],
+    ids=["lower case", "=", "*", "LOGIN *", "???", "half", "12,288", "12,290", "wrong", "unknown"],
+)
+def test_each_attempt_has_its_answer_and_the_session_goes_on(connect, said, expected):
+    client = connect(tls=True)
+    *_, reply = map(client.say, said)
+    assert reply.startswith(expected)
+    assert client.say(MAIL).startswith("250 " if expected.startswith("2") else "530 5.7.0")
+
+
+@pytest.mark.case(53)
+def test_once_authenticated_never_again(connect):
+    client = connect(tls=True)
+    assert client.say(GOOD).startswith("235 ")
+    assert client.say(GOOD).startswith("503 ")
+    assert client.say(MAIL).startswith("250 ")
+    assert client.say(GOOD).startswith("503 ")
+
+
+@pytest.mark.case(54)
+def test_whoever_goes_on_guessing_is_sent_away(connect):
+    client = connect(tls=True)
+    said = [client.say(BAD)[:3] for _ in range(4)]
+    assert said == ["535", "535", "535", "421"]
+    assert client.reply() == ""
+
+
+@pytest.mark.case(74)
+@pytest.mark.parametrize("value", ["a\\r\\nBcc: eve@example.net", "a\\nX: y", "a\\r\\n\\r\\nbody", "a\\0b"])
+def test_a_filter_that_is_fooled_adds_no_second_field(value):
+    fooled = f"""\
+from proxy import AddHeader, Verdict, hookimpl
+
+class Fooled:
+    @hookimpl
+    def filter_message(self, transaction):
+        return Verdict(reason="found", edits=(AddHeader("X-Found", "{value}"),))
+"""
+    rule = {"name": "fooled", "filter": "./fooled.py:Fooled", "action": "tag", "tag": {"add": {"X-A": "b"}}}
+    with (
+        FakeUpstream() as upstream,
+        running_gateway({"rules": [rule]}, upstream=upstream, files={"fooled.py": fooled}) as gateway,
+    ):
+        reply = gateway.send(make_transaction())
+        assert re.match(r"451 4\.3\.0 ", str(reply)), "on_error is defer"
+        assert upstream.messages == ()
+        assert gateway.journal()[0].evaluations[0].result == "error"
