@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -193,3 +194,23 @@ def test_the_commit_and_upstreams_reply_come_before_the_250_on_the_wire(start, t
             assert [line for line in between if '"250 2.0.0 Ok: queued' in line and "read(" in line]
         else:
             assert [line for line in between if "fdatasync" in line and line.endswith("= 0")]
+
+
+@pytest.mark.case(106)
+@pytest.mark.parametrize("fault", ["locked", "gone"])
+def test_while_the_store_is_locked_or_gone_nothing_is_acknowledged(start, fault):
+    running = start(errors=(" ERROR ",))
+    assert all(reply.startswith("250 ") for reply in send_all(running, "before").values())
+    database = running.folder / "gatepost.db"
+    with contextlib.ExitStack() as mended:
+        if fault == "gone":
+            database.rename(running.folder / "elsewhere")
+            mended.callback((running.folder / "elsewhere").rename, database)
+        else:
+            other = mended.enter_context(contextlib.closing(sqlite3.connect(database, isolation_level=None)))
+            other.execute("BEGIN IMMEDIATE")
+        said = running.send(message("within"), "bob@inbox.example", sender="within-@example.org")
+    assert said.startswith("451 4.3.0 ")
+    assert all(reply.startswith("250 ") for reply in send_all(running, "after").values())
+    inbox = [kept.mail_from.partition("-")[0] for kept in running.kept(Box.INBOX)]
+    assert sorted(inbox) == ["after", "before"]
