@@ -31,7 +31,7 @@ __all__ = ["Addresses", "Ready", "Service", "Supervision", "serve", "with_new_ru
 log = logging.getLogger("gatepost")
 
 
-_SET_AT_START = ("hostname", "listen", "workers", "limits", "store", "web", "bare_newline")
+_SET_AT_START = ("hostname", "listen", "workers", "user", "group", "limits", "store", "web", "bare_newline")
 """What a reload does not change."""
 _PUBLISH_SECONDS = 1.0
 _ALONE = "SIGUSR2 replaces workers one by one, and there are none: set workers to 2 or more, or restart"

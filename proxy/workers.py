@@ -6,6 +6,7 @@ desk is a process of its own: whatever happens in it, SMTP goes on.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from proxy import feed, sockets
+from proxy import feed, privileges, sockets
 from proxy.config import LoadedConfig, load
-from proxy.config.settings import WebSettings
+from proxy.config.settings import Config, WebSettings
 from proxy.events import Tap, Watch, Watchers, fan_out
 from proxy.metrics import Board, Key
 from proxy.server import check_listeners
@@ -52,6 +53,8 @@ def serve(path: Path, *, ready: Ready) -> None:
     """
     loaded = load(path)
     check_listeners(loaded)
+    if os.geteuid() == 0 and not loaded.config.user:
+        log.warning("running as root: name a user in the settings, whom the gateway becomes")
     supervise(loaded, ready=ready, reload_from=path)
 
 
@@ -74,13 +77,24 @@ def supervise(
     """
     config = loaded.config
     if config.processes > 1 or config.web:
-        _Family(loaded, reload_from=reload_from, relays=relays, follow=follow).run(ready)
+        family = _Family(loaded, reload_from=reload_from, relays=relays, follow=follow)
+        _become_user(config)
+        family.run(ready)
         return
+    bound = None
+    if config.user:
+        (bound,) = sockets.bind_workers([listener.address for listener in config.listen], 1)
+        _become_user(config)
     with ExitStack() as stack:
-        service = Service(
-            loaded, relays=relays, tap=stack.enter_context(_shown_by(follow)) if follow else None
-        )
+        tap = stack.enter_context(_shown_by(follow)) if follow else None
+        service = Service(loaded, relays=relays, tap=tap, sockets=bound)
         run_service(service, lambda addresses: ready(addresses, None), reload_from=reload_from)
+
+
+def _become_user(config: Config) -> None:
+    """With the ports bound, and before anything is opened, written or read from the network."""
+    if config.user:
+        privileges.become(config.user, config.group)
 
 
 @contextmanager
@@ -137,6 +151,8 @@ class _Family:
         check_listeners(loaded)
         config, started = loaded.config, self._started
         kept: dict[str, Any] = {}
+        if (config.user, config.group) != (started.user, started.group):
+            kept |= {"user": started.user, "group": started.group}
         if [one.address for one in config.listen] != [one.address for one in started.listen]:
             kept["listen"] = started.listen
         if config.processes != len(self._workers):

@@ -1,6 +1,8 @@
 """Types of settings that several sections share: hosts, files, networks, names."""
 
+import grp
 import os
+import pwd
 import re
 import socket
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -39,6 +41,24 @@ def check_hostname(value: Any) -> Any:
         if _is_ip(inside, 4) or _is_ip(inside.removeprefix("IPv6:"), 6) or _is_hostname(value):
             return value
     raise expected("a domain name like mx.example.com")
+
+
+def check_user(name: str) -> str:
+    """A user of this machine."""
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        raise expected("a user of this machine") from None
+    return name
+
+
+def check_group(name: str) -> str:
+    """A group of this machine."""
+    try:
+        grp.getgrnam(name)
+    except (KeyError, ValueError):
+        raise expected("a group of this machine") from None
+    return name
 
 
 def machine_name() -> str:

@@ -28,12 +28,14 @@ from proxy.config.fields import (
     File,
     Source,
     at_base,
+    check_group,
     check_host_port,
     check_hostname,
     check_list_name,
     check_reply,
     check_rule_name,
     check_upstream_host,
+    check_user,
     file_or_any,
     first_line,
     is_loopback,
@@ -392,6 +394,10 @@ class Config(Settings):
     """Where to listen."""
     workers: Annotated[int, Strict(), Field(ge=1, le=256)] | Literal["auto"] = 1
     """Processes that share the port; auto: one for each core."""
+    user: Annotated[str, AfterValidator(check_user)] | None = None
+    """Whom the gateway becomes once it has its ports, where root starts it."""
+    group: Annotated[str, AfterValidator(check_group)] | None = None
+    """Its group; default: the user's."""
     relay: tuple[Route, ...] = ()
     """Where recipients go, the first match wins; a recipient that no route takes is refused, 550 5.7.1."""
     limits: Limits = Limits()
@@ -410,6 +416,12 @@ class Config(Settings):
     """Where some recipients are refused and others accepted, and one reply cannot say so."""
     bare_newline: Literal["reject", "normalise", "accept"] = "reject"
     """CR or LF alone, or NUL, in a message: 550 5.6.11, made CRLF, or taken as it is."""
+
+    @model_validator(mode="after")
+    def _check_group_has_user(self) -> Self:
+        if self.group and not self.user:
+            raise expected("a user beside group")
+        return self
 
     @property
     def processes(self) -> int:

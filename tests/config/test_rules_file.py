@@ -12,7 +12,7 @@ from proxy.config import Config, ConfigError, load
 from proxy.config.document import read_document
 from proxy.edits import AddHeader, PrefixSubject, RemoveHeader
 
-KEYS = "hostname, listen, workers, relay, limits, store, web, lists, rules, mixed, bare_newline"
+KEYS = "hostname, listen, workers, user, group, relay, limits, store, web, lists, rules, mixed, bare_newline"
 RULE_KEYS = "name, filter, with, when, action, reply, tag, mode, on_error, timeout"
 WHEN_KEYS = "sender, recipient, client, helo, authenticated, tls, header, size, not, any, all"
 NETWORK = "an address or network like 192.0.2.1 or 10.0.0.0/8"
@@ -31,6 +31,9 @@ ROUTE = "relay:\n  - to: inbox\n"
         ),
         ("web: {address: localhost}\n", ["1:16: 'localhost', expected host:port like 127.0.0.1:2525 or [::1]:2525"]),
         ("hostname: a b\n", ["1:11: 'a b', expected a domain name like mx.example.com"]),
+        ("user: nosuch\n", ["1:7: 'nosuch', expected a user of this machine"]),
+        ("user: root\ngroup: nosuch\n", ["2:8: 'nosuch', expected a group of this machine"]),
+        ("group: root\n", ["1:1: a mapping, expected a user beside group"]),
         ("hostname: 5\n", ["1:11: 5, expected a domain name like mx.example.com"]),
         ("mixed: bounce\n", ["1:8: 'bounce', expected 'quarantine', 'defer' or 'reject'"]),
         ("- a\n", ["1:1: a list, expected a mapping of settings"]),

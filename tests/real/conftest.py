@@ -338,6 +338,12 @@ def run(tmp_path):
     return lambda *arguments, **options: gatepost(*arguments, folder=tmp_path, **options)
 
 
+@pytest.fixture
+def gateway_class() -> type[Gatepost]:
+    """To start one in a folder of the test's own choice."""
+    return Gatepost
+
+
 @pytest.fixture(name="environment")
 def environment_fixture() -> dict[str, str]:
     """In which this tree's own package is what runs."""

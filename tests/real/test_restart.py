@@ -32,12 +32,14 @@ class Load(threading.Thread):
         self.ended = threading.Event()
         self.answered = 0
         self.turned_away = 0
+        self.refused = 0
+        """Connections that were not greeted."""
         self.unanswered = []
-        """What should not be: connections that were refused, messages whose dot was not answered."""
+        """What should never be: whoever was greeted and then not answered."""
 
     def run(self):
         while not self.ended.is_set():
-            dot = False
+            dot, replies = False, []
             try:
                 with self.running.client() as client:
                     commands = (
@@ -46,7 +48,7 @@ class Load(threading.Thread):
                         "RCPT TO:<bob@example.com>",
                         "DATA",
                     )
-                    replies = [client.greeting]
+                    replies.append(client.greeting)
                     while commands and replies[-1][:3] in ("220", "250"):
                         replies += client.say(commands[0])
                         commands = commands[1:]
@@ -55,9 +57,11 @@ class Load(threading.Thread):
                         dot = True
                         replies.append(client.reply())
             except OSError as error:
-                self.unanswered.append(repr(error))
-                continue
-            if replies[-1].startswith("250 2.0.0"):
+                replies.append(repr(error))
+            if len(replies) == 1 and not replies[0].startswith("220"):
+                self.refused += not replies[0].startswith("421")
+                self.turned_away += replies[0].startswith("421")
+            elif replies[-1].startswith("250 2.0.0"):
                 self.answered += 1
             elif replies[-1].startswith("421 4.3.2") and not dot:
                 self.turned_away += 1
@@ -82,11 +86,34 @@ def test_a_restart_refuses_no_connection_and_loses_no_answer(gateway, wait_until
             running.kill(signal.SIGUSR2)
             running.logs(DONE, times=turn)
             wait_until(lambda before=before: not before & children(running), "the old workers have ended")
-    assert [load.unanswered for load in loads] == [[]] * 4
+    assert [(load.unanswered, load.refused) for load in loads] == [([], 0)] * 4
     answered = sum(load.answered for load in loads)
     assert answered > 50
     assert len(running.journal(answered)) >= answered
     assert running.stop() == 0
+
+
+@pytest.mark.case(107, 108)
+@pytest.mark.parametrize("rules", [WORKERS, ""], ids=["workers", "alone"])
+def test_under_load_a_reload_disturbs_nobody_and_a_stop_answers_all_who_were_greeted(
+    gateway, wait_until, rules
+):
+    running = gateway(rules)
+    with contextlib.ExitStack() as stack:
+        loads = [stack.enter_context(Load(running)) for _ in range(4)]
+        for _ in range(5):
+            before = sum(load.answered for load in loads)
+            running.kill(signal.SIGHUP)
+            wait_until(
+                lambda before=before: sum(load.answered for load in loads) > before + 20, "mail goes on"
+            )
+        assert [(load.unanswered, load.refused, load.turned_away) for load in loads] == [([], 0, 0)] * 4
+        running.kill(signal.SIGTERM)
+        assert running.wait() == 0
+    assert [load.unanswered for load in loads] == [[]] * 4
+    answered = sum(load.answered for load in loads)
+    ends = [one.disposition for record in running.journal() for one in record.recipients]
+    assert ends.count("inbox") == answered
 
 
 def test_a_restart_takes_new_settings_and_new_processes(gateway, wait_until):
