@@ -1,0 +1,158 @@
+"""The same is said to Debian's Postfix and to Gatepost, each before a server of its own.
+
+Both answer as the client waits. Where their codes or what comes of it upstream differ, dialogues.yaml says
+why ours is right, and docs/reliability.md lists it.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from proxy.testing import FakeUpstream, running_gateway
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "reliability.md"
+BEGIN, END = "<!-- differences: begin -->\n", "<!-- differences: end -->\n"
+DIALOGUES = yaml.safe_load((HERE / "dialogues.yaml").read_text(encoding="utf-8"))
+STAND_FOR = {
+    "begin": ["EHLO c.example\r\n", "MAIL FROM:<alice@example.org>\r\n", "RCPT TO:<bob@example.com>\r\n"],
+}
+STAND_FOR["data"] = [*STAND_FOR["begin"], "DATA\r\n"]
+TRACE = re.compile(rb"Received: [^\r]*\r\n(?:[ \t][^\r]*\r\n)*")
+PATIENCE_SECONDS = 10.0
+MAIN = """\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+mail_owner = postfix
+setgid_group = postdrop
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+shlib_directory = /usr/lib/postfix
+meta_directory = /etc/postfix
+maillog_file = {folder}/maillog
+maillog_file_prefixes = {folder}
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+myhostname = postfix.example.net
+mydestination =
+mynetworks = 192.0.2.0/24
+relay_domains = example.com
+alias_maps =
+alias_database =
+local_recipient_maps =
+relay_recipient_maps =
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_peername_lookup = no
+"""
+MASTER = """\
+127.0.0.1:{port} inet n - n - - smtpd
+  -o smtpd_proxy_filter=127.0.0.1:{upstream}
+cleanup unix n - n - 0 cleanup
+rewrite unix - - n - - trivial-rewrite
+anvil unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+tlsmgr unix - - n 1000? 1 tlsmgr
+proxymap unix - - n - - proxymap
+"""
+
+
+@pytest.fixture(scope="module")
+def postfix(tmp_path_factory):
+    """The port of a Postfix before a server, and that server."""
+    if os.geteuid() != 0:
+        pytest.skip("Postfix can be started by root alone")
+    folder = tmp_path_factory.mktemp("postfix")
+    for parent in (folder, *list(folder.parents)[:2]):
+        parent.chmod(0o755)
+    for part in ("settings", "queue", "data"):
+        (folder / part).mkdir()
+    shutil.chown(folder / "data", "postfix")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with FakeUpstream() as upstream:
+        (folder / "settings" / "main.cf").write_text(MAIN.format(folder=folder))
+        (folder / "settings" / "master.cf").write_text(MASTER.format(port=port, upstream=upstream.port))
+        command = ["postfix", "-c", str(folder / "settings")]
+        subprocess.run([*command, "start"], check=True, capture_output=True, timeout=60)
+        try:
+            give_up = time.monotonic() + PATIENCE_SECONDS
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                assert time.monotonic() < give_up, "Postfix does not listen"
+                time.sleep(0.05)
+            yield port, upstream
+        finally:
+            subprocess.run([*command, "stop"], check=False, capture_output=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def gatepost():
+    with FakeUpstream() as upstream, running_gateway({}, upstream=upstream) as gateway:
+        yield gateway.port, upstream
+
+
+def came_of(place, pieces, reply):
+    """The codes of all replies, and the octets of the messages upstream."""
+    port, upstream = place
+    before = len(upstream.messages)
+    codes = []
+    with (
+        contextlib.suppress(ConnectionError, TimeoutError),
+        socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as client,
+        client.makefile("rb") as lines,
+    ):
+        reply(lines)
+        for piece in [*pieces, "QUIT\r\n"]:
+            client.sendall(piece.encode())
+            codes.append(reply(lines)[:3])
+        while one := reply(lines):
+            codes.append(one[:3])
+    messages = [TRACE.sub(b"", message.content, count=1) for message in upstream.messages[before:]]
+    return " ".join(filter(None, codes)), messages
+
+
+def pieces_of(dialogue):
+    for piece in dialogue["say"]:
+        yield from (one.replace("{2000}", "x" * 2000) for one in STAND_FOR.get(piece, [piece]))
+
+
+def seen(codes, messages):
+    return f"{codes}; {len(messages)} upstream" if messages else codes
+
+
+@pytest.mark.real("postfix")
+@pytest.mark.parametrize("dialogue", DIALOGUES, ids=lambda one: one["name"])
+def test_every_difference_from_postfix_has_its_reason(postfix, gatepost, reply, dialogue):
+    pieces = list(pieces_of(dialogue))
+    theirs, ours = came_of(postfix, pieces, reply), came_of(gatepost, pieces, reply)
+    if theirs == ours:
+        assert "why" not in dialogue, "there is no difference any more"
+        return
+    found = {"postfix": seen(*theirs), "gatepost": seen(*ours)}
+    assert found == {name: dialogue.get(name) for name in found}, (theirs, ours)
+    assert dialogue["why"]
+
+
+def test_the_page_lists_the_differences(pytestconfig):
+    lines = ["| said | Postfix | Gatepost | why |", "|---|---|---|---|"]
+    lines += [
+        f"| {one['name']} | {one['postfix']} | {one['gatepost']} | {one['why']} |"
+        for one in DIALOGUES
+        if "why" in one
+    ]
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    wanted = before + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2]
+    if pytestconfig.getoption("--update-reliability"):
+        PAGE.write_text(wanted, encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == wanted, "--update-reliability writes it"
