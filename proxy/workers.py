@@ -6,7 +6,6 @@ desk is a process of its own: whatever happens in it, SMTP goes on.
 """
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -53,8 +52,6 @@ def serve(path: Path, *, ready: Ready) -> None:
     """
     loaded = load(path)
     check_listeners(loaded)
-    if os.geteuid() == 0 and not loaded.config.user:
-        log.warning("running as root: name a user in the settings, whom the gateway becomes")
     supervise(loaded, ready=ready, reload_from=path)
 
 

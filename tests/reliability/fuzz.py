@@ -42,8 +42,10 @@ CONTENTS = [
     b"Subject: x\r\n\r\nHello\r\n", b"", b"\r\n", b"..dots\r\n", b"a: b\r\n\r\nviagra\r\n",
     b"a\nb\r\n", b"a\rb\r\n", b"\x00\r\n", b"\xff\xfe\r\n", b"x" * 70_000 + b"\r\n",
     b"Received: x\r\n" * 60 + b"\r\n", b"a: b\r\n" * 30_000,
-    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Disposition: attachment; "
-    b"filename=a.exe\r\n\r\nx\r\n--b--\r\n",
+    (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Disposition: attachment; "
+        b"filename=a.exe\r\n\r\nx\r\n--b--\r\n"
+    ),
 ]
 PIECES = [
     b"\r\n", b"\n", b"\r", b".", b"\r\n.\r\n", b"\n.\n", b"<", b">", b"@", b":", b" ", b'"', b"\\",
@@ -186,7 +188,8 @@ class Sessions:
             if code == b"354":
                 content = mind.content()
                 body = content if content.endswith(b"\r\n") or not content else content + b"\r\n"
-                code = say(body.replace(b"\r\n.", b"\r\n..").removeprefix(b".") + b".\r\n")[:3]
+                stuffed = (b"\r\n" + body).replace(b"\r\n.", b"\r\n..")[2:]
+                code = say(stuffed + b".\r\n")[:3]
             while code == b"334":
                 code = say(b"*\r\n")[:3]
             if code in (b"", b"421", b"220"):
