@@ -22,7 +22,7 @@ FAULTS = {
     "half a reply": [b"250 2.0", Close()],
     "half a reply of two": [b"250-2.0.0 one\r\n", Reset()],
 }
-SOON = {"limits": {"upstream_time": "300ms", "connect_time": "300ms"}}
+SOON = {"limits": {"upstream_time": "600ms", "connect_time": "600ms"}}
 
 
 @pytest.mark.case(75)
@@ -157,7 +157,7 @@ def test_who_stalls_is_left_and_nothing_is_delivered_later(step, used):
 @pytest.mark.case(82)
 @pytest.mark.parametrize("step", ["mail", "rcpt", "data", "dot"])
 def test_a_late_reply_answers_nothing_else(step):
-    script = {step: Then([Stall(0.5), Usual()])}
+    script = {step: Then([Stall(1.0), Usual()])}
     with FakeUpstream(script) as upstream, running_gateway(SOON, upstream=upstream) as gateway:
         assert gateway.send(make_transaction()).code == 451
         upstream.script["dot"] = "554 5.6.0 Not this one"
