@@ -170,8 +170,12 @@ class Client:
     def __init__(self, port: int, first: bytes = b"") -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
         self.lines = self.socket.makefile("rb")
-        self.socket.sendall(first)
-        self.greeting = self.reply()
+        try:
+            self.socket.sendall(first)
+            self.greeting = self.reply()
+        except OSError:
+            self.close()
+            raise
 
     def reply(self) -> str:
         """One reply; empty where the connection has ended."""
