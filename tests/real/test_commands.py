@@ -178,3 +178,30 @@ def test_the_log_has_one_line_a_transaction_and_no_raw_control_characters(gatewa
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO \w{16} inbox client=127\.0\.0\.1 ", transactions[0])
     assert lines[-1].endswith("INFO stopping: transactions under way may finish")
     assert all(line.isprintable() for line in lines)
+
+
+def test_no_exception_of_a_filter_forges_a_line_of_the_log(gateway):
+    broken = """
+        from proxy import hookimpl
+
+        class Broken:
+            @hookimpl
+            def filter_message(self, transaction):
+                raise ValueError(transaction.message.content.decode())
+    """
+    rules = """
+        rules:
+          - {name: broken, filter: "./broken.py:Broken", action: reject}
+    """
+    running = gateway(rules, files={"broken.py": broken}, errors=["Traceback", "broken"])
+    with running.smtp() as smtp:
+        smtp.ehlo("client.example.org")
+        forged = "2026-01-01 00:00:00 INFO forged client=192.0.2.1"
+        content = f"a: b\r\n\r\n{forged}\r\n\x1b[31m{forged}\r\n"
+        assert smtp.transact(content, "bob@example.com").startswith("451 4.3.0 ")
+    assert running.stop() == 0
+    lines = running.log.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert forged in running.log, "it is there, within the traceback"
+    assert not [line for line in lines if line.startswith(forged)]
+    assert len([line for line in lines if re.match(r"\S+ \S+ INFO .* client=", line)]) == 1

@@ -28,6 +28,8 @@ from proxy.testing import FakeUpstream, running_gateway
 PATIENCE_SECONDS = 20.0
 LINE = re.compile(rb"[2-5]\d\d(?:[ -](?:[245]\.\d{1,3}\.\d{1,3} )?[\x20-\x7e]*)?\r\n")
 TAKEN = re.compile(rb"250 2\.0\.0 Ok: ")
+HOLDS_ON = re.compile(rb"\s*(DATA|BDAT|AUTH|STARTTLS|QUIT)", re.IGNORECASE)
+"""What is followed by something else than a command."""
 INNARDS = re.compile(rb"Traceback|Error\b|Exception|object at 0x|/proxy/|\.py\b")
 # fmt: off
 COMMANDS = [
@@ -224,6 +226,42 @@ class Sessions:
             )
 
 
+def codes(gateway, packets):
+    """The codes of all replies; each packet is sent once the one before was answered."""
+    with (
+        socket.create_connection((gateway.host, gateway.port), PATIENCE_SECONDS) as client,
+        client.makefile("rb") as lines,
+    ):
+        found = [lines.readline()[:3]]
+        for packet in packets:
+            client.sendall(packet)
+            for _ in range(packet.count(b"\r\n")):
+                while (line := lines.readline())[3:4] == b"-":
+                    pass
+                found.append(line[:3])
+        return [*found, lines.read()[:3]]
+
+
+def play_pipelined(mind):
+    """The same commands one by one and all at once: as many replies, and in the same order."""
+    with (
+        FakeUpstream() as upstream,
+        running_gateway({"limits": {"bogus_commands": 1000}}, upstream=upstream) as gateway,
+    ):
+        for _ in range(40):
+            lines = [
+                mind.line().replace(b"\r", b"").replace(b"\n", b"")
+                for _ in range(mind.random.randrange(1, 25))
+            ]
+            lines = [line + b"\r\n" for line in lines if not HOLDS_ON.match(line)] + [b"QUIT\r\n"]
+            try:
+                one_by_one, at_once = codes(gateway, lines), codes(gateway, [b"".join(lines)])
+            except TimeoutError:
+                raise Finding(f"fewer replies than commands: {lines!r}") from None
+            if one_by_one != at_once:
+                raise Finding(f"{one_by_one} one by one, {at_once} at once: {lines!r}")
+
+
 def mail_in(gateway):
     """How many messages were answered 250."""
     gone = {"refused", "deferred", "abandoned"}
@@ -321,11 +359,13 @@ def main():
     )
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="begin with this one, of this kind alone")
-    parser.add_argument("--kind", choices=["play_sessions", "read_paths", "read_settings", "read_mime"])
+    parser.add_argument(
+        "--kind", choices=["play_sessions", "play_pipelined", "read_paths", "read_settings", "read_mime"]
+    )
     options = parser.parse_args()
     errors = Errors()
     logging.getLogger().addHandler(errors)
-    kinds = [play_sessions, read_paths, read_settings, read_mime]
+    kinds = [play_sessions, play_pipelined, read_paths, read_settings, read_mime]
     kinds = [kind for kind in kinds if options.kind in (None, kind.__name__)]
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
     done, end = Counter(), time.monotonic() + options.seconds

@@ -27,6 +27,8 @@ STAND_FOR = {
 }
 STAND_FOR["data"] = [*STAND_FOR["begin"], "DATA\r\n"]
 TRACE = re.compile(rb"Received: [^\r]*\r\n(?:[ \t][^\r]*\r\n)*")
+STRANGER = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n"
+"""Postfix's settings trust nobody on this machine; this has Gatepost trust nobody either."""
 PATIENCE_SECONDS = 10.0
 MAIN = """\
 compatibility_level = 3.6
@@ -90,20 +92,21 @@ def postfix(tmp_path_factory):
                     break
                 assert time.monotonic() < give_up, "Postfix does not listen"
                 time.sleep(0.05)
-            yield port, upstream
+            yield port, upstream, b""
         finally:
             subprocess.run([*command, "stop"], check=False, capture_output=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
 def gatepost():
-    with FakeUpstream() as upstream, running_gateway({}, upstream=upstream) as gateway:
-        yield gateway.port, upstream
+    listen = {"address": "127.0.0.1:0", "proxy_protocol_from": ["127.0.0.1"]}
+    with FakeUpstream() as upstream, running_gateway({"listen": listen}, upstream=upstream) as gateway:
+        yield gateway.port, upstream, STRANGER
 
 
 def came_of(place, pieces, reply):
     """The codes of all replies, and the octets of the messages upstream."""
-    port, upstream = place
+    port, upstream, preamble = place
     before = len(upstream.messages)
     codes = []
     with (
@@ -111,6 +114,7 @@ def came_of(place, pieces, reply):
         socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as client,
         client.makefile("rb") as lines,
     ):
+        client.sendall(preamble)
         reply(lines)
         for piece in [*pieces, "QUIT\r\n"]:
             client.sendall(piece.encode())
