@@ -248,6 +248,7 @@ def play_pipelined(mind):
         FakeUpstream() as upstream,
         running_gateway({"limits": {"bogus_commands": 1000}}, upstream=upstream) as gateway,
     ):
+        gateway.send()  # from now on it knows what upstream offers, and each session is offered the same
         for _ in range(40):
             lines = [
                 mind.line().replace(b"\r", b"").replace(b"\n", b"")
