@@ -5,6 +5,7 @@
 - `body`: the message on its way
 - `pool`: connections that wait, servers that are down
 - `opening`: connect, greet, TLS, AUTH
+- `names`: the addresses of servers that are given by name
 - `connection`: commands out, replies in, strictly paired
 - `reply_reader`: octets -> replies
 """

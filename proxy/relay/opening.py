@@ -10,6 +10,7 @@ import aiosmtplib
 from proxy.config.fields import first_line
 from proxy.config.settings import UpstreamServer
 from proxy.relay.connection import UNREACHABLE, Connection, UpstreamLostError
+from proxy.relay.names import Names, is_address
 
 __all__ = ["open_connection", "tls_context"]
 
@@ -24,7 +25,7 @@ class _StartTlsError(Exception):
 
 
 async def open_connection(
-    server: UpstreamServer, *, hostname: str, deadline: float, context_of: TlsContextOf
+    server: UpstreamServer, *, hostname: str, deadline: float, context_of: TlsContextOf, names: Names
 ) -> Connection:
     """Ready for MAIL; raises UpstreamLostError with the reason, in time by the event loop's clock.
 
@@ -36,12 +37,12 @@ async def open_connection(
         async with asyncio.timeout_at(deadline):
             try:
                 return await _open(
-                    server, hostname, context_of, starttls=server.tls in ("opportunistic", "required")
+                    server, hostname, context_of, names, starttls=server.tls in ("opportunistic", "required")
                 )
             except _StartTlsError:
                 if server.tls == "required" or server.auth:
                     raise
-                return await _open(server, hostname, context_of, starttls=False)
+                return await _open(server, hostname, context_of, names, starttls=False)
     except UpstreamLostError:
         raise
     except TimeoutError:
@@ -64,11 +65,13 @@ def tls_context(server: UpstreamServer) -> ssl.SSLContext:
 
 
 async def _open(
-    server: UpstreamServer, hostname: str, context_of: TlsContextOf, *, starttls: bool
+    server: UpstreamServer, hostname: str, context_of: TlsContextOf, names: Names, *, starttls: bool
 ) -> Connection:
+    connected = None if is_address(server.host) else await names.connect(server.host, server.port)
     client = aiosmtplib.SMTP(
         hostname=server.host,
-        port=server.port,
+        port=None if connected else server.port,
+        sock=connected,
         local_hostname=hostname,
         timeout=None,  # one deadline for all of it is the caller's
         use_tls=server.tls == "implicit",
@@ -90,6 +93,8 @@ async def _open(
         if isinstance(transport, asyncio.WriteTransport):
             transport.abort()  # where client.close() would flush
         client.close()
+        if connected:
+            connected.close()
         raise
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from proxy.config.settings import Limits, UpstreamServer
 from proxy.relay.connection import Connection, UpstreamLostError
+from proxy.relay.names import Names
 from proxy.relay.opening import open_connection, tls_context
 
 __all__ = ["Pool"]
@@ -28,6 +29,7 @@ class Pool:
     def __init__(self, *, hostname: str, limits: Limits) -> None:
         self._hostname = hostname
         self._limits = limits
+        self._names = Names()
         self._open: set[Connection] = set()
         """All of them, in use or not."""
         self._idle: dict[UpstreamServer, deque[tuple[Connection, float]]] = {}
@@ -71,6 +73,7 @@ class Pool:
                 hostname=self._hostname,
                 deadline=min(deadline, loop.time() + self._limits.connect_time),
                 context_of=self._tls_context,
+                names=self._names,
             )
         except UpstreamLostError as error:
             if self._down_until.get(server, 0.0) <= loop.time():  # not for each message of a long outage

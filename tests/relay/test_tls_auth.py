@@ -36,14 +36,15 @@ def contexts(authority):
 
     return {
         "good": context(authority, "127.0.0.1"),
+        "for localhost": context(authority, "localhost"),
         "other name": context(authority, "mail.example.com"),
         "unknown authority": context(trustme.CA(), "127.0.0.1"),
         None: None,
     }
 
 
-def server_of(upstream, mode, *, ca=None, **settings):
-    return UpstreamServer(host=upstream.host, port=upstream.port, tls=mode, ca=ca, **settings)
+def server_of(upstream, mode, *, ca=None, host=None, **settings):
+    return UpstreamServer(host=host or upstream.host, port=upstream.port, tls=mode, ca=ca, **settings)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,17 @@ async def test_tls_is_what_the_settings_say(post, contexts, ca_file, mode, certi
         assert len(upstream.messages) == (0 if over_tls is None else 2)
         if over_tls is not None:
             assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("mode", ["required", "implicit"])
+@pytest.mark.parametrize(("certificate", "proves"), [("for localhost", True), ("good", False)])
+async def test_a_server_that_is_given_by_name_proves_its_name(
+    post, contexts, ca_file, mode, certificate, proves
+):
+    with FakeUpstream(tls=contexts[certificate], implicit_tls=mode == "implicit") as upstream:
+        posted = await post(server_of(upstream, mode, ca=ca_file, host="localhost"))
+        assert posted.state is ACCEPTED if proves else posted.end == UNAVAILABLE
+        assert [message.tls for message in upstream.messages] == [True] * proves
 
 
 async def test_without_ca_the_systems_authorities_count(post, contexts):
