@@ -135,11 +135,9 @@ inet_interfaces = loopback-only
 inet_protocols = ipv4
 myhostname = bench.example
 mydestination =
-mynetworks = 127.0.0.0/8
 alias_maps =
 alias_database =
 local_recipient_maps =
-smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_recipient_restrictions =
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
@@ -147,6 +145,10 @@ smtpd_timeout = 300s
 message_size_limit = {largest}
 mailbox_size_limit = 0
 default_process_limit = {processes}
+"""
+POSTFIX_OPEN = """\
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
 """
 POSTFIX_MASTER = """\
 127.0.0.1:{port} inet n - n - {processes} smtpd
@@ -173,8 +175,11 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @contextlib.contextmanager
-def postfix(upstream: int, folder: Path, *, processes: int) -> Iterator[Proxy]:
-    """Postfix as a before-queue filter's front: smtpd_proxy_filter straight to the server behind."""
+def postfix(upstream: int, folder: Path, *, processes: int, who_may: str = POSTFIX_OPEN) -> Iterator[Proxy]:
+    """Postfix as a before-queue filter's front: smtpd_proxy_filter straight to the server behind.
+
+    ``who_may`` are its settings of who may relay.
+    """
     program("postfix", "postfix")
     if os.getuid() != 0:
         raise MissingError("Postfix can be started by root alone")
@@ -191,7 +196,7 @@ def postfix(upstream: int, folder: Path, *, processes: int) -> Iterator[Proxy]:
         "processes": processes,
         "largest": LARGEST,
     }
-    (settings / "main.cf").write_text(POSTFIX_MAIN.format(**values))
+    (settings / "main.cf").write_text(POSTFIX_MAIN.format(**values) + who_may)
     (settings / "master.cf").write_text(POSTFIX_MASTER.format(**values))
     command = [program("postfix", "postfix"), "-c", settings]
     done = subprocess.run([*command, "start"], capture_output=True, text=True, check=False)

@@ -89,7 +89,7 @@ def supervise(
 
 
 def _become_user(config: Config) -> None:
-    """With the ports bound, and before anything is opened, written or read from the network."""
+    """With the ports bound, and before a filter is loaded, the store opened or anybody listened to."""
     if config.user:
         privileges.become(config.user, config.group)
 

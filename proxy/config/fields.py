@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,19 +46,19 @@ def check_hostname(value: Any) -> Any:
 
 def check_user(name: str) -> str:
     """A user of this machine."""
-    try:
-        pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        raise expected("a user of this machine") from None
-    return name
+    return _known(pwd.getpwnam, name, "a user of this machine")
 
 
 def check_group(name: str) -> str:
     """A group of this machine."""
+    return _known(grp.getgrnam, name, "a group of this machine")
+
+
+def _known(look_up: Callable[[str], object], name: str, what: str) -> str:
     try:
-        grp.getgrnam(name)
+        look_up(name)
     except (KeyError, ValueError):
-        raise expected("a group of this machine") from None
+        raise expected(what) from None
     return name
 
 

@@ -1,4 +1,4 @@
-"""What many or slow clients can take of the machine; others are served meanwhile, and all is given back."""
+"""What many or slow clients can take of the machine, and that the descriptors are given back."""
 
 import contextlib
 import resource
@@ -52,17 +52,26 @@ def watched(gateway, wait_until):
 
 
 @pytest.fixture
-def clients(gateway):
-    """Sockets that are closed before the gateway ends."""
-    with contextlib.ExitStack() as stack:
-        yield lambda running: stack.enter_context(running.client())
-
-
-@pytest.fixture
-def many_descriptors():
+def crowd(watched, wait_until, pytestconfig):
+    """A gateway and as many clients that were greeted, of whom it may have that many or twice as many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield hard
+    with contextlib.ExitStack() as stack:
+
+        def gathered(number, short, limits, *, room):
+            number = number if pytestconfig.getoption("--long") else short
+            if hard < 2 * number:
+                pytest.skip(f"this machine allows {hard} descriptors")
+            bounds = f"connections: {room * number}, connections_per_client: {2 * number}"
+            running, watch = watched(f"limits: {{{bounds}{limits}}}")
+            wait_until(lambda: watch.open_descriptors <= watch.descriptors, "the first client is gone")
+            clients = at_once(number, running.client)
+            for client in clients:
+                stack.callback(client.close)
+            assert all(client.greeting.startswith("220 ") for client in clients)
+            return running, watch, clients, stack.close
+
+        yield gathered
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
@@ -86,44 +95,31 @@ def at_once(number, connect):
 
 
 @pytest.mark.case(102)
-def test_idle_connections_cost_little_and_those_past_the_limit_are_told_so(
-    watched, wait_until, many_descriptors, pytestconfig
-):
-    number = 5000 if pytestconfig.getoption("--long") else 300
-    if many_descriptors < 2 * number:
-        pytest.skip(f"this machine allows {many_descriptors} descriptors")
-    limits = f"limits: {{connections: {number}, connections_per_client: {2 * number}}}"
-    running, watch = watched(limits)
-    wait_until(lambda: watch.open_descriptors <= watch.descriptors, "the first client is gone")
-    idle = at_once(number, running.client)
-    try:
-        assert all(client.greeting.startswith("220 ") for client in idle)
-        assert watch.grown < number * 40_000
-        with running.client() as one_more:
-            assert one_more.greeting.startswith("421 4.7.0 ")
-            assert one_more.reply() == ""
-        client = idle[number // 2].begin("bob@example.com")
-        client.socket.sendall(MESSAGE + b".\r\n")
-        assert client.reply().startswith("250 2.0.0 ")
-    finally:
-        for client in idle:
-            client.close()
+def test_idle_connections_cost_little_and_those_past_the_limit_are_told_so(crowd):
+    running, watch, idle, _ = crowd(5000, 300, "", room=1)
+    assert watch.grown < len(idle) * 40_000
+    with running.client() as one_more:
+        assert one_more.greeting.startswith("421 4.7.0 ")
+        assert one_more.reply() == ""
+    client = idle[len(idle) // 2].begin("bob@example.com")
+    client.socket.sendall(MESSAGE + b".\r\n")
+    assert client.reply().startswith("250 2.0.0 ")
 
 
 @pytest.mark.case(100)
 @pytest.mark.parametrize("limit", ["command_time", "message_time"])
-def test_a_client_that_sends_an_octet_now_and_then_is_ended(watched, clients, limit):
+def test_a_client_that_sends_an_octet_now_and_then_is_ended(watched, limit):
     running, _ = watched(f"limits: {{{limit}: 400ms}}")
-    slow = clients(running)
-    if limit == "message_time":
-        slow.begin("bob@example.com")
-    slow.socket.settimeout(0.02)
-    said = b""
-    while not said:
-        slow.socket.sendall(b"x")
-        with contextlib.suppress(TimeoutError):
-            said = slow.socket.recv(1000)
-        assert running.send(MESSAGE).startswith("250 ")
+    with running.client() as slow:
+        if limit == "message_time":
+            slow.begin("bob@example.com")
+        slow.socket.settimeout(0.02)
+        said = b""
+        while not said:
+            slow.socket.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                said = slow.socket.recv(1000)
+            assert running.send(MESSAGE).startswith("250 ")
     assert said.startswith(b"421 4.4.2 ")
 
 
@@ -161,43 +157,30 @@ def test_without_descriptors_nothing_spins_and_later_all_goes_on(watched, wait_u
 
 
 @pytest.mark.case(104)
-def test_many_large_messages_at_once_stay_within_the_budget(
-    watched, wait_until, many_descriptors, pytestconfig
-):
-    number = 1000 if pytestconfig.getoption("--long") else 100
-    if many_descriptors < 2 * number:
-        pytest.skip(f"this machine allows {many_descriptors} descriptors")
-    limits = f"{{memory: 64MiB, connections: {2 * number}, connections_per_client: {2 * number}}}"
-    running, watch = watched(f"limits: {limits}")
-    wait_until(lambda: watch.open_descriptors <= watch.descriptors, "the first client is gone")
-    senders = at_once(number, running.client)
-    piece = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n"
-    piece += (b"x" * 70 + b"\r\n") * (2 * MIB // 72)
-    said = []
-    try:
-        for sender in senders:
-            replies = sender.say(
-                "EHLO client.example.org",
-                f"MAIL FROM:<alice@example.org> SIZE={25 * MIB}",
-                "RCPT TO:<bob@example.com>",
-                "DATA",
-            )
-            said.append(replies[-1][:3])
-            if replies[-1].startswith("354"):
-                sender.socket.sendall(piece)
-            else:
-                assert replies[1].startswith("452 4.3.1 "), replies
-        assert watch.grown < (64 + 32) * MIB + number * 40_000
-        finished = [sender for sender, code in zip(senders, said, strict=True) if code == "354"][-3:]
-        for sender in finished:
-            for _ in range(12):
-                sender.socket.sendall(piece)
-            sender.socket.sendall(b".\r\n")
-            assert sender.reply()[:9] in ("250 2.0.0", "452 4.3.1")
-        assert watch.grown < (64 + 64) * MIB + number * 40_000
-    finally:
-        for sender in senders:
-            sender.close()
+def test_many_large_messages_at_once_stay_within_the_budget(crowd, wait_until):
+    running, watch, senders, leave = crowd(1000, 100, ", memory: 64MiB", room=2)
+    piece = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * (2 * MIB // 72)
+    taken = []
+    for sender in senders:
+        replies = sender.say(
+            "EHLO client.example.org",
+            f"MAIL FROM:<alice@example.org> SIZE={25 * MIB}",
+            "RCPT TO:<bob@example.com>",
+            "DATA",
+        )
+        if replies[-1].startswith("354"):
+            taken.append(sender)
+            sender.socket.sendall(piece)
+        else:
+            assert replies[1].startswith("452 4.3.1 "), replies
+    assert watch.grown < (64 + 32) * MIB + len(senders) * 40_000
+    for sender in taken[-3:]:
+        for _ in range(12):
+            sender.socket.sendall(piece)
+        sender.socket.sendall(b".\r\n")
+        assert sender.reply()[:9] in ("250 2.0.0", "452 4.3.1")
+    assert watch.grown < (64 + 64) * MIB + len(senders) * 40_000
+    leave()
     wait_until(lambda: watch.open_descriptors <= watch.descriptors, "the senders are gone")
     assert running.send(MESSAGE).startswith("250 ")
 

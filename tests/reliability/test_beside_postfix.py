@@ -7,10 +7,9 @@ why ours is right, and docs/reliability.md lists it.
 import contextlib
 import os
 import re
-import shutil
 import socket
-import subprocess
-import time
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,10 @@ import yaml
 from proxy.testing import FakeUpstream, running_gateway
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1] / "benchmarks"))
+
+import proxies  # noqa: E402 - it is where it was put just now
+
 PAGE = HERE.parents[1] / "docs" / "reliability.md"
 BEGIN, END = "<!-- differences: begin -->\n", "<!-- differences: end -->\n"
 DIALOGUES = yaml.safe_load((HERE / "dialogues.yaml").read_text(encoding="utf-8"))
@@ -30,71 +33,24 @@ TRACE = re.compile(rb"Received: [^\r]*\r\n(?:[ \t][^\r]*\r\n)*")
 STRANGER = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n"
 """Postfix's settings trust nobody on this machine; this has Gatepost trust nobody either."""
 PATIENCE_SECONDS = 10.0
-MAIN = """\
-compatibility_level = 3.6
-queue_directory = {folder}/queue
-data_directory = {folder}/data
-mail_owner = postfix
-setgid_group = postdrop
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-shlib_directory = /usr/lib/postfix
-meta_directory = /etc/postfix
-maillog_file = {folder}/maillog
-maillog_file_prefixes = {folder}
-inet_interfaces = loopback-only
-inet_protocols = ipv4
-myhostname = postfix.example.net
-mydestination =
+STRICT = """\
 mynetworks = 192.0.2.0/24
 relay_domains = example.com
-alias_maps =
-alias_database =
-local_recipient_maps =
-relay_recipient_maps =
 smtpd_relay_restrictions = reject_unauth_destination
-smtpd_peername_lookup = no
-"""
-MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
-  -o smtpd_proxy_filter=127.0.0.1:{upstream}
-cleanup unix n - n - 0 cleanup
-rewrite unix - - n - - trivial-rewrite
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
-tlsmgr unix - - n 1000? 1 tlsmgr
-proxymap unix - - n - - proxymap
 """
 
 
 @pytest.fixture(scope="module")
-def postfix(tmp_path_factory):
+def postfix():
     """The port of a Postfix before a server, and that server."""
     if os.geteuid() != 0:
         pytest.skip("Postfix can be started by root alone")
-    folder = tmp_path_factory.mktemp("postfix")
-    for parent in (folder, *list(folder.parents)[:2]):
-        parent.chmod(0o755)
-    for part in ("settings", "queue", "data"):
-        (folder / part).mkdir()
-    shutil.chown(folder / "data", "postfix")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with FakeUpstream() as upstream:
-        (folder / "settings" / "main.cf").write_text(MAIN.format(folder=folder))
-        (folder / "settings" / "master.cf").write_text(MASTER.format(port=port, upstream=upstream.port))
-        command = ["postfix", "-c", str(folder / "settings")]
-        subprocess.run([*command, "start"], check=True, capture_output=True, timeout=60)
-        try:
-            give_up = time.monotonic() + PATIENCE_SECONDS
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                assert time.monotonic() < give_up, "Postfix does not listen"
-                time.sleep(0.05)
-            yield port, upstream, b""
-        finally:
-            subprocess.run([*command, "stop"], check=False, capture_output=True, timeout=60)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        FakeUpstream() as upstream,
+        proxies.postfix(upstream.port, Path(folder), processes=20, who_may=STRICT) as started,
+    ):
+        yield started.port, upstream, b""
 
 
 @pytest.fixture(scope="module")

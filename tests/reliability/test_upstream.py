@@ -146,6 +146,8 @@ def test_who_stalls_is_left_and_nothing_is_delivered_later(step, used):
             disposition = str(gateway.journal()[0].recipients[0].disposition)
             upstream.script.clear()
             upstream.release.set()
+            let_go = upstream.wait_until(lambda one: one.open_connections < one.connections)
+            assert let_go, "of the one that stalled; who was only idle may stay"
             assert gateway.send(make_transaction()).code == 250
         assert upstream.wait_until(lambda one: not one.open_connections)
         if step in ("body", "dot"):

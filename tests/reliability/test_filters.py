@@ -1,0 +1,116 @@
+"""A filter that fails or hangs: on_error decides, no client hears details, others are served meanwhile."""
+
+import socket
+import threading
+from contextlib import suppress
+
+import pytest
+
+from proxy.testing import FakeUpstream, make_transaction, running_gateway
+
+FOUND = {"defer": (451, "deferred"), "skip": (250, "relayed"), "quarantine": (250, "quarantined")}
+ANSWERS = {
+    "closes": b"",
+    "garbage": b"perhaps\0",
+    "too much": b"INSTREAM size limit exceeded. ERROR\0",
+    "half an answer": b"stream: O",
+    "slow": None,
+}
+LOOPS = """\
+import time
+
+from proxy import hookimpl
+
+
+class Loops:
+    @hookimpl
+    def filter_message(self, transaction):
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            pass
+"""
+
+
+@pytest.fixture
+def clamd():
+    """The address of a clamd that answers so to whatever it is asked; None: not at all."""
+    threads, ended = [], threading.Event()
+
+    def serve(listener, answer):
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client, suppress(OSError):
+                    while client.recv(1 << 16)[-4:] != b"\0\0\0\0":
+                        pass
+                    ended.wait(None if answer is None else 0)
+                    client.sendall(answer or b"")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def start(answer):
+            threads.append(threading.Thread(target=serve, args=(listener, answer)))
+            threads[-1].start()
+            return f"127.0.0.1:{listener.getsockname()[1]}"
+
+        yield start
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(20)
+
+
+def what_came_of(address, on_error):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        nobody = f"127.0.0.1:{unused.getsockname()[1]}"
+    rule = {
+        "name": "virus",
+        "filter": "clamav",
+        "with": {"address": address or nobody},
+        "on_error": on_error,
+        "timeout": "300ms",
+    }
+    with FakeUpstream() as upstream, running_gateway({"rules": [rule]}, upstream=upstream) as gateway:
+        reply = gateway.send(make_transaction())
+        assert "clam" not in str(reply).lower()
+        (recipient,) = gateway.journal()[0].recipients
+        kept = len(upstream.messages) + len(gateway.quarantine())
+        assert kept == (reply.code == 250)
+        return reply.code, str(recipient.disposition)
+
+
+@pytest.mark.case(89)
+@pytest.mark.parametrize("on_error", FOUND)
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_where_clamd_fails_on_error_decides(clamd, answer, on_error):
+    assert what_came_of(clamd(answer), on_error) == FOUND[on_error]
+
+
+@pytest.mark.case(89)
+@pytest.mark.parametrize("on_error", FOUND)
+def test_where_there_is_no_clamd_on_error_decides(on_error):
+    assert what_came_of(None, on_error) == FOUND[on_error]
+
+
+@pytest.mark.case(88)
+def test_while_a_filter_loops_others_are_served_and_it_is_given_up():
+    rule = {
+        "name": "loops",
+        "filter": "./loops.py:Loops",
+        "when": {"recipient": "slow@*"},
+        "timeout": "500ms",
+        "action": "reject",
+    }
+    with (
+        FakeUpstream() as upstream,
+        running_gateway({"rules": [rule]}, upstream=upstream, files={"loops.py": LOOPS}) as gateway,
+    ):
+        replies = []
+        slow = make_transaction(recipients="slow@example.com")
+        waiting = threading.Thread(target=lambda: replies.append(gateway.send(slow)))
+        waiting.start()
+        assert gateway.send(make_transaction()).code == 250
+        assert not replies, "it was served while the other one waited"
+        waiting.join(20)
+        assert str(replies[0]).startswith("451 4.3.0")
+        assert len(upstream.messages) == 1
