@@ -3,6 +3,7 @@
 import itertools
 import smtplib
 import socket
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -202,6 +203,17 @@ def test_an_address_that_upstream_cannot_take_is_refused(talk):
     assert rcpt.startswith("550 5.6.7 ")
 
 
+def until_greeted(gateway):
+    """Until the connection that the gateway opens by itself waits to be used."""
+    for _ in range(400):
+        with smtplib.SMTP(gateway.host, gateway.port, timeout=20) as client:
+            client.ehlo()
+            if client.has_extn("8BITMIME"):
+                return
+        time.sleep(0.01)
+    pytest.fail("upstream was never greeted")
+
+
 @pytest.mark.case(86)
 def test_what_the_connection_that_is_used_offers_is_what_counts():
     offered = ["8BITMIME"]
@@ -211,6 +223,7 @@ def test_what_the_connection_that_is_used_offers_is_what_counts():
         FakeUpstream(script, extensions=lambda _: offered) as upstream,
         running_gateway({}, upstream=upstream) as gateway,
     ):
+        until_greeted(gateway)
         for now in ([], ["8BITMIME"], []):
             said.append(str(gateway.send(make_transaction(EIGHT_BITS)))[:9])
             assert upstream.wait_until(lambda one: not one.open_connections)
