@@ -337,8 +337,9 @@ def test_it_works_without_scripts(site, new_page):
 
 
 @pytest.mark.parametrize("end", ["signal", "lifeline"])
-def test_the_process_ends_when_it_is_told_to_or_left_alone(serve, page, end):
+def test_the_process_ends_when_it_is_told_to_or_left_alone(serve, browser, end):
     site = serve()
+    page = browser.new_page()  # it may say that it cannot reach the process any more
     page.goto(site.origin)
     page.locator(".empty").wait_for()
     if end == "signal":
