@@ -1,9 +1,13 @@
-"""Mail made to be misread or to take for ever: it is looked at all the same, and within its time."""
+"""Mail made to be misread or to take for ever: it is looked at all the same, within its time and memory."""
 
 import base64
 import io
+import os
+import re
 import struct
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -21,13 +25,26 @@ RULES = {
 }
 
 
+MEMORY = 40 << 20
+"""What looking at any of these messages may take; the largest have 1.4 MB, or pretend to have much more."""
+
+
+def memory(name):
+    """Of this process, in octets."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1])
+
+
 @pytest.fixture(scope="module")
 def send(upstream):
     """The reply to that message, and how the rules found it."""
     with running_gateway(RULES, upstream=upstream) as gateway:
 
         def sent(content):
+            Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held now: proc(5)
+            before = memory("VmRSS")
             reply = gateway.send(make_transaction(content=content))
+            assert memory("VmHWM") - before < MEMORY
             evaluations = gateway.journal()[0].evaluations
             assert {str(e.result) for e in evaluations} <= {"hit", "pass"}, "none failed, none took too long"
             return reply.code, evaluations[-1].rule if evaluations else "", evaluations[-1].reason
@@ -120,6 +137,20 @@ def test_a_zip_bomb_is_refused_as_such(send, bomb):
     assert "archive exceeds bounds" in reason
 
 
+@pytest.fixture(scope="module")
+def opened_files():
+    """Python opens no file to write without being heard; a hook cannot be taken away again."""
+    opened, listening = [], True
+
+    def heard(event, arguments):
+        if listening and event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            opened.append(arguments[0])
+
+    sys.addaudithook(heard)
+    yield opened
+    listening = False
+
+
 @pytest.mark.case(97)
 @pytest.mark.parametrize(
     "parameter",
@@ -133,11 +164,13 @@ def test_a_zip_bomb_is_refused_as_such(send, bomb):
         'filename="a.exe. "',
     ],
 )
-def test_a_file_is_known_by_its_true_extension(send, parameter):
+def test_a_file_is_known_by_its_true_extension(send, opened_files, parameter):
     content = (
         MULTIPART
         + b"--b\r\nContent-Disposition: attachment; "
         + parameter.encode()
         + b"\r\n\r\nx\r\n--b--\r\n"
     )
+    opened_files.clear()
     assert send(content)[:2] == (550, "files")
+    assert [*map(str, opened_files)] == ["/proc/self/clear_refs"], "by this test"

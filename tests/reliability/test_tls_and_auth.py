@@ -171,8 +171,12 @@ def test_whoever_goes_on_guessing_is_sent_away(connect):
 
 
 @pytest.mark.case(74)
+@pytest.mark.parametrize(
+    ("on_error", "expected", "relayed"),
+    [("defer", "451 4.3.0 ", 0), ("skip", "250 2.0.0 ", 1), ("quarantine", "250 2.0.0 ", 0)],
+)
 @pytest.mark.parametrize("value", ["a\\r\\nBcc: eve@example.net", "a\\nX: y", "a\\r\\n\\r\\nbody", "a\\0b"])
-def test_a_filter_that_is_fooled_adds_no_second_field(value):
+def test_a_filter_that_is_fooled_adds_no_second_field(value, on_error, expected, relayed):
     fooled = f"""\
 from proxy import AddHeader, Verdict, hookimpl
 
@@ -181,12 +185,22 @@ class Fooled:
     def filter_message(self, transaction):
         return Verdict(reason="found", edits=(AddHeader("X-Found", "{value}"),))
 """
-    rule = {"name": "fooled", "filter": "./fooled.py:Fooled", "action": "tag", "tag": {"add": {"X-A": "b"}}}
+    rule = {
+        "name": "fooled",
+        "filter": "./fooled.py:Fooled",
+        "on_error": on_error,
+        "action": "tag",
+        "tag": {"add": {"X-A": "b"}},
+    }
     with (
         FakeUpstream() as upstream,
         running_gateway({"rules": [rule]}, upstream=upstream, files={"fooled.py": fooled}) as gateway,
     ):
-        reply = gateway.send(make_transaction())
-        assert re.match(r"451 4\.3\.0 ", str(reply)), "on_error is defer"
-        assert upstream.messages == ()
+        transaction = make_transaction()
+        assert str(gateway.send(transaction)).startswith(expected)
+        assert len(upstream.messages) == relayed
+        for message in upstream.messages:
+            trace, unchanged, _ = message.content.partition(transaction.message.content)
+            assert re.fullmatch(rb"Received: [^\r]*\r\n(?:[ \t][^\r]*\r\n)*", trace)
+            assert unchanged
         assert gateway.journal()[0].evaluations[0].result == "error"
