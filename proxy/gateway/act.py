@@ -1,7 +1,7 @@
 """What is done with one message: the reply is positive only when somebody durable owns it.
 
-Order is everything here. What goes into the store is committed before anything goes upstream, and
-withdrawn if upstream does not take its part. Where nothing goes upstream, what is kept is committed
+Order is everything here. What goes into the store, if only the word that some recipients' message is
+discarded, is committed before anything goes upstream, and withdrawn if upstream does not take its part. Where nothing goes upstream, what is kept is committed
 together with the journal's record, before the reply.
 """
 
@@ -107,7 +107,7 @@ class Act:
     """Upstream's transaction, where the destination is a list of servers."""
     store: Store
     keep_first: KeepFirst
-    """Commits messages that are kept beside what goes upstream, before that goes."""
+    """Commits messages that are kept, and who is discarded, beside what goes upstream, before that goes."""
 
     async def run(self) -> Ended:
         """Do it; raises StoreError, and then nothing was done."""
@@ -143,7 +143,7 @@ class Act:
         """
         first, *others = parcels
         spare = [self._copy(Box.QUARANTINE, parcel, trace) for parcel in others]
-        if kept or spare:
+        if kept or spare or any(outcome.action is Action.DISCARD for outcome in self.outcomes):
             await self.keep_first((*kept, *spare))
         delivered = await self._send(delivery, first, trace)
         if delivered.state is not DeliveryState.ACCEPTED:

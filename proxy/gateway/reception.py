@@ -209,7 +209,7 @@ class Reception:
         async def keep_first(kept: Sequence[Kept]) -> None:
             # Until upstream has answered the journal says what a crash would leave: doubt.
             opened.keeping = True
-            await self._store.commit(_record(opened, _in_doubt(opened), transaction=transaction), kept)
+            await self._store.commit(_record(opened, _in_doubt(outcomes), transaction=transaction), kept)
 
         act = Act(
             transaction=transaction,
@@ -231,15 +231,8 @@ class Reception:
         if ended.owner is Owner.STORE:
             opened.keeping = True
             await self._store.commit(record, ended.kept)
-            return
-        if Disposition.DISCARDED in ended.dispositions:
-            try:  # what was discarded is only in the journal, so that goes before the reply
-                await self._store.commit(record)
-            except StoreError:
-                log.exception("transaction %s was relayed, its journal waits", record.id)
-            else:
-                return
-        self._store.journal(record)
+        else:
+            self._store.journal(record)
 
     def _cut_off(self, opened: _Open, transaction: Transaction, begin: float) -> None:
         """The server stops and waits no longer: it tells the client 421, here the journal is told."""
@@ -324,20 +317,20 @@ def _refused(opened: _Open, reply: Reply) -> Ended:
     )
 
 
-def _in_doubt(opened: _Open) -> Ended:
-    """What is known between the dot and its reply."""
-    return _ended(opened, Disposition.IN_DOUBT)
+def _in_doubt(outcomes: tuple[Outcome, ...]) -> Ended:
+    """What is known between the dot and its reply: who gets nothing, and of the others nothing."""
+    dispositions = tuple(
+        Disposition.DISCARDED if outcome.action is Action.DISCARD else Disposition.IN_DOUBT
+        for outcome in outcomes
+    )
+    return Ended(reply=None, outcomes=outcomes, dispositions=dispositions)
 
 
 def _abandoned(opened: _Open) -> Ended:
     """The client left."""
-    return _ended(opened, Disposition.ABANDONED)
-
-
-def _ended(opened: _Open, disposition: Disposition) -> Ended:
     count = len(opened.envelope.recipients)
     outcomes = (Outcome(action=Action.ACCEPT),) * count
-    return Ended(reply=None, outcomes=outcomes, dispositions=(disposition,) * count)
+    return Ended(reply=None, outcomes=outcomes, dispositions=(Disposition.ABANDONED,) * count)
 
 
 def _record(
