@@ -430,4 +430,7 @@ class Config(Settings):
 
     def route(self, session: Session, recipient: Recipient) -> Route | None:
         """The first route that takes the recipient from this client; None: it is to be refused."""
-        return next((route for route in self.relay if route.matches(session, recipient)), None)
+        for route in self.relay:
+            if route.matches(session, recipient):
+                return route
+        return None

@@ -1,8 +1,8 @@
 """What is done with one message: the reply is positive only when somebody durable owns it.
 
 Order is everything here. What goes into the store, if only the word that some recipients' message is
-discarded, is committed before anything goes upstream, and withdrawn if upstream does not take its part. Where nothing goes upstream, what is kept is committed
-together with the journal's record, before the reply.
+discarded, is committed before anything goes upstream, and withdrawn if upstream does not take its part. Where
+nothing goes upstream, what is kept is committed together with the journal's record, before the reply.
 """
 
 import asyncio

@@ -23,12 +23,13 @@ def mail_obstacle(extensions: Mapping[str, str], envelope: Envelope, size: int |
         envelope: as the client gave it.
         size: of the message in octets, as known by now; None: unknown.
     """
-    limit = extensions.get("SIZE", "")
-    if size and limit.isascii() and limit.isdigit() and 0 < int(limit) < size:
-        return _TOO_LARGE
-    if (envelope.smtputf8 or not envelope.mail_from.isascii()) and "SMTPUTF8" not in extensions:
+    if size:
+        limit = extensions.get("SIZE", "")
+        if limit.isascii() and limit.isdigit() and 0 < int(limit) < size:
+            return _TOO_LARGE
+    if "SMTPUTF8" not in extensions and (envelope.smtputf8 or not envelope.mail_from.isascii()):
         return _NO_SMTPUTF8
-    wants_dsn = envelope.parameter("RET") is not None or envelope.parameter("ENVID") is not None
+    wants_dsn = envelope.parameters and (envelope.parameter("RET") or envelope.parameter("ENVID"))
     return _NO_DSN if wants_dsn and "DSN" not in extensions else None
 
 

@@ -139,7 +139,7 @@ class Delivery:
         if self._connection and not self._connection.is_lost:
             return await self._ask_on(self._connection, recipients, size, deadline, anew=anew)
         self._connection, self._mail_reply, self._accepted = None, None, []
-        error = UpstreamLostError("no server", UNREACHABLE)
+        error: UpstreamLostError | None = None
         for server in self._pool.in_order(self._servers):
             self._server = server
             if waiting := self._pool.waiting(server):
@@ -154,7 +154,7 @@ class Delivery:
                 return await self._ask_on(fresh, recipients, size, deadline, anew=True)
             except UpstreamLostError as lost:
                 error = lost
-        raise error
+        raise error or UpstreamLostError("no server", UNREACHABLE)
 
     async def _ask_on(
         self,

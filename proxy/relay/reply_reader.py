@@ -35,8 +35,10 @@ class ReplyReader:
 
     def feed(self, octets: bytes) -> list[Reply]:
         """The replies that are complete now; raises GarbageError."""
-        if self.is_empty and octets.find(b"\n") == len(octets) - 1 and (reply := _one_line(octets[:-1])):
-            return [reply]
+        if not (self._rest or self._lines) and octets.find(b"\n") == len(octets) - 1:
+            reply = _one_line(octets[:-1])
+            if reply:
+                return [reply]
         *lines, self._rest = (self._rest + octets).split(b"\n")
         if len(self._rest) > _LINE_OCTETS:
             raise GarbageError("a reply line without end")

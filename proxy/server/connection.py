@@ -70,7 +70,6 @@ class Connection(SMTP):
         "_lost",
         "_output",
         "_output_is_scheduled",
-        "_output_octets",
         "_reading_paused",
         "_skipping",
         "_tls",
@@ -98,8 +97,7 @@ class Connection(SMTP):
         self._input = b""
         self._at = 0  # what is before it was read
         self._skipping = False  # the rest of a command line that was too long
-        self._output: list[bytes] = []
-        self._output_octets = 0
+        self._output = b""  # replies that were not sent yet
         self._output_is_scheduled = False
         self._tls = False
         self._eof = False
@@ -116,16 +114,18 @@ class Connection(SMTP):
 
     def data_received(self, data: bytes) -> None:
         """Keeps the octets for the session; stops reading while it does not keep up."""
-        if self._at < len(self._input):
-            self._input = self._input[self._at :] + data
-        else:
-            self._input = data
+        unread = self._input
+        if self._at < len(unread):
+            data = unread[self._at :] + data
+        self._input = data
         self._at = 0
-        if len(self._input) > _MAX_UNREAD and not self._reading_paused and self.transport:
+        if len(data) > _MAX_UNREAD and not self._reading_paused and self.transport:
             # at once: uvloop gives up to 8 MB in one turn of the loop, before the session runs again
             self._reading_paused = True
             self.transport.pause_reading()
-        self._wake()
+        event = self._event
+        if event is not None and not event.done():
+            event.set_result(None)
 
     def eof_received(self) -> bool:
         """A half-close: the client still reads, so its replies are still sent, but TLS cannot."""
@@ -163,13 +163,14 @@ class Connection(SMTP):
     def _something(self, deadline: float) -> asyncio.Future[None]:
         """To be awaited for octets, end of file or room to write; it raises SessionEnd at the deadline."""
         deadline = min(deadline, self.session_ends_at)
-        if deadline <= self._loop.time():
+        loop = self._loop
+        if deadline <= loop.time():
             raise SessionEnd(replies.TIMED_OUT)
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
         self._deadline = deadline
-        self._event = self._loop.create_future()
-        return self._event
+        self._event = event = loop.create_future()
+        return event
 
     def _set_alarm(self, when: float) -> None:
         # deadlines mostly move on, so the timer is left alone and looks again when it fires
@@ -218,8 +219,8 @@ class Connection(SMTP):
         while self._input is unread:
             if self._eof:
                 raise SessionEnd
-            self._input_event = self._something(deadline)
-            await self._input_event
+            self._input_event = event = self._something(deadline)
+            await event
 
     def interrupt(self, reply: Reply) -> None:
         """Ends the session with this reply if it waits for input now."""
@@ -237,16 +238,15 @@ class Connection(SMTP):
                 self._skipping = True
                 self.drop_input()
             return None
-        line = unread[at:end]
         self._at = end
-        if self._skipping or len(line) > limit:
+        if self._skipping or end - at > limit:
             self._skipping = False
             raise Refusal(replies.COMMAND_TOO_LONG)
         if self.endpoint.tap:
-            self.tap("C", BLANKED + b"\r\n" if secret else without_secrets(line))
-        if line.find(b"\r") != len(line) - 2:
+            self.tap("C", BLANKED + b"\r\n" if secret else without_secrets(unread[at:end]))
+        if unread.find(b"\r", at, end) != end - 2:
             raise Refusal(replies.BAD_COMMAND_LINE)
-        return line[:-2]
+        return unread[at : end - 2]
 
     async def read_line(self, limit: int, deadline: float, *, secret: bool = False) -> bytes:
         """Waits for a line; ``limit`` are octets with CRLF. Raises `Refusal` and SessionEnd."""
@@ -283,17 +283,13 @@ class Connection(SMTP):
 
     def reply(self, reply: Reply) -> None:
         """Adds a reply to those that leave with the next `flush`."""
-        self.send(encode(reply, utf8=self.smtputf8))
+        self.send(_encode(reply.code, reply.enhanced, reply.text, self.smtputf8))
 
     def send(self, octets: bytes) -> None:
         """Adds a whole reply as octets."""
         if self.endpoint.tap:
             self.tap("S", octets)
-        self._put(octets)
-
-    def _put(self, octets: bytes) -> None:
-        self._output.append(octets)
-        self._output_octets += len(octets)
+        self._output += octets
 
     async def send_as(self, octets: bytes, sending: Sending | None) -> None:
         """Adds a whole reply, or sends it slowly; raises SessionEnd where it is not sent.
@@ -314,12 +310,12 @@ class Connection(SMTP):
             await self._pause(sending.delay_seconds)
             self.tap("S", octets)
             while sending.drip_seconds and sent < len(octets) - 1:
-                self._put(octets[sent : sent + 1])
+                self._output += octets[sent : sent + 1]
                 self.write_output()
                 sent += 1
                 await self._pause(sending.drip_seconds)
         finally:
-            self._put(octets[sent:])
+            self._output += octets[sent:]
 
     async def _pause(self, seconds: float) -> None:
         """Lets time pass until the client has closed its side: it may be gone, or waits for this alone."""
@@ -330,16 +326,13 @@ class Connection(SMTP):
 
     def output_is_due(self) -> bool:
         """True if so many replies are waiting that a `flush` should not wait for more."""
-        return self._output_octets > _MAX_UNSENT
+        return len(self._output) > _MAX_UNSENT
 
     def write_output(self) -> None:
         """Gives all waiting replies to the transport in one write."""
-        self._output_is_scheduled = False
-        if self._output:
-            if self.transport and not self.transport.is_closing():
-                self.transport.write(b"".join(self._output) if len(self._output) > 1 else self._output[0])
-            self._output.clear()
-            self._output_octets = 0
+        octets, self._output, self._output_is_scheduled = self._output, b"", False
+        if octets and self.transport and not self.transport.is_closing():
+            self.transport.write(octets)
 
     async def flush(self, deadline: float) -> None:
         """Writes the waiting replies; where the client does not read, waits until it does."""

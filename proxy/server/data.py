@@ -146,7 +146,7 @@ class Content:
 def _has_bare_newline(octets: bytes) -> bool:
     """True if there is a NUL, or a CR or LF that is not half of a CRLF."""
     rest = octets.replace(b"\r\n", b"")  # and three looks for one octet are the fastest way known
-    return b"\n" in rest or b"\r" in rest or b"\0" in rest
+    return 0x0A in rest or 0x0D in rest or 0 in rest
 
 
 class DotReader:

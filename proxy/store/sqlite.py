@@ -58,6 +58,9 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
     sqlite3.SQLITE_NOTADB: "is no SQLite database",
 }
+# Else the driver looks for an adapter for None, in vain, each time that one is bound: 0.4 us.
+sqlite3.register_adapter(type(None), lambda none: none)
+
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN})
 
 

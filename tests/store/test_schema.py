@@ -128,7 +128,10 @@ def test_only_the_store_imports_sqlalchemy():
         ("received_at > 5 ORDER BY received_at DESC, id DESC", "transactions_received_at"),
         ("client = 'x' ORDER BY received_at DESC, id DESC", "transactions_client"),
         ("lower(mail_from) = lower('x') ORDER BY received_at DESC, id DESC", "transactions_mail_from"),
-        ("message_id = 'x'", "transactions_message_id"),
+        (
+            "id IN (SELECT other.id FROM transactions AS other WHERE other.message_id = 'x')",
+            "COVERING INDEX transactions_received_at",
+        ),
         (
             "id IN (SELECT transaction_id FROM recipients WHERE lower(address) = lower('x'))",
             "recipients_address",
