@@ -53,7 +53,13 @@ def new_id() -> str:
 
 @lru_cache(maxsize=1)
 def _milliseconds(number: int) -> str:
-    return "".join(_PAIRS[number >> shift & 1023] for shift in range(40, -1, -10))
+    return (
+        _PAIRS[number >> 40 & 1023]
+        + _PAIRS[number >> 30 & 1023]
+        + _PAIRS[number >> 20 & 1023]
+        + _PAIRS[number >> 10 & 1023]
+        + _PAIRS[number & 1023]
+    )
 
 
 class Stage(IntEnum):

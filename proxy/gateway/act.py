@@ -121,7 +121,7 @@ class Act:
         if accepted and isinstance(self.destination, tuple):
             if self.delivery is None:
                 raise RuntimeError("a route to servers has no delivery")
-            return await self._relay(self.delivery, accepted, kept, trace)
+            return await self._relay(self.delivery, accepted, kept, trace, discards=Action.DISCARD in parcels)
         await self._abandon()
         if self.destination == "inbox":
             kept += [self._copy(Box.INBOX, parcel, trace) for parcel in accepted]
@@ -134,7 +134,7 @@ class Act:
         )
 
     async def _relay(
-        self, delivery: Delivery, parcels: list[_Parcel], kept: list[Kept], trace: bytes
+        self, delivery: Delivery, parcels: list[_Parcel], kept: list[Kept], trace: bytes, *, discards: bool
     ) -> Ended:
         """Send the parcels; the first one's reply is the client's.
 
@@ -143,7 +143,7 @@ class Act:
         """
         first, *others = parcels
         spare = [self._copy(Box.QUARANTINE, parcel, trace) for parcel in others]
-        if kept or spare or any(outcome.action is Action.DISCARD for outcome in self.outcomes):
+        if kept or spare or discards:
             await self.keep_first((*kept, *spare))
         delivered = await self._send(delivery, first, trace)
         if delivered.state is not DeliveryState.ACCEPTED:

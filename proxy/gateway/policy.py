@@ -1,6 +1,6 @@
 """What the operator wants, as one value: a reload makes a new one, a transaction keeps its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.config.settings import Config, UpstreamServer
 from proxy.metrics import Tally
@@ -17,13 +17,13 @@ class Policy:
     pipeline: Pipeline
     tally: Tally
     """Counts what the transactions come to."""
+    servers: tuple[tuple[UpstreamServer, ...], ...] = field(init=False)
+    """The servers of each route that relays."""
+    has_local_routes: bool = field(init=False)
+    """True if a route leads to the inbox or to nothing."""
 
-    @property
-    def servers(self) -> tuple[tuple[UpstreamServer, ...], ...]:
-        """The servers of each route that relays."""
-        return tuple(route.to for route in self.config.relay if isinstance(route.to, tuple))
-
-    @property
-    def has_local_routes(self) -> bool:
-        """True if a route leads to the inbox or to nothing."""
-        return any(isinstance(route.to, str) for route in self.config.relay)
+    def __post_init__(self) -> None:
+        destinations = [route.to for route in self.config.relay]
+        servers = tuple(to for to in destinations if isinstance(to, tuple))
+        object.__setattr__(self, "servers", servers)
+        object.__setattr__(self, "has_local_routes", len(servers) < len(destinations))

@@ -87,8 +87,9 @@ class Reception:
 
     async def _ask_session(self, stage: Stage, session: Session) -> Reply | Sending | None:
         """Ask about the session; what this stage said before is forgotten (a second EHLO)."""
-        self._carried = [c for c in self._carried if c.stage < stage]
-        self._evaluations = [e for e in self._evaluations if e.stage < stage]
+        if self._evaluations:  # nothing is carried without one
+            self._carried = [c for c in self._carried if c.stage < stage]
+            self._evaluations = [e for e in self._evaluations if e.stage < stage]
         early = await self._policy.pipeline.early(stage, self._carried, session)
         self._carried += early.carried
         self._evaluations += early.evaluations

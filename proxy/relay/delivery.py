@@ -168,15 +168,16 @@ class Delivery:
         """One answer for each recipient; the connection is this delivery's once upstream has answered."""
         begun = connection is self._connection and self._mail_reply is not None
         known_size = self._envelope.declared_size if size is None else size
-        obstacle = mail_obstacle(connection.extensions, self._envelope, known_size)
-        obstacles = [obstacle or rcpt_obstacle(connection.extensions, recipient) for recipient in recipients]
-        asked = [r for r, obstacle in zip(recipients, obstacles, strict=True) if obstacle is None]
+        extensions = connection.extensions
+        obstacle = mail_obstacle(extensions, self._envelope, known_size)
+        refused = {r: why for r in recipients if (why := obstacle or rcpt_obstacle(extensions, r))}
+        asked = [r for r in recipients if r not in refused] if refused else recipients
         if not asked:
             self._connection = connection
-            return [obstacle for obstacle in obstacles if obstacle]
+            return [refused[recipient] for recipient in recipients]
         before = []
         if anew or not begun:
-            before = [mail_command(connection.extensions, self._envelope, size)]
+            before = [mail_command(extensions, self._envelope, size)]
             if begun:
                 before.insert(0, _RSET)
             self._mail_reply, self._accepted = None, []
@@ -188,9 +189,13 @@ class Delivery:
             if not self._mail_reply.positive:
                 return [self._mail_reply] * len(recipients)
         answers = replies[len(before) :]
-        self._accepted += [r for r, answer in zip(asked, answers, strict=True) if answer.positive]
+        for recipient, answer in zip(asked, answers, strict=True):
+            if answer.positive:
+                self._accepted.append(recipient)
+        if not refused:
+            return answers
         remaining = iter(answers)
-        return [obstacle or next(remaining) for obstacle in obstacles]
+        return [refused.get(recipient) or next(remaining) for recipient in recipients]
 
     # DATA
 

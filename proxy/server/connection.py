@@ -32,7 +32,7 @@ class SessionEnd(Exception):  # noqa: N818 - not always an error
     """The session ends here, with a last reply where there is one."""
 
     def __init__(self, reply: Reply | None = None) -> None:
-        super().__init__(str(reply))
+        super().__init__(reply)
         self.reply = reply
 
 
@@ -61,6 +61,7 @@ class Connection(SMTP):
         "_alarm",
         "_alarm_at",
         "_at",
+        "_closed",
         "_deadline",
         "_eof",
         "_event",
@@ -74,7 +75,6 @@ class Connection(SMTP):
         "_skipping",
         "_tls",
         "_writing_paused",
-        "closed",
         "endpoint",
         "session_ends_at",
         "session_id",
@@ -85,15 +85,15 @@ class Connection(SMTP):
     transport: asyncio.Transport | None
 
     def __init__(self, endpoint: Endpoint) -> None:
-        # SMTP.__init__ introspects its handler for 0.25 ms; nothing that it prepares is used here
-        super(SMTP, self).__init__(None)  # type: ignore[arg-type]  # asyncio takes None, typeshed does not
+        # SMTP.__init__ introspects its handler for 0.25 ms; nothing that it or its bases prepare is used
+        # here, and without their attributes a session needs no dict
         self.endpoint = endpoint
         self.session_id = ""
         self.transport = None
         self.smtputf8 = False
         self.session_ends_at = inf
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()  # __del__ of a base asks for it
         self._input = b""
         self._at = 0  # what is before it was read
         self._skipping = False  # the rest of a command line that was too long
@@ -109,6 +109,11 @@ class Connection(SMTP):
         self._deadline = inf
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
+
+    @property
+    def closed(self) -> asyncio.Future[None]:
+        """Done when the transport is gone."""
+        return self._closed
 
     # What the event loop calls
 
@@ -133,15 +138,14 @@ class Connection(SMTP):
         self._wake()
         return not self._tls
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         """Lets the session find out when it reads or writes next; nothing is cancelled."""
-        super(SMTP, self).connection_lost(error)
         self._lost = self._eof = True
         self._writing_paused = False
         if self._alarm:
             self._alarm.cancel()
-        if not self.closed.done():
-            self.closed.set_result(None)
+        if not self._closed.done():
+            self._closed.set_result(None)
         self._wake()
 
     def pause_writing(self) -> None:

@@ -97,7 +97,8 @@ class SmtpSession(MailTransactions):
             raise SessionEnd(None if self.endpoint.implicit_tls else replies.TOO_MANY_CONNECTIONS)
         self._client = client
         self.session_id = new_id()
-        self.tap("*", f"connected {client} {port} to {self.endpoint.name}".encode())
+        if self.endpoint.tap:
+            self.tap("*", f"connected {client} {port} to {self.endpoint.name}".encode())
         self.smtp_session = Session(
             id=self.session_id,
             client=client,
@@ -182,19 +183,16 @@ class SmtpSession(MailTransactions):
             raise Refusal(replies.HELO_NEEDS_NAME)
         await self.give_up()
         self.offered = frozenset()
-        session = replace(self.smtp_session, helo=argument, extended=extended)
+        session = _greeted(self.smtp_session, argument, extended=extended)
         if self.smtp_session.helo:
-            self.smtp_session = replace(session, helo="", extended=False)
+            self.smtp_session = _greeted(session, "", extended=False)
         answer = await self.reception.helo(session)
         if isinstance(answer, Reply):
             await self.answer(answer)
             return
         self.smtp_session = session
-        extensions = self._extensions() if extended else []
-        self.offered = frozenset(extension.partition(" ")[0] for extension in extensions)
-        lines = [self.endpoint.hostname, *extensions]
-        last = lines.pop()
-        octets = "".join((*(f"250-{line}\r\n" for line in lines), f"250 {last}\r\n")).encode()
+        extensions = tuple(self._extensions()) if extended else ()
+        self.offered, octets = _reply_to_ehlo(self.endpoint.hostname, extensions)
         await self.send_as(octets, answer)
 
     def _extensions(self) -> list[str]:
@@ -324,6 +322,28 @@ def _parse(line: bytes) -> "tuple[Command, str]":
     if rest and verb not in _TAKES_A_PATH and not (argument.isascii() and argument.isprintable()):
         raise Refusal(replies.BAD_COMMAND_LINE)
     return command, argument
+
+
+def _greeted(session: Session, helo: str, *, extended: bool) -> Session:
+    return Session(  # replace() takes ten times as long
+        id=session.id,
+        client=session.client,
+        client_port=session.client_port,
+        listener=session.listener,
+        connected_at=session.connected_at,
+        helo=helo,
+        extended=extended,
+        tls=session.tls,
+        authenticated=session.authenticated,
+    )
+
+
+@lru_cache(maxsize=256)
+def _reply_to_ehlo(hostname: str, extensions: tuple[str, ...]) -> tuple[frozenset[str], bytes]:
+    """The keywords that are offered, and the reply that offers them."""
+    *lines, last = hostname, *extensions
+    octets = "".join((*(f"250-{line}\r\n" for line in lines), f"250 {last}\r\n")).encode()
+    return frozenset(extension.partition(" ")[0] for extension in extensions), octets
 
 
 @lru_cache(maxsize=4096)
