@@ -5,6 +5,7 @@ An address is what stands between ``<`` and ``>``; it is checked here and never 
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NoReturn
 
@@ -90,26 +91,32 @@ def _split(argument: str, keyword: str, bad_command: Reply, bad_path: Reply) -> 
 
 
 def _check_mailbox(address: str, bad_path: Reply, *, smtputf8: bool) -> None:
-    found = _MAILBOX.fullmatch(address)
-    if not found:
+    if not _is_mailbox(address):
         raise Refusal(bad_path)
-    domain = found[2]
     if not smtputf8 and not address.isascii():
         raise Refusal(replies.NEEDS_SMTPUTF8)
+
+
+@lru_cache(maxsize=4096)
+def _is_mailbox(address: str) -> bool:
+    found = _MAILBOX.fullmatch(address)
+    if not found:
+        return False
+    domain = found[2]
     if len(domain.encode()) > MAX_DOMAIN or len(address.encode()) + len("<>") > MAX_PATH:
-        raise Refusal(bad_path)
-    if domain[0] == "[":
-        _check_literal(domain[1:-1], bad_path)
+        return False
+    return domain[0] != "[" or _is_address(domain[1:-1])
 
 
-def _check_literal(literal: str, bad_path: Reply) -> None:
+def _is_address(literal: str) -> bool:
     version: Callable[[str], object] = IPv4Address
     if literal[:5].upper() == "IPV6:":
         version, literal = IPv6Address, literal[5:]
     try:
         version(literal)
     except ValueError:
-        raise Refusal(bad_path) from None
+        return False
+    return True
 
 
 def _parameters(
