@@ -3,7 +3,6 @@
 import itertools
 import smtplib
 import socket
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -203,19 +202,8 @@ def test_an_address_that_upstream_cannot_take_is_refused(talk):
     assert rcpt.startswith("550 5.6.7 ")
 
 
-def until_greeted(gateway):
-    """Until the connection that the gateway opens by itself, to an upstream with DSN, waits to be used."""
-    for _ in range(400):
-        with smtplib.SMTP(gateway.host, gateway.port, timeout=20) as client:
-            client.ehlo()
-            if client.has_extn("DSN"):
-                return
-        time.sleep(0.01)
-    pytest.fail("upstream was never greeted")
-
-
 @pytest.mark.case(86)
-def test_what_the_connection_that_is_used_offers_is_what_counts():
+def test_what_the_connection_that_is_used_offers_is_what_counts(until_greeted):
     offered = ["8BITMIME", "DSN"]
     script = {"dot": [Usual(), Close()], "rset": Close()}
     said = []
