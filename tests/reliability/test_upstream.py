@@ -338,6 +338,20 @@ def test_who_stalls_is_left_and_nothing_is_delivered_later(step, used):
         assert subjects(upstream) == [*delivered, "after"]
 
 
+@pytest.mark.case(84)
+def test_a_dot_that_is_still_on_its_way_is_called_back():
+    """The message has left in one write, but upstream's system takes no more than a part of it."""
+    content = b"Subject: one\r\n\r\n" + (b"x" * 998 + b"\r\n") * 60
+    with FakeUpstream({"body": Stall()}, receive_buffer=SMALL_BUFFER) as upstream:
+        with running_gateway(SOON, upstream=upstream) as gateway:
+            assert end(gateway, gateway.send(make_transaction(content))) == (451, "4.4.2", "in-doubt")
+            upstream.script.clear()
+            upstream.release.set()
+            assert upstream.wait_until(lambda one: one.open_connections < one.connections)
+            assert gateway.send(message("after")).code == 250
+        assert subjects(upstream) == ["after"]
+
+
 @pytest.mark.case(82)
 @pytest.mark.parametrize("step", ["mail", "rcpt", "data", "dot"])
 def test_a_late_reply_answers_nothing_else(step):
