@@ -19,6 +19,8 @@ from proxy import Match, Transaction, Verdict, hookimpl
 __all__ = ["ClamAV", "ClamdError"]
 
 _CHUNK_OCTETS = 1 << 20
+_END = bytes(4)
+"""A chunk of no octets."""
 _REPLY_OCTETS = 1024
 """Far more than any signature's name needs; a longer reply is not clamd's."""
 _FOUND = re.compile(rb"stream: ([!-~][ -~]*) FOUND")
@@ -95,14 +97,15 @@ async def _connected(family: int, address: str | tuple[Any, ...]) -> socket.sock
 async def _instream(clamd: socket.socket, content: bytes) -> tuple[bytes, bool]:
     """The reply to INSTREAM without its NUL, and whether the whole message could be sent.
 
-    Clamd may answer and close while it is still being written to. The socket is used without a
+    Clamd may answer, and close, while it is still being written to. The socket is used without a
     stream around it, because a stream forgets what it has not read when a write fails.
     """
     loop = asyncio.get_running_loop()
-    complete = True
     try:
         for octets in _chunks(content):
             await loop.sock_sendall(clamd, octets)
+        complete = not _has_answered(clamd)
+        await loop.sock_sendall(clamd, _END)
     except ConnectionError:
         complete = False
     reply = bytearray()
@@ -114,12 +117,20 @@ async def _instream(clamd: socket.socket, content: bytes) -> tuple[bytes, bool]:
     return bytes(reply[:-1]), complete
 
 
+def _has_answered(clamd: socket.socket) -> bool:
+    """True if something is there to be read, or the other side has closed."""
+    try:
+        clamd.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _chunks(content: bytes) -> Iterator[bytes | memoryview]:
-    """The command and the message as clamd(8) wants them: each chunk after its length, a zero length ends."""
+    """The command and the message as clamd(8) wants them, but for `_END`: each chunk after its length."""
     yield b"zINSTREAM\0"
     view = memoryview(content)
     for start in range(0, len(content), _CHUNK_OCTETS):
         chunk = view[start : start + _CHUNK_OCTETS]
         yield len(chunk).to_bytes(4)
         yield chunk
-    yield bytes(4)

@@ -258,7 +258,7 @@ class Limits(Settings):
     line: Octets = 1 << 20
     """One line of a message; past it 552 5.6.0."""
     command_line: Annotated[int, Strict(), Field(ge=512)] = 2048
-    """One command with its CRLF; past it 500 5.5.2. (An AUTH response may have 12,288.)"""
+    """One command with its CRLF; past it 500 5.5.2. (An AUTH response may have 12,288 and its CRLF.)"""
     recipients: Count = 100
     """Of one transaction; past it 452 4.5.3. RFC 5321 section 4.5.3.1.8 wants at least 100."""
     connections: Count = 1000

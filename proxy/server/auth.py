@@ -18,8 +18,8 @@ from proxy.server.replies import Refusal
 __all__ = ["MECHANISMS", "Users", "authenticate", "hash_password"]
 
 MECHANISMS: Final = "PLAIN LOGIN"
-MAX_RESPONSE: Final = 12_288
-"""Octets of a response with its CRLF (RFC 4954 section 4)."""
+MAX_RESPONSE: Final = 12_288 + len("\r\n")
+"""Octets of a response with its CRLF: in base64 as many as RFC 4954 section 4 calls sufficient."""
 
 _HASHER: Final = argon2.PasswordHasher()
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")

@@ -245,7 +245,7 @@ class Connection(SMTP):
         self._at = end
         if self._skipping or end - at > limit:
             self._skipping = False
-            raise Refusal(replies.COMMAND_TOO_LONG)
+            raise Refusal(replies.RESPONSE_TOO_LONG if secret else replies.COMMAND_TOO_LONG)
         if self.endpoint.tap:
             self.tap("C", BLANKED + b"\r\n" if secret else without_secrets(unread[at:end]))
         if unread.find(b"\r", at, end) != end - 2:

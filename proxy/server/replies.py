@@ -38,6 +38,7 @@ OUT_OF_MEMORY: Final = Reply.parse("452 4.3.1 Not enough memory now, try again l
 TOO_MANY_RECIPIENTS: Final = Reply.parse("452 4.5.3 Too many recipients")
 
 COMMAND_TOO_LONG: Final = Reply.parse("500 5.5.2 Command line too long")
+RESPONSE_TOO_LONG: Final = Reply.parse("500 5.5.6 Response too long")
 BAD_COMMAND_LINE: Final = Reply.parse("500 5.5.2 A command is printable characters, then CR LF")
 UNKNOWN_COMMAND: Final = Reply.parse("500 5.5.1 Command not recognized")
 BAD_ARGUMENT: Final = Reply.parse("501 5.5.4 Syntax error in the argument")

@@ -215,6 +215,8 @@ class SmtpSession(MailTransactions):
 
     async def starttls(self, argument: str) -> None:
         """STARTTLS (RFC 3207): the session starts anew, protected."""
+        if self.endpoint.tls is None:
+            raise Refusal(replies.NOT_IMPLEMENTED)
         if argument:
             raise Refusal(replies.NO_ARGUMENT_ALLOWED)
         if "STARTTLS" not in self.offered or self.smtp_session.tls:

@@ -200,6 +200,26 @@ async def test_a_reply_before_the_end_of_the_message_is_read_but_never_clean(
             await ask_filter(ClamAV, make_transaction(bytes(8 << 20)), address=address)
 
 
+async def test_nor_is_it_where_the_rest_is_read_after_it(tmp_path: Path) -> None:
+    closed = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readuntil(b"\0") == b"zINSTREAM\0"
+        writer.write(b"stream: OK\0")
+        await writer.drain()
+        while length := int.from_bytes(await reader.readexactly(4)):
+            await reader.readexactly(length)
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async with scripted("tcp", tmp_path, script) as address:
+        with pytest.raises(ClamdError, match="before it had all of it"):
+            await ask_filter(ClamAV, make_transaction(bytes(8 << 20)), address=address)
+        async with asyncio.timeout(5):
+            await closed.wait()
+
+
 async def test_giving_up_on_a_slow_clamd_closes_the_connection(tmp_path: Path) -> None:
     """RELIABILITY 89: slow."""
     closed = asyncio.Event()

@@ -1,8 +1,10 @@
 """What rules do to reply, upstream, quarantine and journal, and what bad filters cannot do."""
 
 import base64
+import contextlib
 import io
 import re
+import select
 import socket
 import subprocess
 import time
@@ -12,8 +14,10 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+import yaml
 
 from proxy.record import Disposition
+from proxy.store import Box
 
 # in two halves, so that no scanner takes this file for the virus that it is not
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
@@ -74,7 +78,7 @@ def clamd(tmp_path) -> Iterator[str]:
     (database / "test.ndb").write_text(f"Eicar-Test:0:*:{EICAR.hex()}\n")
     path = tmp_path / "clamd.ctl"
     (tmp_path / "clamd.conf").write_text(
-        f"DatabaseDirectory {database}\nForeground yes\nLocalSocket {path}\n"
+        f"DatabaseDirectory {database}\nForeground yes\nLocalSocket {path}\nStreamMaxLength 1M\n"
     )
     output = (tmp_path / "clamd.log").open("wb")
     with (
@@ -115,6 +119,38 @@ def test_a_virus_in_a_base64_part_is_refused_by_the_real_clamd(gateway, sink, cl
     assert running.send(virus) == "554 5.7.0 ClamAV found Eicar-Test.UNOFFICIAL"
     assert running.send(clean := mail("a.bin", b"harmless")).startswith("250 2.")
     assert [message.content for message in behind.messages()] == [clean]
+
+
+@pytest.mark.case(89)
+@pytest.mark.real("clamd", "smtp-sink")
+def test_what_is_too_large_for_the_real_clamd_is_not_clean(gateway, sink, clamd):
+    """RELIABILITY 89: the limit of clamd is below the gateway's."""
+    behind = sink()
+    ways = ("defer", "quarantine", "skip")
+    rules = [
+        {
+            "name": way,
+            "filter": "clamav",
+            "when": {"recipient": f"{way}@example.com"},
+            "with": {"address": clamd},
+            "on_error": way,
+        }
+        for way in ways
+    ]
+    running = gateway(yaml.safe_dump({"rules": rules}), upstream=behind.port, errors=("Traceback",))
+    for octets in ((1 << 20) + 1, 8 << 20):
+        lines = b"Subject: large\r\n\r\n" + (b"x" * 998 + b"\r\n") * (octets // 1000 + 1)
+        large = lines + EICAR + b"\r\n"
+        said = [running.send(large, f"{way}@example.com") for way in ways]
+        assert said[0] == "451 4.3.0 Temporary failure, try again later"
+        assert [one[:6] for one in said[1:]] == ["250 2."] * 2
+    assert running.send(mail("a.bin", b"harmless"), "defer@example.com").startswith("250 2."), "of its size"
+    relayed = sorted(message.recipients[0] for message in behind.messages())
+    assert relayed == ["defer@example.com", "skip@example.com", "skip@example.com"], "skip: as was chosen"
+    assert [kept.recipients for kept in running.kept()] == [("quarantine@example.com",)] * 2
+    _, *records = running.journal(7)
+    assert [e.result for record in records for e in record.evaluations] == ["error"] * 6
+    assert all("size limit exceeded" in e.reason for record in records for e in record.evaluations)
 
 
 @pytest.mark.real("smtp-sink")
@@ -251,3 +287,81 @@ def test_a_thread_that_hangs_does_not_hold_the_end_up(gateway, sink):
     before = time.monotonic()
     assert running.stop() == 0
     assert time.monotonic() - before < 5
+
+
+HOLDS = '''
+    import re
+    import time
+    from pathlib import Path
+
+    from proxy import Verdict, hookimpl
+
+    HERE = Path(__file__).parent
+
+    def hold():
+        (HERE / "begun").touch()
+        while not (HERE / "go").exists():
+            time.sleep(0.01)
+
+    def backtrack(length):
+        """Python's own expressions take twice the time for each letter, and nothing else runs meanwhile."""
+        begun = time.monotonic()
+        re.match("(a+)+$", "a" * length + "b")
+        return time.monotonic() - begun
+
+    LENGTH = 4 + next(length for length in range(15, 40) if backtrack(length) > 0.1)
+
+    def hold_in_c():
+        (HERE / "begun").touch()
+        backtrack(LENGTH)
+
+    class Async:
+        @hookimpl
+        async def filter_message(self, transaction):
+            if transaction.message.view.subject == "hold":
+                hold()
+                return Verdict(reason="late")
+
+    class InC:
+        @hookimpl
+        def filter_message(self, transaction):
+            if transaction.message.view.subject == "hold":
+                hold_in_c()
+                return Verdict(reason="late")
+'''
+
+
+@pytest.mark.case(88)
+@pytest.mark.parametrize("kind", ["Async", "InC"])
+def test_what_no_time_limit_ends_stops_its_own_process_until_it_returns_and_no_other(gateway, kind):
+    """RELIABILITY 88: an `async def` that blocks, and C code that keeps Python's lock."""
+    rules = f"""
+        workers: 2
+        rules: [{{name: holds, filter: './holds.py:{kind}', timeout: 0.2s, action: reject}}]
+    """
+    running = gateway(rules, files={"holds.py": HOLDS}, errors=("holds",))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(running.client()) for _ in range(24)]
+        slow = stack.enter_context(running.client()).begin("bob@example.com")
+        slow.socket.sendall(b"Subject: hold\r\n\r\n.\r\n")
+        deadline = time.monotonic() + 20
+        while not (running.folder / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        for client in clients:
+            client.socket.sendall(b"NOOP\r\n")
+        meanwhile, waiting = set(), {client.socket for client in clients}
+        while slow.socket not in (ready := select.select([slow.socket, *waiting], [], [], 0.5)[0]) and ready:
+            meanwhile.update(ready)
+            waiting.difference_update(ready)
+        assert meanwhile, "the other worker serves"
+        assert waiting, "its own process does nothing else"
+        (running.folder / "go").touch()
+        assert slow.reply().startswith(("550 5.7.1 ", "451 4.3.0 ")), (
+            "its own answer, or that it was too late"
+        )
+        for client in clients:
+            assert client.reply().startswith("250 "), "nobody was sent away"
+            client.begin("bob@example.com").socket.sendall(b"Subject: x\r\n\r\n.\r\n")
+            assert client.reply().startswith("250 2.")
+    assert len(running.kept(Box.INBOX)) == len(clients)

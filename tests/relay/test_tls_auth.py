@@ -7,7 +7,7 @@ import trustme
 
 from proxy.config.settings import UpstreamAuth, UpstreamServer
 from proxy.relay import DeliveryState
-from proxy.testing.upstream import Close, FakeUpstream, OnTransaction, Reset, Stall
+from proxy.testing.upstream import Close, FakeUpstream, Handshake, OnTransaction, Reset, Stall
 
 ACCEPTED = DeliveryState.ACCEPTED
 UNAVAILABLE = (451, "4.4.1")
@@ -128,6 +128,49 @@ async def test_starttls_that_fails_is_done_without_only_where_it_is_opportunisti
         else:
             assert posted.state is ACCEPTED
             assert "STARTTLS" not in upstream.commands[1], "a fresh connection, since the first one is spoilt"
+
+
+INJECTED = b"250-evil.example\r\n250 AUTH PLAIN\r\n"
+
+
+@pytest.mark.parametrize("mode", ["opportunistic", "required"])
+async def test_what_is_said_before_the_handshake_is_no_answer_behind_it(post, contexts, ca_file, mode):
+    """RFC 3207 section 4.2, on the client's side."""
+    script = {"starttls": [b"220 Go ahead\r\n" + INJECTED, Handshake()]}
+    with FakeUpstream(script, tls=contexts["good"]) as upstream:
+        assert (await post(server_of(upstream, mode, ca=ca_file))).state is ACCEPTED
+        assert upstream.messages[0].tls
+        assert upstream.connections == 1
+        assert [line.partition(" ")[0] for line in upstream.commands[0]] == [
+            "EHLO",
+            "STARTTLS",
+            "EHLO",
+            "MAIL",
+            "RCPT",
+            "DATA",
+        ]
+        assert upstream.messages[0].recipients[0].address == "b@example.com"
+
+
+async def test_nor_is_a_password_sent_because_of_it(post, contexts, ca_file, auth):
+    script = {"starttls": [b"220 Go ahead\r\n" + INJECTED, Handshake()]}
+    with FakeUpstream(script, tls=contexts["good"]) as upstream:
+        assert (await post(server_of(upstream, "required", ca=ca_file, auth=auth))).end == UNAVAILABLE
+        assert not any(line.startswith("AUTH") for lines in upstream.commands for line in lines)
+
+
+@pytest.mark.parametrize("mode", ["opportunistic", "required"])
+async def test_what_is_said_within_the_handshake_breaks_it(post, contexts, ca_file, mode):
+    script = {"starttls": [b"220 Go ahead\r\n", Stall(0.05), INJECTED, Handshake()]}
+    with FakeUpstream(script, tls=contexts["good"]) as upstream:
+        posted = await post(server_of(upstream, mode, ca=ca_file))
+        assert upstream.commands[0] == ("EHLO gateway.example", "STARTTLS")
+        if mode == "required":
+            assert posted.end == UNAVAILABLE
+        else:
+            assert posted.state is ACCEPTED
+            assert upstream.messages[0].connection == 2, "a fresh one, without TLS"
+            assert "STARTTLS" not in upstream.commands[1]
 
 
 async def test_a_fault_over_tls_is_told_as_it_is(post, contexts):

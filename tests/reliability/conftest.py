@@ -1,5 +1,6 @@
 """A gateway to talk to; and docs/reliability.md: what the tests with a case's number saw in this run."""
 
+import smtplib
 import socket
 import time
 from collections import defaultdict
@@ -109,9 +110,27 @@ def upstream():
         yield server
 
 
+def until_greeted(gateway):
+    """Until the connection that the gateway opens by itself, to an upstream with DSN, waits to be used."""
+    for _ in range(400):
+        with smtplib.SMTP(gateway.host, gateway.port, timeout=20) as client:
+            client.ehlo()
+            if client.has_extn("DSN"):
+                return
+        time.sleep(0.01)
+    pytest.fail("upstream was never greeted")
+
+
+@pytest.fixture(name="until_greeted")
+def until_greeted_fixture():
+    """Wait until a gateway knows what its upstream offers."""
+    return until_greeted
+
+
 @pytest.fixture(scope="module")
 def gateway(upstream):
     with running_gateway({}, upstream=upstream) as running:
+        until_greeted(running)
         yield running
 
 

@@ -16,6 +16,15 @@ ANSWERS = {
     "half an answer": b"stream: O",
     "slow": None,
 }
+MIDST = {
+    "clean": b"stream: OK\0",
+    "too much": b"INSTREAM size limit exceeded. ERROR\0",
+    "garbage": b"perhaps\0",
+    "half an answer": b"stream: O",
+    "nothing": b"",
+}
+LARGE = b"Subject: large\r\n\r\n" + (b"x" * 998 + b"\r\n") * 16_000
+"""Far more than the system takes for a clamd that reads no more."""
 LOOPS = """\
 import time
 
@@ -33,23 +42,31 @@ class Loops:
 
 @pytest.fixture
 def clamd():
-    """The address of a clamd that answers so to whatever it is asked; None: not at all."""
+    """The address of a clamd that answers so to whatever it is asked; None: not at all.
+
+    With ``midst`` it answers what has begun, and then it ``closes``, ``reads on`` or ``reads no more``.
+    """
     threads, ended = [], threading.Event()
 
-    def serve(listener, answer):
+    def serve(listener, answer, midst):
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
                 with client, suppress(OSError):
-                    while client.recv(1 << 16)[-4:] != b"\0\0\0\0":
-                        pass
-                    ended.wait(None if answer is None else 0)
-                    client.sendall(answer or b"")
+                    if midst:
+                        client.recv(1 << 16)
+                        client.sendall(answer)
+                    if midst in (None, "reads on"):
+                        while (received := client.recv(1 << 16)) and received[-4:] != b"\0\0\0\0":
+                            pass
+                    ended.wait(None if answer is None or midst == "reads no more" else 0)
+                    if not midst:
+                        client.sendall(answer or b"")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def start(answer):
-            threads.append(threading.Thread(target=serve, args=(listener, answer)))
+        def start(answer, midst=None):
+            threads.append(threading.Thread(target=serve, args=(listener, answer, midst)))
             threads[-1].start()
             return f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -60,7 +77,7 @@ def clamd():
             thread.join(20)
 
 
-def what_came_of(address, on_error):
+def what_came_of(address, on_error, content=b"Subject: x\r\n\r\n", timeout="300ms"):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         nobody = f"127.0.0.1:{unused.getsockname()[1]}"
     rule = {
@@ -68,12 +85,15 @@ def what_came_of(address, on_error):
         "filter": "clamav",
         "with": {"address": address or nobody},
         "on_error": on_error,
-        "timeout": "300ms",
+        "timeout": timeout,
     }
     with FakeUpstream() as upstream, running_gateway({"rules": [rule]}, upstream=upstream) as gateway:
-        reply = gateway.send(make_transaction())
+        reply = gateway.send(make_transaction(content))
         assert "clam" not in str(reply).lower()
-        (recipient,) = gateway.journal()[0].recipients
+        (record,) = gateway.journal()
+        (recipient,) = record.recipients
+        (evaluation,) = record.evaluations
+        assert evaluation.result in ("error", "timeout"), "whatever becomes of it, it is not clean"
         kept = len(upstream.messages) + len(gateway.quarantine())
         assert kept == (reply.code == 250)
         return reply.code, str(recipient.disposition)
@@ -84,6 +104,14 @@ def what_came_of(address, on_error):
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 def test_where_clamd_fails_on_error_decides(clamd, answer, on_error):
     assert what_came_of(clamd(answer), on_error) == FOUND[on_error]
+
+
+@pytest.mark.case(89)
+@pytest.mark.parametrize("midst", ["closes", "reads on", "reads no more"])
+@pytest.mark.parametrize("answer", MIDST.values(), ids=MIDST)
+def test_what_clamd_says_before_it_has_all_is_never_clean(clamd, answer, midst):
+    timeout = "300ms" if midst == "reads no more" or b"\0" not in answer else "10s"
+    assert what_came_of(clamd(answer, midst), "defer", LARGE, timeout) == FOUND["defer"]
 
 
 @pytest.mark.case(89)

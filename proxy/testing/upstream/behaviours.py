@@ -9,6 +9,7 @@ __all__ = [
     "Close",
     "Drip",
     "HalfClose",
+    "Handshake",
     "OnConnection",
     "OnTransaction",
     "Reset",
@@ -42,6 +43,11 @@ class Reset:
 @dataclass(frozen=True, slots=True)
 class HalfClose:
     """Says nothing any more, and goes on reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """Negotiates TLS: with it, ``starttls`` can say what it likes before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ Behaviour = (
     | Close
     | Reset
     | HalfClose
+    | Handshake
     | Drip
     | Stall
     | Then

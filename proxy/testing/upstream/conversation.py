@@ -16,6 +16,7 @@ from proxy.testing.upstream.behaviours import (
     Close,
     Drip,
     HalfClose,
+    Handshake,
     OnConnection,
     OnTransaction,
     Reset,
@@ -138,6 +139,9 @@ class Conversation:
                 raise EndError
             case HalfClose():
                 self._socket.shutdown(socket.SHUT_WR)
+            case Handshake():
+                if self._conduct.tls:
+                    self._start_tls(self._conduct.tls)
             case Drip(reply, seconds):
                 for octet in f"{reply}\r\n":
                     self._socket.sendall(octet.encode())
