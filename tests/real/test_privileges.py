@@ -7,6 +7,7 @@ import signal
 import site
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from proxy.certificate import make_certificate
 from proxy.privileges import become
 
 MESSAGE = b"Subject: low\r\n\r\nHello\r\n"
@@ -120,6 +122,30 @@ def test_a_store_that_the_user_cannot_write_is_named(serve, gateway_class, place
     os.chown(own, 0, 0)
     with pytest.raises(AssertionError, match=r"gatepost\.db"):
         serve(gateway_class, RULES.format(port=0, workers=1))
+
+
+def test_check_sees_what_the_user_cannot_read(serve, place):
+    own, environment = place
+    certificate, key = make_certificate(own)
+    certificate.chmod(0o644)
+    os.chown(key, 0, 0)
+    key.chmod(0o600)
+    listen = f"listen: {{address: '127.0.0.1:0', tls: {{certificate: {certificate}, key: {key}}}}}\n"
+    (own / "rules.yaml").write_text(listen + "user: nobody\n")
+    command = [sys.executable, "-m", "proxy", "check"]
+    environment = {**os.environ, **environment}
+
+    def checked():
+        return subprocess.run(
+            command, cwd=own, env=environment, capture_output=True, text=True, check=False, timeout=30
+        )
+
+    refused = checked()
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("rules.yaml:1:"), refused.stderr
+    assert f"{key}', expected a file that exists and can be read" in refused.stderr
+    os.chown(key, NOBODY.pw_uid, NOBODY.pw_gid)
+    assert checked().returncode == 0
 
 
 def test_only_root_becomes_somebody_else_and_there_is_no_way_back():
