@@ -71,7 +71,7 @@ KINDS = {
 }
 
 
-class EndOfSession(Exception):
+class EndOfSessionError(Exception):
     """Nothing more is to be said on this connection."""
 
 
@@ -106,7 +106,7 @@ class Sender(threading.Thread):
                 self.not_greeted.append("refused")
                 return
             self.connections += 1
-            with Session(self, connection) as session, contextlib.suppress(EndOfSession):
+            with Session(self, connection) as session, contextlib.suppress(EndOfSessionError):
                 self.talk(session, numbers)
 
     def talk(self, session, numbers):
@@ -189,7 +189,7 @@ class Session:
         reply = self.reply()
         if not reply.startswith("220 "):
             self.sender.not_greeted.append(reply)
-            raise EndOfSession
+            raise EndOfSessionError
 
     def hear(self, *codes):
         reply = self.reply()
@@ -198,14 +198,14 @@ class Session:
             end = self.reply()  # a reset is an end too: the client was still talking
             if end and "ConnectionResetError" not in end:
                 self.surprise(f"{reply}, then {end}")
-            raise EndOfSession
+            raise EndOfSessionError
         if reply[:3] not in codes:
             self.surprise(reply)
         return reply
 
     def surprise(self, reply):
         self.sender.surprises.append((reply, self.said[-4:]))
-        raise EndOfSession
+        raise EndOfSessionError
 
 
 class Load:
