@@ -285,7 +285,7 @@ def children(running):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_reload_with_other_rules_disturbs_no_message(load, write_rules, workers):
     with load(workers) as under:
-        for turn in (1, 2, 3):
+        for turn in (1, 2):
             under.take_other_rules(write_rules)
             under.running.kill(signal.SIGHUP)
             under.running.logs("reloaded", times=workers * turn)
