@@ -109,7 +109,7 @@ def lookups(running):
 @pytest.mark.real("ip", "unshare")
 @pytest.mark.parametrize("who", ["routes", "filters"])
 def test_names_without_an_answer_hold_up_nobody_else_and_leave_nothing(start, own_network, wait_until, who):
-    running, resolver = start(seconds=2)
+    running, resolver = start(seconds=3)
     stuck = [f"bob@{name}" if who == "routes" else f"{name}@address.example" for name in DEAD] * 3
 
     def play():
@@ -122,7 +122,7 @@ def test_names_without_an_answer_hold_up_nobody_else_and_leave_nothing(start, ow
             wait_until(lambda: resolver.asked == {*DEAD}, "all names are looked up")
             begin = time.monotonic()
             assert [running.send(MESSAGE, one)[:3] for one in HEALTHY] == ["250"] * len(HEALTHY)
-            assert time.monotonic() - begin < 1.5, "less than a name takes"
+            assert time.monotonic() - begin < 2, "less than a name takes"
             assert lookups(running)
             assert {one.result()[:3] for one in waiting} == {"451"}
         wait_until(lambda: not lookups(running), "the resolver has been given up")
