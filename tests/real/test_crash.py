@@ -192,7 +192,7 @@ def test_whatever_call_a_worker_is_killed_at_the_others_go_on_and_nothing_is_los
     with running.client() as client:
         points = crash_points(running, worker_of(running, client), tmp_path, client)
     heard, unheard = {}, 0
-    for call, number in points[:: 8 if pytestconfig.getoption("--long") else 16]:
+    for call, number in points[:: 12 if pytestconfig.getoption("--long") else 16]:
         token = f"{call}{number}"
         with running.client() as client:
             inject = f"inject={call}:signal=SIGKILL:when={number}"

@@ -33,10 +33,10 @@ RULES = """
       {filters}
 """
 ROUTE = '- {{recipients: "*@{name}", to: "smtp://{name}:25"}}\n'
-FILTER = """\
-- {{name: "{name}", filter: clamav, when: {{recipient: "{name}@*"}}, with: {{address: "{name}:3310"}},
-    timeout: 500ms}}
-"""
+FILTER = (
+    '- {{name: "{name}", timeout: 500ms, filter: clamav, with: {{address: "{name}:3310"}}, '
+    'when: {{recipient: "{name}@*"}}}}\n'
+)
 MESSAGE = b"Subject: hello\r\n\r\nHello\r\n"
 HEALTHY = ["bob@name.example", "bob@address.example", "bob@inbox.example", "near@address.example"]
 
@@ -77,7 +77,7 @@ def start(gateway_class, own_network, write_rules, tmp_path, monkeypatch):
     """A gateway whose resolver gives a question up after some seconds; the resolver; the server behind."""
     running = []
 
-    def started(seconds):
+    def started(who, seconds):
         (tmp_path / "resolv.conf").write_text(f"nameserver 127.0.0.1\noptions timeout:{seconds} attempts:1\n")
         launcher = tmp_path / "python"
         launcher.write_text(LAUNCHER.format(resolv_conf=tmp_path / "resolv.conf", python=sys.executable))
@@ -87,9 +87,10 @@ def start(gateway_class, own_network, write_rules, tmp_path, monkeypatch):
         own_network(upstream.__enter__)
         for one in (resolver, clamd):
             one.start()
-        routes = "      ".join(ROUTE.format(name=name) for name in DEAD)
-        filters = "      ".join(FILTER.format(name=name).replace("\n   ", "\n         ") for name in DEAD)
-        rules = RULES.format(port=upstream.port, clamd=clamd.port, routes=routes, filters=filters)
+        dead = {"routes": "", "filters": ""}
+        text = {"routes": ROUTE, "filters": FILTER}[who]
+        dead[who] = "      ".join(text.format(name=name) for name in DEAD)
+        rules = RULES.format(port=upstream.port, clamd=clamd.port, **dead)
         write_rules(tmp_path, rules)
         running.append((own_network(gateway_class, tmp_path, "serve", "-c", "rules.yaml"), upstream))
         return running[-1][0], resolver
@@ -109,7 +110,7 @@ def lookups(running):
 @pytest.mark.real("ip", "unshare")
 @pytest.mark.parametrize("who", ["routes", "filters"])
 def test_names_without_an_answer_hold_up_nobody_else_and_leave_nothing(start, own_network, wait_until, who):
-    running, resolver = start(seconds=3)
+    running, resolver = start(who, seconds=3)
     stuck = [f"bob@{name}" if who == "routes" else f"{name}@address.example" for name in DEAD] * 3
 
     def play():
@@ -141,7 +142,7 @@ def left(running):
 @pytest.mark.real("ip", "unshare")
 @pytest.mark.parametrize("who", ["routes", "filters"])
 def test_a_stop_does_not_wait_for_a_resolver(start, own_network, wait_until, who):
-    running, resolver = start(seconds=30)
+    running, resolver = start(who, seconds=30)
     stuck = f"bob@{DEAD[0]}" if who == "routes" else f"{DEAD[0]}@address.example"
     resolver.asked.clear()
     assert own_network(running.send, MESSAGE, stuck).startswith("451 ")
