@@ -10,8 +10,11 @@ does it report what lies beyond its other limits (``MaxScanSize``, ``MaxRecursio
 import asyncio
 import re
 import socket
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from proxy import Match, Transaction, Verdict, hookimpl
@@ -31,12 +34,40 @@ class ClamdError(Exception):
     """clamd gave no verdict on the message."""
 
 
+class _Names:
+    """One lookup at a time, in a daemon thread that can be left behind: who asks meanwhile shares it.
+
+    The event loop has few threads for lookups, which a resolver without an answer would keep from all
+    others, and the process from ending.
+    """
+
+    def __init__(self) -> None:
+        self._lookup: Future[list[Any]] | None = None
+
+    async def look_up(self, host: str, port: int) -> list[Any]:
+        """The addresses, as `socket.getaddrinfo` gives them; raises OSError."""
+        with suppress(socket.gaierror):  # an address needs no thread
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        if self._lookup is None or self._lookup.done():
+            self._lookup = Future()
+            threading.Thread(target=_look_up, args=(host, port, self._lookup), daemon=True).start()
+        return await asyncio.shield(asyncio.wrap_future(self._lookup))
+
+
+def _look_up(host: str, port: int, lookup: "Future[list[Any]]") -> None:
+    try:
+        lookup.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError) as error:
+        lookup.set_exception(error)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClamAV:
     """A hit for every message in which clamd finds a signature."""
 
     address: str = "unix:/run/clamav/clamd.ctl"
     """Where clamd listens: ``unix:/path``, ``host:port`` or ``[IPv6]:port``."""
+    _names: _Names = field(default_factory=_Names, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.address.startswith("unix:/"):
@@ -63,9 +94,8 @@ class ClamAV:
         if self.address.startswith("unix:"):
             return await _connected(socket.AF_UNIX, self.address.removeprefix("unix:"))
         host, port = _tcp_address(self.address)
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         failures: list[str] = []
-        for family, _, _, _, address in found:
+        for family, _, _, _, address in await self._names.look_up(host, port):
             try:
                 clamd = await _connected(family, address)
             except OSError as error:

@@ -1,14 +1,17 @@
 """``gatepost check``: is the settings file fit to be used?"""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from proxy.privileges import become
+
 if TYPE_CHECKING:
-    from proxy.config import Config, Problem
+    from proxy.config import Config, LoadedConfig, Problem
 
 __all__ = ["check"]
 
@@ -19,17 +22,20 @@ def check(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
-    """Check a settings file: every mistake with its line and column, exit status 2; 0 where it is fine."""
+    """Check a settings file: every mistake with its line and column, exit status 2; 0 where it is fine.
+
+    Where root asks, what the settings name must be readable by their user, as serve reads it.
+    """
     from proxy.config import ConfigError, load  # noqa: PLC0415 - pydantic is slow to import
     from proxy.loader import load_rules  # noqa: PLC0415 - likewise
 
     try:
         loaded = load(config)
+        if loaded.config.user and os.geteuid() == 0:
+            become(loaded.config.user, loaded.config.group)
+            loaded = load(config)
         rules = load_rules(loaded)
-        if any(listener.tls or listener.auth for listener in loaded.config.listen):
-            from proxy.server import check_listeners  # noqa: PLC0415 - only where there is something to read
-
-            check_listeners(loaded)
+        _check_files(loaded)
     except ConfigError as error:
         if as_json:
             print(json.dumps({"ok": False, "problems": [_plain(problem) for problem in error.problems]}))
@@ -40,6 +46,20 @@ def check(
         print(json.dumps({"ok": True, "problems": [], "rules": [rule.name for rule in rules]}))
     else:
         print(f"{config}: fine: {_summary(loaded.config)}")
+
+
+def _check_files(loaded: "LoadedConfig") -> None:
+    """What serve opens when it starts; raises ConfigError."""
+    from proxy.config import ConfigError  # noqa: PLC0415 - pydantic is slow to import
+
+    folder = Path(loaded.config.store.url.removeprefix("sqlite:///")).parent
+    if not folder.is_dir():
+        what = f"there is no folder {folder}"
+        raise ConfigError([loaded.problem(("store", "url"), what, "a file in a folder that exists")])
+    if any(listener.tls or listener.auth for listener in loaded.config.listen):
+        from proxy.server import check_listeners  # noqa: PLC0415 - only where there is something to read
+
+        check_listeners(loaded)
 
 
 def _plain(problem: "Problem") -> dict[str, str | int]:

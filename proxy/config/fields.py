@@ -120,17 +120,24 @@ def _is_readable(path: Path) -> bool:
         return False
 
 
+def check_authorities(value: Path, info: ValidationInfo) -> Path:
+    """A PEM file of certificates, as far as it can be read."""
+    if info.context:
+        import ssl  # noqa: PLC0415 - few settings name authorities
+
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+        except (OSError, ValueError):
+            raise expected("a PEM file of certificates") from None
+    return value
+
+
 def store_url(value: str, info: ValidationInfo) -> str:
-    """A relative SQLite path is relative to rules.yaml. A wrong URL is not shown: it may hold a password."""
-    scheme, separator, rest = value.partition(":///")
-    kind = value.partition(":")[0].partition("+")[0]
-    if "://" not in value or kind not in ("sqlite", "postgresql"):
-        raise ValueError(
-            "not the URL of a store, expected like sqlite:///gatepost.db or postgresql://user@host/name"
-        )
-    if kind != "sqlite" or not info.context or not separator or rest.startswith(("/", ":memory:", "file:")):
-        return value
-    return f"{scheme}:///{(info.context['base'] / rest).absolute()}"
+    """A relative path is relative to rules.yaml. A wrong URL is not shown: it may hold a password."""
+    scheme, separator, file = value.partition(":///")
+    if scheme != "sqlite" or not separator or "?" in file or file in ("", ":memory:"):
+        raise ValueError("not the URL of a store, expected sqlite:///FILE like sqlite:///gatepost.db")
+    return f"sqlite:///{(info.context['base'] / file).absolute()}" if info.context else value
 
 
 def one_or_many(value: Any) -> Any:

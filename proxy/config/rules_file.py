@@ -71,6 +71,16 @@ def _repeated(document: Document) -> Iterator[Problem]:
 def _contradictions(config: Config, document: Document) -> Iterator[Problem]:
     """Settings that are right each, but not together."""
     relays = any(not isinstance(route.to, str) for route in config.relay)
+    taken: set[str] = set()
+    places: list[tuple[Location, str]] = [
+        (("listen", number, "address"), one.address) for number, one in enumerate(config.listen)
+    ]
+    if config.web:
+        places.append((("web", "address"), config.web.address))
+    for place, address in places:
+        if address in taken and not address.endswith(":0"):
+            yield document.problem(place, f"the address {shown(address)} is listened on already")
+        taken.add(address)
     for number, listener in enumerate(config.listen):
         place = ("listen", number, "auth")
         if listener.auth is None:

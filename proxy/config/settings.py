@@ -14,6 +14,7 @@ from pydantic import (
     Discriminator,
     Field,
     Strict,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -28,6 +29,7 @@ from proxy.config.fields import (
     File,
     Source,
     at_base,
+    check_authorities,
     check_group,
     check_host_port,
     check_hostname,
@@ -122,6 +124,13 @@ class UpstreamAuth(Settings):
     password_file: File
     """A file whose first line is the password."""
 
+    @field_validator("password_file")
+    @classmethod
+    def _has_a_password(cls, value: Path, info: ValidationInfo) -> Path:
+        if info.context and not first_line(value):
+            raise ValueError(f"no password in {value}, expected one on its first line")
+        return value
+
 
 _SERVER = "a server like smtp://mail.example.com:25 (or inbox or discard alone)"
 
@@ -135,7 +144,7 @@ class UpstreamServer(Settings):
     """opportunistic: STARTTLS if offered, any certificate; required and implicit verify it."""
     verify: Bool = True
     """False: take any certificate with required and implicit too."""
-    ca: File | None = None
+    ca: Annotated[File, AfterValidator(check_authorities)] | None = None
     """PEM file of the authorities to trust instead of the system's."""
     auth: UpstreamAuth | None = None
 
@@ -211,7 +220,7 @@ class StoreSettings(Settings):
     """The embedded store."""
 
     url: Annotated[str, AfterValidator(store_url), Field(validate_default=True)] = "sqlite:///gatepost.db"
-    """An SQLAlchemy URL; a relative SQLite path is relative to rules.yaml."""
+    """``sqlite:///FILE``; a relative path is relative to rules.yaml."""
     keep: Keep = Keep()
     conversations: Bool = False
     """Keep what is said in each session too, but for secrets and the most of long messages."""

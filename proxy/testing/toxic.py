@@ -37,7 +37,7 @@ class Toxic:
     late_close: float = 0.0
     """Seconds before the end of what came is passed on."""
     reset_after: int | None = None
-    """Octets, after which both ends have a TCP reset."""
+    """Octets, after which both ends have a TCP reset; counted on each connection since this was set."""
 
 
 _HEALTHY = Toxic()
@@ -111,10 +111,11 @@ class ToxicProxy:
             self._run(self._pass_on, server, client, "back")
 
     def _pass_on(self, source: socket.socket, target: socket.socket, direction: str) -> None:
-        passed = 0
+        passed, before = 0, None
         with suppress(OSError):
             while octets := source.recv(1 << 16):
                 toxic: Toxic = getattr(self, direction)
+                passed, before = passed if toxic is before else 0, toxic
                 time.sleep(toxic.latency)
                 if toxic.reset_after is not None and passed + len(octets) >= toxic.reset_after:
                     target.sendall(octets[: toxic.reset_after - passed])

@@ -8,6 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.certificate import make_certificate
 from proxy.config import Config, ConfigError, load
 from proxy.config.document import read_document
 from proxy.edits import AddHeader, PrefixSubject, RemoveHeader
@@ -91,6 +92,7 @@ ROUTE = "relay:\n  - to: inbox\n"
             "1:59: 'always', expected 'none', 'opportunistic', 'required' or 'implicit'",
         ]),
         ("relay: [{recipients: '*', to: {host: a, auth: {username: u, password_file: p}}}]\n", ["1:76: 'p', expected a file that exists and can be read"]),
+        ("relay: [{recipients: '*', to: {host: a, ca: rules.yaml}}]\n", ["1:45: 'rules.yaml', expected a PEM file of certificates"]),
         # limits and store
         ("limits: {message_size: 32Mib, line: -1, memory: 0, recipients: 0, connections: '5'}\n", [
             "1:24: '32Mib', expected a size like 32MiB or 500KB",
@@ -109,7 +111,16 @@ ROUTE = "relay:\n  - to: inbox\n"
             "1:40: '010', expected a whole number",
             "1:58: '1:30', expected a whole number",
         ]),
-        ("store: {url: 'mysql://root:secret@x/y'}\n", ["1:14: not the URL of a store, expected like sqlite:///gatepost.db or postgresql://user@host/name"]),
+        ("store: {url: 'mysql://root:secret@x/y'}\n", ["1:14: not the URL of a store, expected sqlite:///FILE like sqlite:///gatepost.db"]),
+        ("store: {url: 'postgresql://u:secret@h/n'}\n", ["1:14: not the URL of a store, expected sqlite:///FILE like sqlite:///gatepost.db"]),
+        ("store: {url: 'sqlite:///:memory:'}\n", ["1:14: not the URL of a store, expected sqlite:///FILE like sqlite:///gatepost.db"]),
+        ("store: {url: 'sqlite://'}\n", ["1:14: not the URL of a store, expected sqlite:///FILE like sqlite:///gatepost.db"]),
+        ("store: {url: 'sqlite://host/a.db'}\n", ["1:14: not the URL of a store, expected sqlite:///FILE like sqlite:///gatepost.db"]),
+        ("store: {url: 'sqlite:///a.db?mode=ro'}\n", ["1:14: not the URL of a store, expected sqlite:///FILE like sqlite:///gatepost.db"]),
+        # addresses
+        ("listen: ['[::1]:25', '[::1]:25']\n", ["1:22: the address '[::1]:25' is listened on already"]),
+        ("listen: 127.0.0.1:25\nweb: 127.0.0.1:25\n", ["2:6: the address '127.0.0.1:25' is listened on already"]),
+        ("listen: ['127.0.0.1:0', '127.0.0.1:0']\nweb: 127.0.0.1:0\n", []),
         # lists
         ("lists: {partners: nope.txt}\n", ["1:19: list 'partners': nope.txt cannot be read: No such file or directory, expected a text file of entries"]),
         ("lists: {partners: .}\n", ["1:19: list 'partners': . cannot be read: Is a directory, expected a text file of entries"]),
@@ -288,6 +299,7 @@ def test_paths_are_relative_to_the_settings_file_not_to_the_current_folder(tmp_p
     folder.mkdir()
     for name in ("c.pem", "k.pem", "users.yaml", "password", "p.txt"):
         (folder / name).write_text("x@example.com\n")
+    make_certificate(folder)[0].rename(folder / "c.pem")
     (folder / "rules.yaml").write_text(
         "listen: {address: 'a:1', tls: {certificate: c.pem, key: k.pem}, auth: {users: users.yaml}}\n"
         "relay: [{recipients: $p, to: {host: a, ca: c.pem, auth: {username: u, password_file: password}}}]\n"
@@ -301,11 +313,8 @@ def test_paths_are_relative_to_the_settings_file_not_to_the_current_folder(tmp_p
     assert (config.store.url, config.lists["p"]) == (f"sqlite:///{folder}/a/b.db", folder / "p.txt")
 
 
-@pytest.mark.parametrize(
-    "url", ["sqlite://", "sqlite:///:memory:", "sqlite:////var/a.db", "postgresql://u@h/n"]
-)
-def test_a_store_url_that_is_not_relative_stays(loaded, url):
-    assert loaded(f"store: {{url: '{url}'}}\n").config.store.url == url
+def test_a_store_url_that_is_not_relative_stays(loaded):
+    assert loaded("store: {url: 'sqlite:////var/a.db'}\n").config.store.url == "sqlite:////var/a.db"
 
 
 def test_lists_are_put_in_where_they_are_named(loaded, tmp_path):

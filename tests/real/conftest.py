@@ -1,19 +1,25 @@
 """The gateway as its operator runs it, Postfix's smtp-sink behind it, and clients before it."""
 
 import contextlib
+import ctypes
 import os
+import pwd
 import re
 import shutil
 import signal
+import site
 import smtplib
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import yaml
@@ -28,6 +34,8 @@ ROOT = Path(__file__).parents[2]
 LISTENS_ON = re.compile(r"listens on .*?127\.0\.0\.1:(\d+)")
 TRACE = re.compile(rb"Received: from .+\r\n\tby .+ id [^\s;]+(?:\r\n\tfor <.+>)?;\r\n\t.+\r\n")
 """The field that the gateway adds; mail may begin with a line that would continue it."""
+_NEW_NETWORK = 0x40000000
+"""CLONE_NEWNET of unshare(2): for the thread that asks."""
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 
 
@@ -364,6 +372,45 @@ def write_rules_fixture():
 def wait_until_fixture():
     """Wait for a condition, with patience."""
     return wait_until
+
+
+@pytest.fixture
+def nobodys() -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """A folder of the user nobody, and the environment of a Python whose packages nobody may read."""
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(prefix="gatepost-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        (own := root / "own").mkdir()
+        os.chown(own, nobody.pw_uid, nobody.pw_gid)
+        packages = [*map(Path, site.getsitepackages()), ROOT / "proxy", ROOT / "plugins"]
+        packages = [one for one in packages if one.is_dir()]
+        if not all(_is_for_everybody(one) for one in packages):
+            copies = root / "packages"
+            for one in packages:
+                shutil.copytree(one, copies / (one.name if one.name == "proxy" else "."), dirs_exist_ok=True)
+            path = str(copies)
+        else:
+            path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *map(str, packages[:-2])])
+        yield own, {"PYTHONPATH": path}
+
+
+def _is_for_everybody(path: Path) -> bool:
+    return all(one.stat().st_mode & stat.S_IROTH for one in (path, *path.parents))
+
+
+@pytest.fixture
+def own_network() -> Iterator[Callable[..., Any]]:
+    """Call a function in a network that has nothing but loopback: each of its ports is free.
+
+    What the function starts, processes and threads, and the sockets that it opens are in that network too.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        if os.geteuid() != 0 or thread.submit(ctypes.CDLL(None).unshare, _NEW_NETWORK).result() != 0:
+            pytest.skip("only root has networks of its own")
+        command = [program("ip"), "link", "set", "lo", "up"]
+        thread.submit(subprocess.run, command, check=True, timeout=PATIENCE_SECONDS).result()
+        yield lambda function, *arguments, **named: thread.submit(function, *arguments, **named).result()
 
 
 @pytest.fixture

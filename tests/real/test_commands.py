@@ -6,6 +6,8 @@ import socket
 
 import pytest
 
+from proxy.certificate import make_certificate
+
 RULES = """\
 hostname: gateway.example.net
 listen: 127.0.0.1:0
@@ -162,6 +164,43 @@ def test_a_store_that_cannot_be_opened_is_said_in_a_line(run, tmp_path, url):
     assert done.returncode == 1
     assert re.fullmatch(r"gatepost: the store \S+ .*\n", done.stderr), done.stderr
     assert (tmp_path / "rules.yaml").read_text().startswith(RULES)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "place"),
+    [
+        ("store: {url: 'postgresql://u:secret@h/n'}", "1:14: not the URL of a store"),
+        ("listen: ['127.0.0.1:9', '127.0.0.1:9']", "1:25: the address '127.0.0.1:9' is listened on already"),
+        ("web: {address: '127.0.0.1:0', password_file: empty}", "1:6: no password in "),
+        ("listen: {address: '127.0.0.1:0', tls: {certificate: c.pem, key: other.pem}}", "1:39: "),
+        ("listen: {address: '127.0.0.1:0', tls: {certificate: c.pem, key: gone.pem}}", "1:65: 'gone.pem'"),
+        ("listen: {address: '127.0.0.1:0', auth: {users: empty, without_tls: true}}", "1:48: "),
+        ("rules: [{name: av, filter: clamav, with: {address: clamd}}]", "1:42: filter 'clamav': address"),
+        ("relay: [{recipients: '*', to: {host: h, ca: empty}}]", "1:45: 'empty', expected a PEM file"),
+        (
+            "relay: [{recipients: '*', to: {host: h, auth: {username: u, password_file: empty}}}]",
+            "1:76: no password in ",
+        ),
+    ],
+)
+def test_what_serve_would_refuse_check_refuses_at_the_same_place(run, tmp_path, mistake, place):
+    (tmp_path / "empty").touch()
+    make_certificate(tmp_path)[0].rename(tmp_path / "c.pem")
+    make_certificate(tmp_path)[1].rename(tmp_path / "other.pem")
+    (tmp_path / "rules.yaml").write_text(f"{mistake}\n")
+    checked, served = run("check"), run("serve")
+    assert checked.stderr.startswith(f"rules.yaml:{place}")
+    assert (checked.returncode, served.returncode, served.stderr) == (2, 2, checked.stderr)
+    assert "secret" not in checked.stderr
+
+
+def test_check_sees_that_there_is_no_folder_for_the_store(run, tmp_path):
+    (tmp_path / "rules.yaml").write_text("store: {url: 'sqlite:///no/where/x.db'}\n")
+    checked = run("check")
+    assert checked.returncode == 2
+    assert checked.stderr.startswith(
+        f"rules.yaml:1:14: there is no folder {tmp_path}/no/where, expected a file"
+    )
 
 
 def test_the_log_has_one_line_a_transaction_and_no_raw_control_characters(gateway):

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from proxy.store import Box
@@ -74,9 +75,9 @@ def start(gateway, upstream):
     """A gateway; the second one on has the store of the first."""
     first = []
 
-    def started(**options):
+    def started(more="", **options):
         store = f"    store: {{url: 'sqlite:///{first[0].folder}/gatepost.db'}}\n" if first else ""
-        running = gateway(RULES.format(url=upstream.url) + store, **options)
+        running = gateway(RULES.format(url=upstream.url) + more + store, **options)
         first.append(running)
         return running
 
@@ -89,8 +90,15 @@ def message(token):
 
 def send_all(running, token):
     """Send all messages; gives the replies to their dots, empty where there was none."""
-    replies = dict.fromkeys(RECIPIENTS, "")
     with contextlib.suppress(OSError), running.client() as client:
+        return send_over(client, token)
+    return dict.fromkeys(RECIPIENTS, "")
+
+
+def send_over(client, token):
+    """The same over a connection that has been greeted."""
+    replies = dict.fromkeys(RECIPIENTS, "")
+    with contextlib.suppress(OSError):
         client.say("EHLO client.example.org")
         for recipients in RECIPIENTS:
             commands = [f"RCPT TO:<{recipient}>" for recipient in recipients.split()]
@@ -111,9 +119,11 @@ def places(running, upstream):
     kept = [one for box in (Box.INBOX, Box.QUARANTINE) for one in running.kept(box)]
     found = Counter(one.mail_from for one in kept)
     found.update(one.mail_from for one in upstream.messages)
-    for one in kept:
-        token = one.mail_from.partition("-")[0]
-        assert one.delivered_form.endswith(message(token)), "half a message"
+    relayed = [(one.mail_from, one.content) for one in upstream.messages]
+    for known, content in [*relayed, *((one.mail_from, one.delivered_form) for one in kept)]:
+        trace, _, octets = content.partition(b"Subject: ")
+        assert trace.startswith(b"Received: ")
+        assert b"Subject: " + octets == message(known.partition("-")[0]), "half a message, or another one"
     journal = {
         record.mail_from: [recipient.disposition for recipient in record.recipients]
         for record in running.journal()
@@ -133,15 +143,7 @@ def is_there(recipients, sender, found, journal):
 @pytest.mark.real("strace")
 def test_whatever_call_it_is_killed_at_nothing_acknowledged_is_lost(start, upstream, tmp_path, pytestconfig):
     running = start()
-    output = tmp_path / "calls"
-    with Strace(running.pid, "-e", f"trace={','.join(CALLS)}", output=output):
-        assert all(reply.startswith("250 ") for reply in send_all(running, "clean").values())
-    lines = output.read_text().splitlines()
-    counted = Counter(found.groups() for line in lines if (found := CALLED.match(line)))
-    most = {call: max(n for (_, name), n in counted.items() if name == call) for call in CALLS}
-    assert all(most.values()), most
-    step = 1 if pytestconfig.getoption("--long") else 12
-    points = [(call, number) for call in CALLS for number in range(1, most[call] + 1)][::step]
+    points = crash_points(running, running.pid, tmp_path)[:: 1 if pytestconfig.getoption("--long") else 12]
     heard, unheard = {}, 0
     for call, number in points:
         token = f"{call}{number}"
@@ -154,13 +156,62 @@ def test_whatever_call_it_is_killed_at_nothing_acknowledged_is_lost(start, upstr
         unheard += not all(heard[token].values())
         running = start()
     assert unheard > len(points) // 2, "most kills came before the last reply"
-    found, journal = places(running, upstream)
+    all_is_true(heard, *places(running, upstream))
+
+
+def crash_points(running, pid, tmp_path, client=None):
+    """Each call of all these kinds with its number, of the thread that makes the most of them."""
+    output = tmp_path / "calls"
+    with Strace(pid, "-e", f"trace={','.join(CALLS)}", output=output):
+        replies = send_over(client, "clean") if client else send_all(running, "clean")
+    assert all(reply.startswith("250 ") for reply in replies.values())
+    lines = output.read_text().splitlines()
+    counted = Counter(found.groups() for line in lines if (found := CALLED.match(line)))
+    most = {call: max(n for (_, name), n in counted.items() if name == call) for call in CALLS}
+    assert all(most.values()), most
+    return [(call, number) for call in CALLS for number in range(1, most[call] + 1)]
+
+
+def all_is_true(heard, found, journal):
+    """What was answered 250 is where it belongs, and nothing is anywhere twice."""
     for token, replies in heard.items():
         for recipients, reply in replies.items():
             known = sender(token, recipients)
             if reply.startswith("250 "):
                 assert is_there(recipients, known, found, journal), (known, found[known], journal.get(known))
             assert found[known] <= 1, known
+
+
+@pytest.mark.case(109)
+@pytest.mark.real("strace")
+def test_whatever_call_a_worker_is_killed_at_the_others_go_on_and_nothing_is_lost(
+    start, upstream, tmp_path, pytestconfig
+):
+    killed = "has ended with signal 9; another one takes its place"
+    running = start("    workers: 2\n", errors=[killed])
+    with running.client() as client:
+        points = crash_points(running, worker_of(running, client), tmp_path, client)
+    heard, unheard = {}, 0
+    for call, number in points[:: 12 if pytestconfig.getoption("--long") else 16]:
+        token = f"{call}{number}"
+        with running.client() as client:
+            inject = f"inject={call}:signal=SIGKILL:when={number}"
+            with Strace(worker_of(running, client), "-e", f"trace={call}", "-e", inject):
+                heard[token] = send_over(client, token)
+        unheard += not all(heard[token].values())
+        running.logs(killed, times=unheard)
+    assert unheard > len(heard) // 2, "most kills came before the last reply"
+    assert all(reply.startswith("250 ") for reply in send_all(running, "after").values())
+    all_is_true(heard, *places(running, upstream))
+
+
+def worker_of(running, client):
+    """The process id of the worker that talks to this client."""
+    port = client.socket.getsockname()[1]
+    for child in psutil.Process(running.pid).children():
+        if port in {one.raddr.port for one in child.net_connections("tcp") if one.raddr}:
+            return child.pid
+    raise AssertionError("nobody talks to this client")
 
 
 @pytest.mark.case(105, 106)
