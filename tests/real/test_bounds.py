@@ -9,10 +9,15 @@ import resource
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+
+from proxy.store import Box
+from proxy.testing import FakeUpstream
+from proxy.testing.upstream import Stall
 
 MIB = 1 << 20
 MESSAGE = b"Subject: healthy\r\n\r\nHello\r\n"
@@ -203,29 +208,135 @@ def test_many_large_messages_at_once_stay_within_the_budget(crowds):
         assert watch.grown < (64 + 64) * MIB + len(senders) * 40_000
 
 
+class Clock:
+    """The clock that a process sees, which can be set; its monotonic one goes on."""
+
+    def __init__(self, file):
+        (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+        self.file = file
+        self.set("+0d")
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, offset):
+        new = self.file.with_suffix(".new")
+        new.write_text(f"{offset}\n")
+        new.replace(self.file)
+
+
+@pytest.fixture
+def clock(tmp_path):
+    return Clock(tmp_path / "clock")
+
+
 @pytest.mark.case(110)
 @pytest.mark.real("faketime")
 @pytest.mark.parametrize("jump", ["+1d", "-1d"])
-def test_when_the_clock_jumps_no_time_ends_early_or_never(gateway, tmp_path, jump):
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-    clock = tmp_path / "clock"
-    clock.write_text("+0d\n")
-    environment = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    running = gateway("limits: {command_time: 1s, session_time: 1h}", environment=environment)
+def test_when_the_clock_jumps_no_time_ends_early_or_never(gateway, clock, jump):
+    running = gateway("limits: {command_time: 1s, session_time: 1h}", environment=clock.environment)
     with running.client().begin("bob@example.com") as client:
-        clock.write_text(f"{jump}\n")
+        clock.set(jump)
         client.socket.sendall(MESSAGE + b".\r\n")
         assert client.reply().startswith("250 2.0.0 ")
         assert running.send(MESSAGE).startswith("250 ")
-        clock.write_text("+0d\n")
+        clock.set("+0d")
         assert running.send(MESSAGE).startswith("250 ")
         assert client.reply().startswith("421 4.4.2 "), "it said nothing for a second"
     ids = [record.id for record in running.journal(3)]
     days = {record.received_at.date() for record in running.journal(3)}
     assert len(set(ids)) == 3
     assert len(days) == 2, "the clock did jump"
+
+
+HANGS = """\
+import asyncio
+from pathlib import Path
+
+from proxy import hookimpl
+
+class Hangs:
+    @hookimpl
+    async def filter_message(self, transaction):
+        Path("asked").touch()
+        await asyncio.sleep(60)
+"""
+WAITS = """
+limits: {{upstream_time: 1s, connect_time: 1s}}
+relay:
+  - {{recipients: "*@stalls.example.com", to: "{stalls}"}}
+  - {{recipients: "*@silent.example.com", to: "{silent}"}}
+  - {{recipients: "*@hangs.example.com", to: inbox}}
+rules:
+  - name: hangs
+    filter: ./hangs.py:Hangs
+    when: {{recipient: "*@hangs.example.com"}}
+    timeout: 1s
+"""
+
+
+@pytest.mark.case(110)
+@pytest.mark.real("faketime")
+@pytest.mark.parametrize("jump", ["+1d", "-1d"])
+def test_when_the_clock_jumps_upstream_and_filters_have_their_time_and_no_more(
+    gateway, clock, wait_until, jump
+):
+    with (
+        FakeUpstream({"dot": Stall()}) as stalls,
+        FakeUpstream({"connect": Stall()}) as silent,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        running = gateway(
+            WAITS.format(stalls=stalls.url, silent=silent.url),
+            files={"hangs.py": HANGS},
+            environment=clock.environment,
+            errors=("hangs",),
+        )
+
+        def took(recipient):
+            began = time.monotonic()
+            return running.send(MESSAGE, recipient), time.monotonic() - began
+
+        answers = {
+            name: threads.submit(took, f"bob@{name}.example.com") for name in ("stalls", "silent", "hangs")
+        }
+        wait_until(
+            lambda: stalls.messages and silent.connections and (running.folder / "asked").exists(),
+            "all three wait",
+        )
+        assert not any(answer.done() for answer in answers.values())
+        clock.set(jump)
+        replies = {name: answer.result() for name, answer in answers.items()}
+    for name, code in {"stalls": "451 4.4.2 ", "silent": "451 4.4.1 ", "hangs": "451 4.3.0 "}.items():
+        reply, seconds = replies[name]
+        assert reply.startswith(code), reply
+        assert 0.99 < seconds < 10, name
+    assert len({record.received_at.date() for record in running.journal(3)}) == 2, "the clock did jump"
+
+
+@pytest.mark.case(110)
+@pytest.mark.real("faketime")
+def test_a_start_with_a_clock_that_is_ahead_takes_no_mail_away(gateway, gateway_class, clock):
+    rules = """
+    relay: [{recipients: "*@example.com", to: inbox}]
+    rules: [{name: held, filter: match, when: {recipient: "held@*"}, action: quarantine}]
+    """
+    first = gateway(rules)
+    assert first.send(MESSAGE).startswith("250 ")
+    assert first.send(MESSAGE, "held@example.com").startswith("250 ")
+    assert first.stop() == 0
+    clock.set("+40d")
+    again = gateway_class(first.folder, "serve", "-c", "rules.yaml", **clock.environment)
+    try:
+        again.logs("WARNING the newest record in the store is 40.0 days old by the clock")
+        for _ in range(3):  # each is written before the housekeeping that follows
+            assert again.send(MESSAGE).startswith("250 ")
+        assert len(again.kept(Box.INBOX)) == 4
+        assert len(again.kept(Box.QUARANTINE)) == 1
+        assert len(again.journal(5)) == 5
+        assert len({record.received_at.date() for record in again.journal()}) == 2, "the clock is ahead"
+    finally:
+        assert again.stop() == 0
