@@ -14,12 +14,14 @@ from proxy.verdict import Reply
 
 __all__ = ["BareNewline", "Content", "DotReader", "MemoryBudget"]
 
-BareNewline = Literal["reject", "normalise", "accept"]
+BareNewline = Literal["reject", "normalise", "accept", "keep"]
 """What is done with CR or LF alone, and with NUL, in a message.
 
-Whatever it is, no message holds what some server takes for its end (SMTP smuggling).
+With ``accept`` they stay, but a message is refused that holds what some server takes for its end (SMTP
+smuggling). With ``keep`` it is not: for who relays nothing.
 """
 
+_AS_IT_IS: Final = frozenset(("accept", "keep"))
 _END: Final = b"\r\n.\r\n"
 _NEWLINE: Final = re.compile(rb"\r\n?|\n")
 _SOMEBODYS_END: Final = re.compile(rb"[\r\n\0]\.[\r\n\0](?<!\r\n..)", re.DOTALL)
@@ -121,8 +123,8 @@ class Content:
         self._taken = 0
 
     def _keep(self, octets: bytes) -> None:
-        if self._bare_newline == "accept":
-            if self._holds_an_end(octets):
+        if self._bare_newline in _AS_IT_IS:
+            if self._bare_newline == "accept" and self._holds_an_end(octets):
                 self.refuse(replies.BARE_NEWLINE)
                 return
         elif _has_bare_newline(octets):

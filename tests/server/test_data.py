@@ -78,6 +78,7 @@ def test_bare_newlines_are_refused_or_repaired_or_taken(octets, size):
     whole = octets + b"\r\n"
     assert receive(*chunks)[0] == "550 5.6.11 CR or LF alone, or NUL, in the message"
     assert receive(*chunks, bare_newline="accept")[0] == whole
+    assert receive(*chunks, bare_newline="keep")[0] == whole
     repaired = receive(*chunks, bare_newline="normalise")[0]
     assert repaired == whole.replace(b"\0", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(
         b"\n", b"\r\n"
