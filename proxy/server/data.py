@@ -131,7 +131,8 @@ class Content:
             if self._bare_newline == "reject":
                 self.refuse(replies.BARE_NEWLINE)
                 return
-            octets = _NEWLINE.sub(b"\r\n", octets.replace(b"\0", b""))
+            # in this order it does not matter how the octets came in
+            octets = _NEWLINE.sub(b"\r\n", octets).replace(b"\0", b"")
         if self._taken + len(octets) > self._limits.message_size:
             self.refuse(replies.TOO_BIG)
             return
