@@ -66,7 +66,19 @@ def test_what_is_stuffed_comes_out_again(content, size):
     assert receive(*(wire[i : i + size] for i in range(0, len(wire), size))) == (content, b"NOOP\r\n")
 
 
-BARE = [b"a\r\0\nb", b"a\nb", b"a\rb", b"a\0b", b"\n", b"\r", b"\0", b"a\r\rb", b"a\n\rb", b"\r\r\n", b"a\rb\nc"]
+BARE = [
+    b"a\r\0\nb",
+    b"a\nb",
+    b"a\rb",
+    b"a\0b",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"a\r\rb",
+    b"a\n\rb",
+    b"\r\r\n",
+    b"a\rb\nc",
+]
 
 
 @pytest.mark.parametrize("octets", BARE)
