@@ -4,14 +4,17 @@ Descriptors, so connections to clients and upstream too, and memory; what become
 event loop is seen in reliability/any_order.
 """
 
+import base64
 import contextlib
 import resource
 import socket
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import argon2
 import psutil
 import pytest
 
@@ -206,6 +209,69 @@ def test_many_large_messages_at_once_stay_within_the_budget(crowds):
             sender.socket.sendall(b".\r\n")
             assert sender.reply()[:9] in ("250 2.0.0", "452 4.3.1")
         assert watch.grown < (64 + 64) * MIB + len(senders) * 40_000
+
+
+class Guesser(threading.Thread):
+    """Guesses a password, as often as each connection lets it, until it is told to stop."""
+
+    def __init__(self, running, ended):
+        super().__init__()
+        self.running, self.ended = running, ended
+        self.heard = Counter()
+
+    def run(self):
+        while not self.ended.is_set():
+            with self.running.client() as client:
+                client.say("EHLO client.example.org")
+                code = "535"
+                while code == "535" and not self.ended.is_set():
+                    code = client.say(plain("alice", "guess"))[0][:3]
+                    self.heard[code] += 1
+
+
+def plain(name, password):
+    return "AUTH PLAIN " + base64.b64encode(f"\0{name}\0{password}".encode()).decode()
+
+
+def test_guessers_hold_up_neither_a_user_nor_mail_and_two_passwords_are_checked_at_a_time(watched):
+    running, watch = watched(
+        'listen: {address: "127.0.0.1:0", auth: {users: users.yaml, without_tls: true}}',
+        files={"users.yaml": f"alice: {argon2.PasswordHasher(time_cost=1).hash('wonder land')}\n"},
+    )
+
+    def authenticated():
+        began = time.monotonic()
+        with running.client() as user:
+            assert user.say("EHLO x", plain("alice", "wonder land"))[1].startswith("235 ")
+        return time.monotonic() - began
+
+    alone = authenticated()
+    ended = threading.Event()
+    guessers = [Guesser(running, ended) for _ in range(50)]
+    for guesser in guessers:
+        guesser.start()
+    try:
+        peak = 0
+        with ThreadPoolExecutor(1) as threads:
+            user = threads.submit(authenticated)
+            mails = []
+            while not user.done():
+                began = time.monotonic()
+                assert running.send(MESSAGE).startswith("250 ")
+                mails.append(time.monotonic() - began)
+                peak = max(peak, watch.grown)
+        waited = user.result()
+    finally:
+        ended.set()
+        for guesser in guessers:
+            guesser.join()
+    heard = sum((guesser.heard for guesser in guessers), Counter())
+    assert heard.keys() <= {"535", "421"}
+    assert heard["535"] > 50, "they did guess"
+    assert waited < 2 + 3 * alone * len(guessers) / 2, "as long as those before it take, two at a time"
+    assert max(mails) < 5
+    assert len(mails) > 3
+    assert peak < (2 * 64 + 32) * MIB
 
 
 class Clock:
