@@ -106,8 +106,8 @@ GATEWAY = {
         "message_size": "64KiB",
         "bogus_commands": 1000,
         "session_time": "10s",
-        "data_time": "2s",
-        "command_time": "4s",
+        "data_time": "1s",
+        "command_time": "1500ms",
     },
     "rules": [
         {"name": "words", "filter": "keywords", "with": {"words": ["viagra"]}},
@@ -234,7 +234,7 @@ class Sessions:
             try:
                 if self._begun(mind, kind, line):
                     (self._in_steps if mind.random.random() < 0.5 else self._at_once)(mind, line)
-                self._read(line)
+                self.read(line)
             except TimeoutError:
                 raise Finding(f"no answer within {PATIENCE_SECONDS:g} s to {line.said[-500:]!r}") from None
             except OSError:  # reset
@@ -306,7 +306,7 @@ class Sessions:
             octets = octets[size:]
         line.hear_all()
 
-    def _read(self, line):
+    def read(self, line):
         """What the gateway has said to it all."""
         for said, replies in (*line.before, (line.said, line.replies)):
             reading = Reading(said, replies, normalise=self.normalise)
