@@ -46,6 +46,10 @@ CONTENT = (
 )
 
 
+def escaped(text):
+    return text.encode("unicode_escape").decode()
+
+
 def assert_plain(text, *, of):
     """Every line of it is the program's own, of characters that are shown as they are."""
     assert text
@@ -72,7 +76,7 @@ def on_terminal(command, folder, environment):
     return said.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("step", ["dot", "rcpt", "connect", "ehlo"])
+@pytest.mark.parametrize("step", ["dot", "connect"])
 def test_what_client_and_server_say_is_escaped_in_the_log_and_the_journal(gateway, run, environment, step):
     evil = f"550 5.7.1 No{EVIL} \u00e9\r".encode() + b"\xff\xfe 250 2.0.0 Ok: forged\r\n"
     with FakeUpstream({step: evil}) as upstream:
@@ -96,9 +100,9 @@ def test_what_client_and_server_say_is_escaped_in_the_log_and_the_journal(gatewa
     assert all(map(LOG_LINE.match, running.log.splitlines())), running.log
     (record,) = running.journal(1)
     for arguments in (["journal"], ["journal", record.id], ["journal", "--json"]):
-        command = [sys.executable, "-m", "proxy", *arguments]
         assert_plain(run(*arguments, "-c", running.folder / "rules.yaml").stdout, of=arguments)
-        assert_plain(on_terminal(command, running.folder, environment), of=arguments)
+    command = [sys.executable, "-m", "proxy", "journal"]
+    assert_plain(on_terminal(command, running.folder, environment), of="journal")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_the_text_of_an_exception_begins_no_line_of_its_own(gateway):
     class Raises:
         @hookimpl
         def filter_message(self, transaction):
-            raise ValueError({EVIL + LINES!r})
+            raise ValueError(bytes.fromhex("{(EVIL + LINES).encode().hex()}").decode())
     """
     rules = "rules: [{name: raises, filter: ./raises.py:Raises}]"
     running = gateway(rules, files={"raises.py": raises}, errors=("ERROR", "Traceback"))
@@ -136,7 +140,8 @@ def test_the_text_of_an_exception_begins_no_line_of_its_own(gateway):
     assert running.stop() == 0
     assert_plain(running.log, of="the log")
     assert all(LOG_LINE.match(line) or line.startswith("    ") for line in running.log.split("\n")[:-1])
-    assert r"\x0b\x0c\x1c\x7f\x85\x9b31m\u2028\u2029\u202e" in running.log
+    traceback = [line for line in running.log.split("\n") if line.startswith("    ValueError: ")]
+    assert traceback == ["    ValueError: " + (escaped(EVIL) + "a" + escaped(EVIL) + r"\r")]
 
 
 def test_the_mail_trap_shows_it_escaped(complaints, run, environment, tmp_path):
