@@ -95,7 +95,7 @@ class Service:
             hostname=config.hostname,
             limits=self.limits,
             listeners=config.listen,
-            bare_newline=config.bare_newline,
+            bare_newline="keep" if config.bare_newline == "accept" and not relays else config.bare_newline,
             tap=fan_out(tap, recorder.tap if recorder else None),
             sockets=sockets,
         )

@@ -52,7 +52,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The event as text for a terminal or a file."""
-        first, *rest = super().format(record).splitlines()
+        first, *rest = super().format(record).split("\n")
         return "\n    ".join((_printable(first), *map(_printable, rest)))
 
 

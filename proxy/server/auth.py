@@ -4,7 +4,8 @@ import asyncio
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -59,8 +60,7 @@ class Users:
     def __init__(self, hashes: Mapping[str, str] | None) -> None:
         """Without hashes every name and password is right."""
         self._hashes = hashes
-        # an unknown name costs as much as a wrong password, so that names cannot be guessed
-        self._nobody = hash_password("") if hashes is not None else ""
+        self._nobody = _hash_like(hashes.values()) if hashes else ""
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="auth")
 
     @classmethod
@@ -96,6 +96,18 @@ class Users:
     def close(self) -> None:
         """Ends the threads."""
         self._threads.shutdown(wait=False)
+
+
+def _hash_like(hashes: Collection[str]) -> str:
+    """A hash that costs as much as most of them, for names that are unknown: so they cannot be told apart."""
+    ((costs, _),) = Counter(map(_costs, hashes)).most_common(1)
+    parameters = argon2.extract_parameters(next(hashed for hashed in hashes if _costs(hashed) == costs))
+    return argon2.PasswordHasher.from_parameters(parameters).hash("")
+
+
+def _costs(hashed: str) -> str:
+    """What stands before salt and hash: ``$argon2id$v=19$m=65536,t=3,p=4``."""
+    return hashed.rsplit("$", 2)[0]
 
 
 def _verify(hashed: str, password: str) -> bool:

@@ -14,11 +14,18 @@ from proxy.verdict import Reply
 
 __all__ = ["BareNewline", "Content", "DotReader", "MemoryBudget"]
 
-BareNewline = Literal["reject", "normalise", "accept"]
-"""What is done with CR or LF alone, and with NUL, in a message."""
+BareNewline = Literal["reject", "normalise", "accept", "keep"]
+"""What is done with CR or LF alone, and with NUL, in a message.
 
+With ``accept`` they stay, but a message is refused that holds what some server takes for its end (SMTP
+smuggling). With ``keep`` it is not: for who relays nothing.
+"""
+
+_AS_IT_IS: Final = frozenset(("accept", "keep"))
 _END: Final = b"\r\n.\r\n"
 _NEWLINE: Final = re.compile(rb"\r\n?|\n")
+_SOMEBODYS_END: Final = re.compile(rb"[\r\n\0]\.[\r\n\0](?<!\r\n..)", re.DOTALL)
+"""A dot alone on what some server takes for a line; behind CRLF it has its transparency dot upstream."""
 
 
 class MemoryBudget:
@@ -55,6 +62,7 @@ class Content:
         "_budget",
         "_cr",
         "_kept",
+        "_last",
         "_limits",
         "_taken",
         "_unended",
@@ -74,6 +82,7 @@ class Content:
         # getvalue() of a BytesIO does not copy: the peak is the message's size, not twice that
         self._kept: BytesIO | None = BytesIO()
         self._taken = 0
+        self._last = b"\r\n"  # what is before the next octets, as far as an end may need it
         self._cr = b""  # a CR at the end of a chunk, until it is known what follows
         self._unended = 0  # octets of the line that has no end yet
         self.refusal = None
@@ -93,6 +102,8 @@ class Content:
         """The message, after its last octet; to be asked once, and useless where it was refused."""
         if self._cr:
             self._keep(self._cr)
+        if self._bare_newline == "accept" and self._holds_an_end(b"\r\n"):
+            self.refuse(replies.BARE_NEWLINE)
         if self._kept is None:
             return b""
         content = self._kept.getvalue()
@@ -112,11 +123,16 @@ class Content:
         self._taken = 0
 
     def _keep(self, octets: bytes) -> None:
-        if self._bare_newline != "accept" and _has_bare_newline(octets):
+        if self._bare_newline in _AS_IT_IS:
+            if self._bare_newline == "accept" and self._holds_an_end(octets):
+                self.refuse(replies.BARE_NEWLINE)
+                return
+        elif _has_bare_newline(octets):
             if self._bare_newline == "reject":
                 self.refuse(replies.BARE_NEWLINE)
                 return
-            octets = _NEWLINE.sub(b"\r\n", octets.replace(b"\0", b""))
+            # in this order it does not matter how the octets came in
+            octets = _NEWLINE.sub(b"\r\n", octets).replace(b"\0", b"")
         if self._taken + len(octets) > self._limits.message_size:
             self.refuse(replies.TOO_BIG)
             return
@@ -130,6 +146,12 @@ class Content:
         elif self._kept is not None:
             self._taken += len(octets)
             self._kept.write(octets)
+
+    def _holds_an_end(self, octets: bytes) -> bool:
+        """True if some server would see the end of the message in them, or in them and what came before."""
+        seen = self._last + octets
+        self._last = seen[-3:]
+        return _SOMEBODYS_END.search(seen, 1) is not None
 
     def _lines_fit(self, octets: bytes) -> bool:
         """Goes from line end to line end in steps as wide as a line may be."""

@@ -16,6 +16,7 @@ kept        the nouns: Kept, KeptSummary, KeptMessage
 errors      StoreError, StoreFull, StoreUnavailable
 writer      the thread that writes in groups
 retention   what is too old or too much
+age         what is too old by a clock that may jump
 database    opens, creates and migrates the database
 sqlite      everything that is SQLite's own
 schema      the tables

@@ -133,6 +133,7 @@ class Writer:
                 self._write(self._next_group(self._wait()))
                 self._keep_house()
             self._drain()
+            self._retention.report(at_once=True)
         except BaseException:  # noqa: BLE001 - the last word of a thread that must not end in silence
             _log.critical("the store's writer has failed; restart gatepost", exc_info=True)
         finally:
@@ -257,6 +258,7 @@ class Writer:
                 pressed = self._kept_since_sweep > self._retention.slack  # as fast as messages come
                 pause = 0.0 if pressed else _STEP_SECONDS
                 self._step_due = time.monotonic() + pause if more else math.inf
+                self._retention.report()
             elif now >= self._sweep_due:
                 self._sweep_due = now + _SWEEP_SECONDS
                 self._kept_since_sweep = 0

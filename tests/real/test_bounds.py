@@ -4,15 +4,23 @@ Descriptors, so connections to clients and upstream too, and memory; what become
 event loop is seen in reliability/any_order.
 """
 
+import base64
 import contextlib
 import resource
 import socket
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import argon2
 import psutil
 import pytest
+
+from proxy.store import Box
+from proxy.testing import FakeUpstream
+from proxy.testing.upstream import Stall
 
 MIB = 1 << 20
 MESSAGE = b"Subject: healthy\r\n\r\nHello\r\n"
@@ -203,29 +211,205 @@ def test_many_large_messages_at_once_stay_within_the_budget(crowds):
         assert watch.grown < (64 + 64) * MIB + len(senders) * 40_000
 
 
+class Guesser(threading.Thread):
+    """Guesses a password, as often as each connection lets it, until it is told to stop."""
+
+    def __init__(self, running, ended):
+        super().__init__()
+        self.running, self.ended = running, ended
+        self.heard = Counter()
+
+    def run(self):
+        while not self.ended.is_set():
+            with self.running.client() as client:
+                client.say("EHLO client.example.org")
+                code = "535"
+                while code == "535" and not self.ended.is_set():
+                    code = client.say(plain("alice", "guess"))[0][:3]
+                    self.heard[code] += 1
+
+
+def plain(name, password):
+    return "AUTH PLAIN " + base64.b64encode(f"\0{name}\0{password}".encode()).decode()
+
+
+def test_guessers_hold_up_neither_a_user_nor_mail_and_two_passwords_are_checked_at_a_time(watched):
+    running, watch = watched(
+        'listen: {address: "127.0.0.1:0", auth: {users: users.yaml, without_tls: true}}',
+        files={"users.yaml": f"alice: {argon2.PasswordHasher(time_cost=1).hash('wonder land')}\n"},
+    )
+
+    def authenticated():
+        began = time.monotonic()
+        with running.client() as user:
+            assert user.say("EHLO x", plain("alice", "wonder land"))[1].startswith("235 ")
+        return time.monotonic() - began
+
+    alone = authenticated()
+    ended = threading.Event()
+    guessers = [Guesser(running, ended) for _ in range(50)]
+    for guesser in guessers:
+        guesser.start()
+    try:
+        peak = 0
+        with ThreadPoolExecutor(1) as threads:
+            user = threads.submit(authenticated)
+            mails = []
+            while not user.done():
+                began = time.monotonic()
+                assert running.send(MESSAGE).startswith("250 ")
+                mails.append(time.monotonic() - began)
+                peak = max(peak, watch.grown)
+        waited = user.result()
+    finally:
+        ended.set()
+        for guesser in guessers:
+            guesser.join()
+    heard = sum((guesser.heard for guesser in guessers), Counter())
+    assert heard.keys() <= {"535", "421"}
+    assert heard["535"] > 50, "they did guess"
+    assert waited < 2 + 3 * alone * len(guessers) / 2, "as long as those before it take, two at a time"
+    assert max(mails) < 5
+    assert len(mails) > 3
+    assert peak < (2 * 64 + 32) * MIB
+
+
+class Clock:
+    """The clock that a process sees, which can be set; its monotonic one goes on."""
+
+    def __init__(self, file):
+        (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+        self.file = file
+        self.set("+0d")
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, offset):
+        new = self.file.with_suffix(".new")
+        new.write_text(f"{offset}\n")
+        new.replace(self.file)
+
+
+@pytest.fixture
+def clock(tmp_path):
+    return Clock(tmp_path / "clock")
+
+
 @pytest.mark.case(110)
 @pytest.mark.real("faketime")
 @pytest.mark.parametrize("jump", ["+1d", "-1d"])
-def test_when_the_clock_jumps_no_time_ends_early_or_never(gateway, tmp_path, jump):
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-    clock = tmp_path / "clock"
-    clock.write_text("+0d\n")
-    environment = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    running = gateway("limits: {command_time: 1s, session_time: 1h}", environment=environment)
+def test_when_the_clock_jumps_no_time_ends_early_or_never(gateway, clock, jump):
+    running = gateway("limits: {command_time: 1s, session_time: 1h}", environment=clock.environment)
     with running.client().begin("bob@example.com") as client:
-        clock.write_text(f"{jump}\n")
+        clock.set(jump)
         client.socket.sendall(MESSAGE + b".\r\n")
         assert client.reply().startswith("250 2.0.0 ")
         assert running.send(MESSAGE).startswith("250 ")
-        clock.write_text("+0d\n")
+        clock.set("+0d")
         assert running.send(MESSAGE).startswith("250 ")
         assert client.reply().startswith("421 4.4.2 "), "it said nothing for a second"
     ids = [record.id for record in running.journal(3)]
     days = {record.received_at.date() for record in running.journal(3)}
     assert len(set(ids)) == 3
     assert len(days) == 2, "the clock did jump"
+
+
+HANGS = """\
+import asyncio
+from pathlib import Path
+
+from proxy import hookimpl
+
+class Hangs:
+    @hookimpl
+    async def filter_message(self, transaction):
+        Path("asked").touch()
+        await asyncio.sleep(60)
+"""
+WAITS = """
+limits: {{upstream_time: 3s, connect_time: 3s}}
+relay:
+  - {{recipients: "*@stalls.example.com", to: "{stalls}"}}
+  - {{recipients: "*@silent.example.com", to: "{silent}"}}
+  - {{recipients: "*@hangs.example.com", to: inbox}}
+rules:
+  - name: hangs
+    filter: ./hangs.py:Hangs
+    when: {{recipient: "*@hangs.example.com"}}
+    timeout: 3s
+"""
+
+
+@pytest.mark.case(110)
+@pytest.mark.real("faketime")
+def test_when_the_clock_jumps_upstream_and_filters_have_their_time_and_no_more(gateway, clock, wait_until):
+    with (
+        FakeUpstream() as stalls,
+        FakeUpstream({"connect": Stall()}) as silent,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        running = gateway(
+            WAITS.format(stalls=stalls.url, silent=silent.url),
+            files={"hangs.py": HANGS},
+            environment=clock.environment,
+            errors=("hangs",),
+        )
+
+        assert running.send(MESSAGE, "bob@stalls.example.com").startswith("250 ")
+        stalls.script["dot"] = Stall()
+
+        def refused(name):
+            """Where the gateway waits for others, its reply, and after how many seconds."""
+            with running.client() as client:
+                client.say("EHLO client.example.org", "MAIL FROM:<alice@example.org>")
+                began = time.monotonic()
+                (said,) = client.say(f"RCPT TO:<bob@{name}.example.com>")
+                if said.startswith("250 "):
+                    client.say("DATA")
+                    began = time.monotonic()
+                    client.socket.sendall(MESSAGE + b".\r\n")
+                    said = client.reply()
+            return said, time.monotonic() - began
+
+        waiting = {name: threads.submit(refused, name) for name in ("stalls", "silent", "hangs")}
+        asked = running.folder / "asked"
+        wait_until(lambda: stalls.messages[1:] and silent.connections and asked.exists(), "all three wait")
+        clock.set("+1d")
+        time.sleep(0.5)  # of the 3 s
+        assert not any(answer.done() for answer in waiting.values())
+        clock.set("-1d")
+        replies = {name: answer.result() for name, answer in waiting.items()}
+    for name, code in {"stalls": "451 4.4.2 ", "silent": "451 4.4.1 ", "hangs": "451 4.3.0 "}.items():
+        reply, seconds = replies[name]
+        assert reply.startswith(code), reply
+        assert 2.99 < seconds < 10, name
+    assert len({record.received_at.date() for record in running.journal(4)}) == 2, "the clock did jump"
+
+
+@pytest.mark.case(110)
+@pytest.mark.real("faketime")
+def test_a_start_with_a_clock_that_is_ahead_takes_no_mail_away(gateway, gateway_class, clock):
+    rules = """
+    relay: [{recipients: "*@example.com", to: inbox}]
+    rules: [{name: held, filter: match, when: {recipient: "held@*"}, action: quarantine}]
+    """
+    first = gateway(rules)
+    assert first.send(MESSAGE).startswith("250 ")
+    assert first.send(MESSAGE, "held@example.com").startswith("250 ")
+    assert first.stop() == 0
+    clock.set("+40d")
+    again = gateway_class(first.folder, "serve", "-c", "rules.yaml", **clock.environment)
+    try:
+        again.logs("WARNING the newest record in the store is 40.0 days old by the clock")
+        for _ in range(3):  # each is written before the housekeeping that follows
+            assert again.send(MESSAGE).startswith("250 ")
+        assert len(again.kept(Box.INBOX)) == 4
+        assert len(again.kept(Box.QUARANTINE)) == 1
+        assert len(again.journal(5)) == 5
+        assert len({record.received_at.date() for record in again.journal()}) == 2, "the clock is ahead"
+    finally:
+        assert again.stop() == 0

@@ -135,6 +135,19 @@ def test_it_keeps_what_comes_where_it_is_told_to(complaints, tmp_path):
     assert running.log.count(" inbox client=127.0.0.1 ") == 1
 
 
+@pytest.mark.parametrize(
+    "content", [b"a\nb\r\n", b"a\n.\nb\r\n", b"a\r.\r\nb\0\r\n"], ids=["LF", "LF . LF", "CR . CRLF"]
+)
+def test_it_keeps_what_no_server_would_take(complaints, tmp_path, content):
+    running = complaints("--store", "kept.db")
+    with running.client().begin("bob@example.org") as client:
+        client.socket.sendall(content + b".\r\n")
+        assert client.reply().startswith("250 ")
+    with Archive.open(StoreSettings(url=f"sqlite:///{tmp_path}/kept.db"), tmp_path) as archive:
+        (kept,) = archive.kept(KeptQuery(box=Box.INBOX), limit=10)
+        assert archive.kept_message(kept.id).content == content
+
+
 def test_without_a_store_nothing_stays(complaints, tmp_path):
     before = set(tmp_path.iterdir())
     running = complaints(TMPDIR=str(tmp_path))

@@ -7,16 +7,23 @@ it again.
 """
 
 import argparse
+import base64
 import logging
 import random
 import re
 import socket
+import ssl
 import sys
 import tempfile
 import time
 from collections import Counter
-from functools import partial
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
+
+import argon2
+import trustme
+from reading import Message, Reading, Unanswered
 
 from proxy.config import ConfigError, load
 from proxy.mime import read_message
@@ -26,8 +33,10 @@ from proxy.server.replies import Refusal
 from proxy.testing import FakeUpstream, running_gateway
 
 PATIENCE_SECONDS = 20.0
+LISTENERS = ("plain", "starttls", "tls", "proxy")
+TRACE = re.compile(rb"Received: from .+\r\n\tby .+ id [^\s;]+(?:\r\n\tfor <.+>)?;\r\n\t.+\r\n")
+"""The field that the gateway adds."""
 LINE = re.compile(rb"[2-5]\d\d(?:[ -](?:[245]\.\d{1,3}\.\d{1,3} )?[\x20-\x7e]*)?\r\n")
-TAKEN = re.compile(rb"250 2\.0\.0 Ok: ")
 HOLDS_ON = re.compile(rb"\s*(DATA|BDAT|AUTH|STARTTLS|QUIT)", re.IGNORECASE)
 """What is followed by something else than a command."""
 INNARDS = re.compile(rb"Traceback|Error\b|Exception|object at 0x|/proxy/|\.py\b")
@@ -37,9 +46,18 @@ COMMANDS = [
     b"MAIL FROM:<a@example.org> SIZE=100 BODY=8BITMIME", b"RCPT TO:<b@example.com>",
     b"RCPT TO:<c@inbox.example>", b"RCPT TO:<d@discard.example>", b"RCPT TO:<e@foreign.example>",
     b"RCPT TO:<b@example.com> NOTIFY=NEVER", b"RSET", b"NOOP", b"VRFY bob", b"HELP", b"EXPN x",
-    b"STARTTLS", b"AUTH PLAIN AGEAYg==", b"AUTH LOGIN", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2",
-    b"XCLIENT ADDR=192.0.2.1", b"FOO", b"",
+    b"STARTTLS", b"AUTH PLAIN AGEAYg==", b"AUTH PLAIN", b"AUTH LOGIN", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2",
+    b"XCLIENT ADDR=192.0.2.1", b"FOO", b"", b"AUTH PLAIN " + base64.b64encode(b"\0alice\0wonder land"),
 ]
+RESPONSES = [
+    b"*", b"", b"=", b"YWxpY2U=", b"d29uZGVyIGxhbmQ=", base64.b64encode(b"\0alice\0wonder land"),
+    base64.b64encode(b"\0alice\0guess"), b"A" * 13_000,
+]
+ENDS = [
+    b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\n", b"\n.\r", b"\r.\r\n", b"\r\n.\r", b"\r\n\0.\r\n",
+    b"\r\n.\0\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n",
+]
+SMUGGLED = b"MAIL FROM:<smuggled@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\na: b\r\n\r\ny\r\n"
 CONTENTS = [
     b"Subject: x\r\n\r\nHello\r\n", b"", b"\r\n", b"..dots\r\n", b"a: b\r\n\r\nviagra\r\n",
     b"a\nb\r\n", b"a\rb\r\n", b"\x00\r\n", b"\xff\xfe\r\n", b"x" * 70_000 + b"\r\n",
@@ -48,6 +66,12 @@ CONTENTS = [
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Disposition: attachment; "
         b"filename=a.exe\r\n\r\nx\r\n--b--\r\n"
     ),
+    *(b"a: b\r\n\r\nx" + end + SMUGGLED for end in ENDS),
+]
+PROXIED = [
+    b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", b"PROXY TCP6 2001:db8::1 2001:db8::2 65535 25\r\n",
+    b"PROXY UNKNOWN\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\0\1\0\x19",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
 ]
 PIECES = [
     b"\r\n", b"\n", b"\r", b".", b"\r\n.\r\n", b"\n.\n", b"<", b">", b"@", b":", b" ", b'"', b"\\",
@@ -78,7 +102,13 @@ GATEWAY = {
         {"recipients": "*@inbox.example", "to": "inbox"},
         {"recipients": "*@discard.example", "to": "discard"},
     ],
-    "limits": {"message_size": "64KiB", "bogus_commands": 1000, "session_time": "10s"},
+    "limits": {
+        "message_size": "64KiB",
+        "bogus_commands": 1000,
+        "session_time": "10s",
+        "data_time": "1s",
+        "command_time": "1500ms",
+    },
     "rules": [
         {"name": "words", "filter": "keywords", "with": {"words": ["viagra"]}},
         {"name": "files", "filter": "attachments", "with": {"extensions": ["exe"]}, "action": "quarantine"},
@@ -95,6 +125,7 @@ class Mind:
 
     def __init__(self, seed):
         self.random = random.Random(seed)
+        self.tokens = count()
 
     def mutated(self, octets, most=6):
         """The octets with some changes."""
@@ -117,73 +148,129 @@ class Mind:
         return self.mutated(command) if self.often() else command
 
     def content(self):
-        """What may be a message."""
+        """What may be a message; most have a field that no other has."""
         content = self.random.choice(CONTENTS)
-        return self.mutated(content) if self.often() else content
+        content = self.mutated(content) if self.often() else content
+        return content if self.often() else b"X-Token: %d\r\n" % next(self.tokens) + content
 
     def transaction(self):
         """What would be answered 250, but for a change or two."""
         chosen = [
             b"EHLO c.example",
-            b"MAIL FROM:<a@example.org>",
+            b"MAIL FROM:<token%d@example.org>" % next(self.tokens),
             *self.random.choices(COMMANDS[5:9], k=2),
             b"DATA",
         ]
         return [self.mutated(line, 2) if self.random.random() < 0.05 else line for line in chosen]
 
 
-class Sessions:
-    """Sessions with one gateway."""
+class Line:
+    """A connection to one of the listeners, with what was said on it since its beginning or the handshake."""
 
-    def __init__(self, gateway):
-        self.gateway = gateway
-        self.acknowledged = 0
-        self.cut_off = 0
-        """Connections that were reset, so that a last reply may have been lost on its way."""
+    def __init__(self, host, port):
+        self.socket = socket.create_connection((host, port), PATIENCE_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.lines = self.socket.makefile("rb")
+        self.is_tls = False
+        self.said, self.replies, self.before = b"", [], []
 
-    def play(self, mind):
-        """One session: in steps, or all at once."""
-        with socket.create_connection((self.gateway.host, self.gateway.port), PATIENCE_SECONDS) as client:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with client.makefile("rb") as lines:
-                said = []
-                try:
-                    self._check(lines.readline())
-                    (self._in_steps if mind.random.random() < 0.5 else self._at_once)(
-                        mind, client, lines, said
-                    )
-                except TimeoutError:
-                    raise Finding(f"no answer within {PATIENCE_SECONDS:g} s to {said[-3:]!r}") from None
-                except OSError:  # reset
-                    self.cut_off += 1
-                except Finding as finding:
-                    raise Finding(f"{finding}; said: {said[-5:]!r}") from None
+    def __enter__(self):
+        return self
 
-    def _reply(self, lines):
-        while line := lines.readline():
-            self._check(line)
+    def __exit__(self, *_):
+        self.lines.close()
+        self.socket.close()
+
+    def say(self, octets):
+        self.said += octets
+        self.socket.sendall(octets)
+
+    def reply(self):
+        """The last line of a reply; empty where the connection has ended."""
+        while line := self.lines.readline():
+            if not LINE.fullmatch(line):
+                raise Finding(f"no reply: {line!r}")
+            if INNARDS.search(line):
+                raise Finding(f"innards: {line!r}")
             if line[3:4] != b"-":
-                self.acknowledged += bool(TAKEN.match(line))
+                self.replies.append(line)
                 return line
         return b""
 
-    def _check(self, line):
-        if line and not LINE.fullmatch(line):
-            raise Finding(f"no reply: {line!r}")
-        if INNARDS.search(line):
-            raise Finding(f"innards: {line!r}")
+    def start_tls(self):
+        """The handshake; what was said before it is read as a session of its own."""
+        self.before.append((self.said, self.replies))
+        self.said, self.replies = b"", []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.lines.close()
+        self.socket = context.wrap_socket(self.socket)
+        self.lines = self.socket.makefile("rb")
+        self.is_tls = True
 
-    def _in_steps(self, mind, client, lines, said):
+    def hear_all(self):
+        """Say nothing more, and hear what there is to hear."""
+        if not self.is_tls:  # there is no half of a close with TLS
+            self.socket.shutdown(socket.SHUT_WR)
+        while self.reply():
+            pass
+
+
+class Sessions:
+    """Sessions with one gateway."""
+
+    def __init__(self, gateway, *, normalise):
+        self.places = dict(zip(LISTENERS, gateway._service.addresses, strict=True))
+        self.normalise = normalise
+        self.taken = Counter()
+        """The messages that were answered 250."""
+        self.cut_off = []
+        """What was said on connections that were reset, so that replies may have been lost on their way."""
+
+    def play(self, mind):
+        """One session: in steps, or all at once."""
+        kind = mind.random.choice(LISTENERS)
+        with Line(*self.places[kind]) as line:
+            try:
+                if self._begun(mind, kind, line):
+                    (self._in_steps if mind.random.random() < 0.5 else self._at_once)(mind, line)
+                self.read(line)
+            except TimeoutError:
+                raise Finding(f"no answer within {PATIENCE_SECONDS:g} s to {line.said[-500:]!r}") from None
+            except OSError:  # reset
+                self.cut_off.append(b"".join((*(said for said, _ in line.before), line.said)))
+            except (Finding, Unanswered) as finding:
+                raise Finding(f"{kind}: {finding}; said: {line.said!r}, heard: {line.replies}") from None
+
+    def _begun(self, mind, kind, line):
+        """The header of a balancer, a handshake, the greeting; False where there is none."""
+        if kind == "proxy":
+            header = mind.random.choice(PROXIED)
+            line.socket.sendall(mind.mutated(header, 3) if mind.often() else header)
+            line.socket.settimeout(PATIENCE_SECONDS)
+        if kind == "tls":
+            line.start_tls()
+        if not line.reply().startswith(b"220"):
+            line.replies.clear()
+            return False
+        line.replies.clear()
+        if kind == "starttls" and mind.random.random() < 0.7:
+            line.say(b"EHLO c.example\r\n")
+            line.reply()
+            line.say(b"STARTTLS\r\n" + (mind.line() + b"\r\n" if mind.often() else b""))
+            if line.reply().startswith(b"220"):
+                line.start_tls()
+        return True
+
+    def _in_steps(self, mind, line):
         """Each line has one reply, and what follows has its own."""
 
         def say(octets):
-            said.append(octets)
-            client.sendall(octets)
-            return self._reply(lines)
+            line.say(octets)
+            return line.reply()
 
-        planned = mind.transaction() + [mind.line() for _ in range(mind.random.randrange(8))]
-        for line in planned:
-            one = line.replace(b"\n", b"").replace(b"\r", b"") + b"\r\n"
+        for planned in mind.transaction() + [mind.line() for _ in range(mind.random.randrange(8))]:
+            one = planned.replace(b"\n", b"").replace(b"\r", b"") + b"\r\n"
             if one[:4].upper() == b"QUIT" or one[:4].upper() == b"BDAT":
                 continue
             code = say(one)[:3]
@@ -193,37 +280,60 @@ class Sessions:
                 stuffed = (b"\r\n" + body).replace(b"\r\n.", b"\r\n..")[2:]
                 code = say(stuffed + b".\r\n")[:3]
             while code == b"334":
-                code = say(b"*\r\n")[:3]
-            if code in (b"", b"421", b"220"):
+                code = say(mind.random.choice(RESPONSES) + b"\r\n")[:3]
+            if code == b"220":
+                line.start_tls()
+            if code in (b"", b"421"):
                 return
             if (after := say(b"VRFY x\r\n"))[:3] not in (b"252", b"421", b"503", b""):
                 raise Finding(f"{after!r} to VRFY: an answer to something else")
 
-    def _at_once(self, mind, client, lines, said):
+    def _at_once(self, mind, line):
         """Anything, in packets of any size; then nothing more."""
         parts = []
         for _ in range(mind.random.randrange(1, 5)):
-            parts += [line + b"\r\n" for line in mind.transaction()]
+            parts += [one + b"\r\n" for one in mind.transaction()]
             parts += [mind.content(), b"\r\n.\r\n", mind.line() + b"\r\n"]
             if mind.often():
                 chunk = mind.content()
                 parts.append(b"BDAT %d%b\r\n%b" % (len(chunk), mind.random.choice([b"", b" LAST"]), chunk))
         octets = mind.mutated(b"".join(parts), 12)
-        said.append(octets)
+        if line.is_tls:
+            octets += b"\r\n.\r\nQUIT\r\n"
         while octets:
             size = mind.random.choice([1, 7, 500, 100_000])
-            client.sendall(octets[:size])
+            line.say(octets[:size])
             octets = octets[size:]
-        client.shutdown(socket.SHUT_WR)
-        while self._reply(lines):
-            pass
+        line.hear_all()
 
-    def settle(self, there):
-        """What was answered 250 is there, and nothing else is."""
-        if not self.acknowledged <= there <= self.acknowledged + self.cut_off * 5:
-            raise Finding(
-                f"{self.acknowledged} were answered 250, {there} are there, {self.cut_off} were cut off"
-            )
+    def read(self, line):
+        """What the gateway has said to it all."""
+        for said, replies in (*line.before, (line.said, line.replies)):
+            reading = Reading(said, replies, normalise=self.normalise)
+            reading.read()
+            self.taken.update(reading.taken)
+
+    def settle(self, there, discarded):
+        """What was answered 250 is there, once and as it was sent, and nothing else is."""
+        missing, more = self.taken - there, there - self.taken
+        missing_by_size = Counter()
+        for message, number in missing.items():
+            missing_by_size[message.mail_from, message.recipients, message.size] += number
+        wrong = {
+            "answered 250, and neither there nor discarded": missing_by_size - discarded,
+            "there, and not answered 250": Counter(
+                one for one in more.elements() if not self._cut(one.mail_from)
+            ),
+            "discarded, and not answered 250": Counter(
+                one for one in (discarded - missing_by_size).elements() if not self._cut(one[0])
+            ),
+        }
+        if any(wrong.values()):
+            raise Finding(f"{wrong}; cut off: {self.cut_off}")
+
+    def _cut(self, mail_from):
+        path = b"<%b>" % mail_from.encode("utf-8", "surrogateescape")
+        return any(path in said for said in self.cut_off)
 
 
 def codes(gateway, packets):
@@ -263,28 +373,66 @@ def play_pipelined(mind):
                 raise Finding(f"{one_by_one} one by one, {at_once} at once: {lines!r}")
 
 
-def mail_in(gateway):
-    """How many messages were answered 250."""
-    gone = {"refused", "deferred", "abandoned"}
-    taken = [record for record in gateway.journal() if record.reply.startswith("250")]
-    return sum(any(str(one.disposition) not in gone for one in record.recipients) for record in taken)
+@cache
+def credentials():
+    """A certificate, its key and a user whose password is checked fast."""
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    return {
+        "users.yaml": f"alice: {hasher.hash('wonder land')}\n",
+        "mx.pem": b"".join(blob.bytes() for blob in issued.cert_chain_pems),
+        "mx.key": issued.private_key_pem.bytes(),
+    }
+
+
+def listeners():
+    """Plain, with STARTTLS, with TLS from the beginning, and behind a balancer."""
+    tls, local = {"certificate": "mx.pem", "key": "mx.key"}, {"address": "127.0.0.1:0"}
+    auth = {"users": "users.yaml"}
+    return [
+        {**local, "auth": {**auth, "without_tls": True}},
+        {**local, "tls": tls, "auth": auth},
+        {**local, "tls": {**tls, "mode": "implicit"}, "auth": auth},
+        {**local, "proxy_protocol_from": "127.0.0.1"},
+    ]
+
+
+def messages_in(gateway, upstream):
+    """The messages upstream and in the store, and envelopes and sizes of those that were discarded."""
+    there = Counter()
+    for message in upstream.messages:
+        found = TRACE.match(message.content)
+        if not found:
+            raise Finding(f"no field of ours: {message.content[:200]!r}")
+        recipients = [recipient.address for recipient in message.recipients]
+        there[Message.of(message.mail_from, recipients, message.content[found.end() :])] += 1
+        for dropped in (b"", b"\0", b"\r"):
+            if re.split(rb"\r\n|\r|\n", message.wire.translate(None, dropped)).count(b".") != 1:
+                raise Finding(f"two messages for somebody: {message.wire!r}")
+    for kept in (*gateway.inbox(), *gateway.quarantine()):
+        there[Message.of(kept.mail_from, kept.recipients, kept.content)] += 1
+    discarded = Counter()
+    for record in gateway.journal():
+        recipients = tuple(one.address for one in record.recipients if one.disposition == "discarded")
+        discarded[record.mail_from, recipients, record.size] += bool(recipients)
+    return there, discarded
 
 
 def play_sessions(mind):
     """Some sessions with a gateway of their own."""
     with FakeUpstream() as upstream:
-        relay = [*GATEWAY["relay"], {"recipients": "*@example.com", "to": upstream.url}]
-        with running_gateway({**GATEWAY, "relay": relay}) as gateway:
-            sessions = Sessions(gateway)
+        policy = mind.random.choice(["reject", "reject", "normalise", "accept"])
+        settings = {
+            **GATEWAY,
+            "listen": listeners(),
+            "bare_newline": policy,
+            "relay": [*GATEWAY["relay"], {"recipients": "*@example.com", "to": upstream.url}],
+        }
+        with running_gateway(settings, files=credentials()) as gateway:
+            sessions = Sessions(gateway, normalise=policy == "normalise")
             for _ in range(60):
                 sessions.play(mind)
-            sessions.settle(mail_in(gateway))
-            owned = sum(
-                "relayed" in {str(one.disposition) for one in record.recipients}
-                for record in gateway.journal()
-            )
-            if len(upstream.messages) < owned:
-                raise Finding(f"{owned} were relayed, {len(upstream.messages)} are upstream")
+            sessions.settle(*messages_in(gateway, upstream))
 
 
 def read_paths(mind):

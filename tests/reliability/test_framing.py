@@ -1,11 +1,12 @@
 """The end of a message is CRLF . CRLF and nothing else, and commands are answered in their order."""
 
+import re
 import socket
 import tracemalloc
 
 import pytest
 
-from proxy.testing import running_gateway
+from proxy.testing import FakeUpstream, running_gateway
 
 SEQUENCES = {
     1: b"\n.\n",
@@ -51,6 +52,39 @@ def test_no_other_sequence_ends_a_message(talk, upstream, sequence):
     assert codes(replies) == ["250", "250", "250", "354", "550"]
     assert replies[-1].startswith("550 5.6.11")
     assert len(upstream.messages) == before
+
+
+@pytest.fixture(scope="module", params=["reject", "normalise", "accept"])
+def policy(request):
+    """One that is set, and a gateway of its own with its upstream."""
+    with (
+        FakeUpstream() as upstream,
+        running_gateway({"bare_newline": request.param}, upstream=upstream) as gateway,
+    ):
+        yield request.param, gateway, upstream
+
+
+@pytest.mark.parametrize("number", SEQUENCES)
+def test_whatever_is_set_upstream_sees_no_end_but_the_true_one(talk, policy, number):
+    name, gateway, upstream = policy
+    before, sequence = len(upstream.messages), SEQUENCES[number]
+    content = b"Subject: one\r\n\r\nfirst" + sequence + SMUGGLED + b"\r\n.\r\n"
+    *_, reply = talk(*ENVELOPE, b"DATA\r\n", content, to=gateway)
+    messages = upstream.messages[before:]
+    assert reply.startswith("250 2.0.0" if messages else "550 5.6.11")
+    assert not sum(b"eve@" in line.encode() for lines in upstream.commands for line in lines)
+    if not messages:
+        assert name == "reject" or (name == "accept" and number in {1, 2, 4, 5, 6, 7, 9})
+        return
+    ((_, _, wire),) = [message.wire.partition(b"Subject: one") for message in messages]
+    if name == "normalise":
+        assert not re.search(rb"\0|\r(?!\n)|(?<!\r)\n", wire)
+    else:
+        sent = sequence.replace(b"\r\n.", b"\r\n")  # a dot there is transparency, and was taken out
+        assert wire == b"\r\n\r\nfirst" + sent + SMUGGLED + b"\r\n.\r\n"
+    for dropped in (b"", b"\0", b"\r"):
+        lines = re.split(rb"\r\n|\r|\n", wire.translate(None, dropped))
+        assert lines.count(b".") == 1
 
 
 @pytest.fixture(scope="module")

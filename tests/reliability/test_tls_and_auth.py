@@ -5,7 +5,10 @@ import contextlib
 import re
 import socket
 import ssl
+import statistics
+import time
 
+import argon2
 import pytest
 import trustme
 
@@ -299,6 +302,23 @@ def test_whoever_goes_on_guessing_is_sent_away(connect):
     said = [client.say(BAD)[:3] for _ in range(4)]
     assert said == ["535", "535", "535", "421"]
     assert client.reply() == ""
+
+
+def test_nobody_learns_by_the_time_whether_a_user_is_one(connect, upstream):
+    """However much a check costs: the hashes in the file may have been made with other parameters."""
+    hasher = argon2.PasswordHasher(time_cost=2, memory_cost=16 << 10, parallelism=1)
+    files = {"users.yaml": f"alice: {hasher.hash('wonder land')}\n"}
+    listen = {"address": "127.0.0.1:0", "auth": {"users": "users.yaml", "without_tls": True}}
+    took = {"alice": [], "mallory": []}
+    with running_gateway({"listen": listen}, upstream=upstream, files=files) as cheap:
+        for _ in range(9):
+            client = connect(to=cheap)
+            for name, seconds in took.items():
+                began = time.perf_counter()
+                assert client.say(plain(name, "guess")).startswith("535 5.7.8")
+                seconds.append(time.perf_counter() - began)
+    known, unknown = map(statistics.median, took.values())
+    assert 0.5 < unknown / known < 2
 
 
 @pytest.mark.case(74)

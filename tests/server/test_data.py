@@ -1,10 +1,12 @@
+import re
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.config.settings import Limits
+from proxy.relay.body import stuffed as relayed
 from proxy.server.data import Content, DotReader, MemoryBudget
 
 LIMITS = Limits()
@@ -64,7 +66,19 @@ def test_what_is_stuffed_comes_out_again(content, size):
     assert receive(*(wire[i : i + size] for i in range(0, len(wire), size))) == (content, b"NOOP\r\n")
 
 
-BARE = [b"a\nb", b"a\rb", b"a\0b", b"\n", b"\r", b"\0", b"a\r\rb", b"a\n\rb", b"\r\r\n", b"a\rb\nc"]
+BARE = [
+    b"a\r\0\nb",
+    b"a\nb",
+    b"a\rb",
+    b"a\0b",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"a\r\rb",
+    b"a\n\rb",
+    b"\r\r\n",
+    b"a\rb\nc",
+]
 
 
 @pytest.mark.parametrize("octets", BARE)
@@ -76,10 +90,40 @@ def test_bare_newlines_are_refused_or_repaired_or_taken(octets, size):
     whole = octets + b"\r\n"
     assert receive(*chunks)[0] == "550 5.6.11 CR or LF alone, or NUL, in the message"
     assert receive(*chunks, bare_newline="accept")[0] == whole
+    assert receive(*chunks, bare_newline="keep")[0] == whole
     repaired = receive(*chunks, bare_newline="normalise")[0]
-    assert repaired == whole.replace(b"\0", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(
-        b"\n", b"\r\n"
-    )
+    lines = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    assert repaired == b"\r\n".join(lines).replace(b"\0", b"")
+
+
+def seen_by_some_server(wire):
+    """The lines of a message with its end, as servers read it who are less strict."""
+    for dropped in (b"", b"\0", b"\r", b"\0\r"):
+        rest = wire.translate(None, dropped)
+        for line_end in (rb"\r\n", rb"\r?\n", rb"\r", rb"\r\n|\r|\n", rb"\r*\n", rb"[\r\n\0]+"):
+            yield re.split(line_end, rest)
+
+
+@given(
+    st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b".", b"\0", b"x", b"\n.\n", b"\r\n."])),
+    st.integers(1, 5),
+)
+@example([b"\r\n", b"\0", b".", b"\r\n"], 1)
+@example([b"x\n", b"."], 3)
+def test_what_is_taken_as_it_is_ends_where_it_ends_for_every_server(pieces, size):
+    """RELIABILITY 1 to 12, with ``bare_newline: accept``."""
+    octets = b"".join(pieces)
+    content = Content(LIMITS, MemoryBudget(LIMITS.memory), "accept")
+    for start in range(0, len(octets), size):
+        content.add(octets[start : start + size])
+    taken = content.finish()
+    if content.refusal:
+        assert content.refusal.enhanced == "5.6.11"
+        assert re.search(rb"[\r\n\0]\.([\r\n\0]|\Z)", octets)
+        return
+    assert taken == octets
+    for lines in seen_by_some_server(b"DATA\r\n" + b"".join(relayed([octets])) + b".\r\n"):
+        assert b"." not in lines[:-2], "no end before the end"
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 100_000])

@@ -16,6 +16,8 @@ SEQUENCES = {
     "11": b"\r\n.\r\r\n",
     "12": b"\r\r\n.\r\r\n",
 }
+ENDS_FOR_SOMEBODY = {SEQUENCES[name] for name in ("1", "2", "4", "5", "6", "7", "9")}
+"""The others have a transparency dot upstream: they begin with CRLF and a dot."""
 SMUGGLED = b"MAIL FROM:<evil@example.net>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nevil"
 
 
@@ -30,7 +32,7 @@ async def test_a_smuggled_message_is_part_of_the_first_or_refused_with_it(start,
     await client.send(b"DATA\r\n" + body + b"\r\n.\r\nQUIT\r\n")
     replies = await client.replies()
     assert [r[:3] for r in replies] in (["354", "250", "221"], ["354", "550", "221"], ["354", "552", "221"])
-    if policy == "reject" or padding:
+    if policy == "reject" or padding or (policy == "accept" and sequence in ENDS_FOR_SOMEBODY):
         assert not mx.script.messages
         assert len(mx.script.refusals) == 1
     else:
