@@ -1,7 +1,6 @@
 """RUN: settings -> store, relay, gateway, listeners; signals; the end in good order."""
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -17,6 +16,7 @@ from proxy.config.settings import Limits
 from proxy.events import Tap, fan_out
 from proxy.gateway import Gateway, Policy
 from proxy.loader import load_rules
+from proxy.memory import give_memory_back, settle_memory
 from proxy.metrics import Key, Tally
 from proxy.open_files import allow_open_files
 from proxy.pipeline import Pipeline, Threads
@@ -223,11 +223,14 @@ async def _run(
     else:
         loop.add_signal_handler(signal.SIGINT, stopping.set)
         loop.add_signal_handler(signal.SIGUSR2, log.warning, _ALONE)
-    publishing = asyncio.ensure_future(_publish(service, supervision))
+    background = [
+        asyncio.ensure_future(_publish(service, supervision)),
+        asyncio.ensure_future(give_memory_back()),
+    ]
     try:
         allow_open_files(service.limits.connections)
         await service.start()
-        _settle_memory()
+        settle_memory()
         ready(service.addresses)
         await stopping.wait()
         log.info("stopping: transactions under way may finish")
@@ -236,7 +239,8 @@ async def _run(
                 loop.remove_signal_handler(number)
     finally:
         await service.stop()
-        publishing.cancel()
+        for task in background:
+            task.cancel()
         if supervision and supervision.publish:
             supervision.publish(service.samples())
 
@@ -256,16 +260,6 @@ def _follow(lifeline: int, stopping: asyncio.Event) -> None:
         stopping.set()
 
     loop.add_reader(lifeline, cut)
-
-
-def _settle_memory() -> None:
-    """Let the garbage collector look less often, and not at what lives as long as the process.
-
-    Hardly anything here is cyclic; with the default thresholds it takes a tenth of the time of a message.
-    What the imports left behind stays too: to collect those 200 KB would take 30 ms of the start.
-    """
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
 
 
 def _reload(service: Service, path: Path, reloaded: Callable[[], None] | None) -> None:

@@ -99,12 +99,14 @@ class MailTransactions(Connection):
         self.reply(replies.START_DATA)
         content = self._begin_content()
         reader = DotReader(content)
-        used = None
-        while used is None:
+        while True:
             chunk = await self.read_some(inf, self._chunk_deadline())
             used = reader.feed(chunk)
             if self.endpoint.tap:
                 self.tap("D", chunk if used is None else chunk[:used])
+            if used is not None:
+                break
+            del chunk  # it may be 256 KB, and is kept by the message: not once more until the next one comes
         if used < len(chunk):
             self.put_back(chunk[used:])
         del chunk
@@ -124,6 +126,7 @@ class MailTransactions(Connection):
             self.tap("D", chunk)
             if refusal is None:
                 content.add(chunk)
+            del chunk
         if refusal:
             self._content = None
             raise Refusal(refusal)

@@ -2,9 +2,11 @@
 
 import contextlib
 import ctypes
+import dataclasses
 import os
 import pwd
 import re
+import resource
 import shutil
 import signal
 import site
@@ -17,10 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Self
 
+import psutil
 import pytest
 import yaml
 
@@ -36,6 +40,19 @@ TRACE = re.compile(rb"Received: from .+\r\n\tby .+ id [^\s;]+(?:\r\n\tfor <.+>)?
 """The field that the gateway adds; mail may begin with a line that would continue it."""
 _NEW_NETWORK = 0x40000000
 """CLONE_NEWNET of unshare(2): for the thread that asks."""
+COUNTING = """
+    import asyncio
+
+    from proxy import Verdict, hookimpl
+
+
+    class Counting:
+        @hookimpl
+        async def filter_message(self, transaction):
+            return Verdict(reason=str(len(asyncio.all_tasks())))
+"""
+COUNTED = "counting@gateway.example.net"
+"""Whoever writes there is told how many tasks the event loop has."""
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 
 
@@ -266,6 +283,85 @@ class Sunk:
         self.content = content[len(trace[0]) :]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a gateway holds beside its memory."""
+
+    descriptors: int
+    upstream_connections: int
+    threads: int
+    tasks: int
+
+
+class Watch:
+    """What a gateway holds, beside what it held when this was made: the base line."""
+
+    def __init__(self, running: Gatepost) -> None:
+        self.running = running
+        self.process = psutil.Process(running.pid)
+        assert not self.process.children(), "all of it is in one process"
+        wait_until(lambda: not self.upstream_connections, "no connection waits to be used again")
+        self.base = self.held()
+        wait_until(lambda: self.open_descriptors == self.base.descriptors, "it stays so")
+        self.resident = self._memory("VmRSS")
+        self.forget_peak()
+
+    def held(self) -> Held:
+        counted = (self.open_descriptors, self.upstream_connections, self.process.num_threads())
+        reply = self.running.send(b"Subject: tasks?\r\n\r\n", COUNTED)
+        return Held(*counted, tasks=int(reply.rpartition(" ")[2]))
+
+    @property
+    def open_descriptors(self) -> int:
+        return self.process.num_fds()
+
+    @property
+    def upstream_connections(self) -> int:
+        found = self.process.net_connections("tcp")
+        return sum(bool(one.raddr) and one.laddr.port != self.running.port for one in found)
+
+    def _memory(self, name: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1])
+
+    @property
+    def grown(self) -> int:
+        """Octets of memory more than at the base line."""
+        return self._memory("VmRSS") - self.resident
+
+    @property
+    def peak(self) -> int:
+        """The most that `grown` has been since `forget_peak`."""
+        return self._memory("VmHWM") - self.resident
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")  # proc(5)
+
+    def processor_seconds(self) -> float:
+        return sum(self.process.cpu_times()[:2])
+
+    def is_back(self, more: int = 8 << 20, threads: int = 0) -> None:
+        """All is as at the base line, but for so many octets of memory, and threads kept for later use."""
+        left, grown = "", 0
+
+        def back() -> bool:
+            nonlocal left, grown
+            left, grown = self._more(threads), self.grown
+            return not left and grown <= more
+
+        with contextlib.suppress(AssertionError):
+            wait_until(back, "all is given back")
+        assert not left, left
+        assert grown <= more, f"{grown >> 20} MiB stay"
+
+    def _more(self, threads: int) -> str:
+        """What is not as at the base line."""
+        held = self.held()
+        same = dataclasses.replace(held, threads=self.base.threads) == self.base
+        few = self.base.threads <= held.threads <= self.base.threads + threads
+        return "" if same and few else f"{held}, at first {self.base}"
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]
@@ -297,6 +393,7 @@ def sink(tmp_path) -> Iterator[Callable[..., Sink]]:
 def gateway(tmp_path) -> Iterator[Callable[..., Gatepost]]:
     """Start a gateway with rules (what they leave out is chosen for a test) and files beside them.
 
+    One that is to be counted can be asked by `Watch`, and keeps upstream connections hardly any time.
     At the end each that was not killed must stop at SIGTERM with status 0, and none may have logged an
     error that the test did not expect.
     """
@@ -309,12 +406,15 @@ def gateway(tmp_path) -> Iterator[Callable[..., Gatepost]]:
         files: Mapping[str, str] = {},
         errors: Sequence[str] = (),
         environment: Mapping[str, str] = {},
+        counted: bool = False,
     ) -> Gatepost:
         folder = tmp_path / f"gateway{len(running)}"
         folder.mkdir()
         for name, text in files.items():
             (folder / name).write_text(dedent(text))
         write_rules(folder, rules, upstream)
+        if counted:
+            count(folder)
         one = Gatepost(folder, "serve", "-c", "rules.yaml", **environment)
         running.append((one, errors))
         return one
@@ -342,6 +442,34 @@ def write_rules(folder: Path, rules: str, upstream: int | None = None) -> Path:
     path = folder / "rules.yaml"
     path.write_text(text + ("\n" + yaml.safe_dump(missing) if missing else ""))
     return path
+
+
+def count(folder: Path) -> None:
+    """Has the gateway say how many tasks it has; what the rules say besides stays."""
+    path = folder / "rules.yaml"
+    rules = yaml.safe_load(path.read_text())
+    counting = {"name": "counting", "filter": "./counting.py:Counting", "when": {"recipient": COUNTED}}
+    refused = {"action": "reject", "reply": "550 5.7.1 {reason}"}
+    rules["rules"] = [counting | refused, *rules.get("rules", ())]
+    rules["relay"] = [{"recipients": COUNTED, "to": "discard"}, *rules["relay"]]
+    rules["limits"] = {"idle_time": "200ms", **rules.get("limits", {})}
+    path.write_text(yaml.safe_dump(rules, sort_keys=False))
+    (folder / "counting.py").write_text(dedent(COUNTING))
+
+
+@pytest.fixture
+def many_open_files() -> Iterator[int]:
+    """How many this process may have: as many as the machine allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def watch() -> type[Watch]:
+    """Of a gateway that is counted and has taken its first messages: what it holds now is the base line."""
+    return Watch
 
 
 @pytest.fixture

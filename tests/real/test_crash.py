@@ -71,6 +71,15 @@ def upstream():
 
 
 @pytest.fixture
+def base_line(watch):
+    """Of a gateway that has taken its first messages; at the end of the test it must be back at it."""
+    watches = []
+    yield lambda running: watches.append(watch(running))
+    for one in watches:
+        one.is_back()
+
+
+@pytest.fixture
 def start(gateway, upstream):
     """A gateway; the second one on has the store of the first."""
     first = []
@@ -224,9 +233,12 @@ def worker_of(running, client):
         ("fdatasync:error=EIO", "451 4.3.0 "),
     ],
 )
-def test_on_a_disk_that_fails_nothing_is_acknowledged_and_later_all_goes_on(start, upstream, fault, reply):
-    running = start(errors=(" ERROR ",))
+def test_on_a_disk_that_fails_nothing_is_acknowledged_and_later_all_goes_on(
+    start, upstream, base_line, fault, reply
+):
+    running = start(errors=(" ERROR ",), counted=True)
     before = send_all(running, "before")
+    base_line(running)
     with Strace(running.pid, "-e", f"trace={fault.partition(':')[0]}", "-e", f"inject={fault}"):
         within = send_all(running, "within")
     after = send_all(running, "after")
@@ -264,9 +276,10 @@ def test_the_commit_and_upstreams_reply_come_before_the_250_on_the_wire(start, t
 
 @pytest.mark.case(106)
 @pytest.mark.parametrize("fault", ["locked", "gone"])
-def test_while_the_store_is_locked_or_gone_nothing_is_acknowledged(start, upstream, fault):
-    running = start(errors=(" ERROR ",))
+def test_while_the_store_is_locked_or_gone_nothing_is_acknowledged(start, upstream, base_line, fault):
+    running = start(errors=(" ERROR ",), counted=True)
     assert all(reply.startswith("250 ") for reply in send_all(running, "before").values())
+    base_line(running)
     database = running.folder / "gatepost.db"
     with contextlib.ExitStack() as mended:
         if fault == "gone":

@@ -173,3 +173,16 @@ def read_reply(lines):
 def reply_fixture():
     """Read one reply; empty where the connection has ended."""
     return read_reply
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for a condition, with patience."""
+
+    def wait(condition, what):
+        give_up = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < give_up, what
+            time.sleep(0.01)
+
+    return wait

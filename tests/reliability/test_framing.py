@@ -123,15 +123,6 @@ def peak():
     tracemalloc.stop()
 
 
-@pytest.mark.case(17)
-def test_a_line_without_an_end_is_refused_and_fills_no_memory(talk, small, peak):
-    endless = b"x" * 65_536
-    pieces = (b"Subject: endless\r\n\r\n", *[endless] * 256, b"\r\n.\r\n")
-    *_, reply = talk(*ENVELOPE, b"DATA\r\n", pieces, to=small)
-    assert reply.startswith("552 5.3.4")
-    assert peak() < 2 << 20, "of 16 MB"
-
-
 @pytest.mark.case(18)
 def test_two_megabytes_of_empty_lines_arrive_as_they_were_sent(talk, upstream, peak):
     content = b"Subject: empty\r\n\r\n" + b"\r\n" * (1 << 20)

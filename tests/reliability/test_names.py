@@ -4,6 +4,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from proxy.testing import FakeUpstream, make_transaction, running_gateway
@@ -68,9 +69,22 @@ def test_a_resolver_that_does_not_answer_holds_up_only_who_needs_it(resolver, up
     assert len(upstream.messages) == 2
 
 
-def test_when_the_resolver_is_back_mail_goes_on_and_nothing_is_left(resolver, upstream):
+def held():
+    """Descriptors and threads of this process."""
+    return psutil.Process().num_fds(), threading.active_count()
+
+
+def test_when_the_resolver_is_back_mail_goes_on_and_nothing_is_left(resolver, upstream, wait_until):
+    resolver.set()
     with running_gateway(rules(upstream)) as gateway:
-        assert gateway.send(to(DEAD[0])).code == 451
+        assert gateway.send(to("alive.test")).code == 250
+    assert upstream.wait_until(lambda one: not one.open_connections)
+    resolver.clear()
+    before, memory = held(), psutil.Process().memory_info().rss
+    with running_gateway(rules(upstream)) as gateway:
+        with ThreadPoolExecutor(40) as clients:
+            replies = [*clients.map(gateway.send, map(to, DEAD * 8))]
+        assert {reply.code for reply in replies} == {451}
         resolver.set()
         for thread in threading.enumerate():
             if thread.name == "gatepost-names":
@@ -79,4 +93,6 @@ def test_when_the_resolver_is_back_mail_goes_on_and_nothing_is_left(resolver, up
         assert [gateway.send(to(name)).code for name in DEAD] == [250] * len(DEAD)
         assert not [thread for thread in threading.enumerate() if thread.name == "gatepost-names"]
     assert upstream.wait_until(lambda one: not one.open_connections)
-    assert len(upstream.messages) == len(DEAD)
+    assert len(upstream.messages) == len(DEAD) + 1
+    wait_until(lambda: held() == before, "descriptors and threads are as before")
+    assert psutil.Process().memory_info().rss < memory + (16 << 20)

@@ -243,7 +243,8 @@ class AnyOrder(RuleBasedStateMachine):
             copies = [copy for token, copy in self.copies() if token == message.token]
             held = {recipient for copy in copies if copy.certain for recipient in copy.recipients}
             if missing := set(message.recipients) - held:
-                self.play.check(message, copies, self.gateway.journal().get(message.token))
+                record = self.gateway.journal().get(message.token)
+                self.play.check(message, copies, record, is_last_word=False)
                 assert all("discard" in recipient for recipient in missing), missing
 
     def teardown(self):
