@@ -35,17 +35,17 @@ def watched(gateway, watch):
     """A gateway that took its first messages; at the end it must hold what it held then."""
     watches = []
 
-    def start(rules="", *, more=8 * MIB, **options):
+    def start(rules="", *, more=8 * MIB, threads=0, **options):
         running = gateway(rules, counted=True, **options)
         for _ in range(3):
             assert running.send(MESSAGE).startswith("250 ")
         one = watch(running)
-        watches.append((one, more))
+        watches.append((one, more, threads))
         return running, one
 
     yield start
-    for one, more in watches:
-        one.is_back(more)
+    for one, more, threads in watches:
+        one.is_back(more, threads)
 
 
 def at_once(number, connect):
@@ -255,6 +255,7 @@ def test_guessers_hold_up_neither_a_user_nor_mail_and_two_passwords_are_checked_
     running, watch = watched(
         'listen: {address: "127.0.0.1:0", auth: {users: users.yaml, without_tls: true}}',
         files={"users.yaml": f"alice: {argon2.PasswordHasher(time_cost=1).hash('wonder land')}\n"},
+        threads=2,
     )
 
     def authenticated():
