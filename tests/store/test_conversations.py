@@ -16,6 +16,7 @@ from proxy.store import (
     Conversations,
     SessionSummary,
     Store,
+    age,
     of_transaction,
     sqlite,
 )
@@ -94,6 +95,7 @@ async def test_old_sessions_go_with_what_was_said_in_them(
     settings, tmp_path, monkeypatch, until, make_record
 ):
     monkeypatch.setattr(writer_module, "_SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(age, "SETTLING", timedelta(seconds=0.1))
     store = Store.open(settings, tmp_path)
     old, new = summary(started_at=NOW - timedelta(days=400)), summary()
     for one in (old, new):
