@@ -114,7 +114,7 @@ SLOW = {
         "command_time",
         "listen: ['127.0.0.1:0', {address: '127.0.0.1:0', proxy_protocol_from: 127.0.0.1}]\n",
         None,
-        b"PROXY TCP4 192.0.2.1 ",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
     ),
 }
 """Amid what the octets come: its limit, the listener, what is said before, what comes at once."""
