@@ -154,6 +154,11 @@ print(json.dumps({
 def confine(nobodys, own_network, tmp_path):
     """Makes a command that is Python with what the unit leaves it, after an optional tracer."""
     state, _ = nobodys
+    python = sys._base_executable
+    try:
+        subprocess.run([python, "-c", ""], user="nobody", group="nogroup", extra_groups=(), check=True)
+    except OSError:
+        pytest.skip(f"the user nobody may not run {python}")
 
     def made(tracer=""):
         (state.parent / "shim.py").write_text(SHIM)
@@ -164,7 +169,7 @@ def confine(nobodys, own_network, tmp_path):
             umask=settings("UMask")[0],
             capabilities=f"-all,+{capability.removeprefix('CAP_').lower()}",
             tracer=tracer,
-            python=sys._base_executable,
+            python=python,
             shim=state.parent / "shim.py",
         )
         launcher.write_text(text)
