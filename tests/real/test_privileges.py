@@ -77,6 +77,7 @@ def test_with_port_25_bound_the_gateway_is_nobody_for_good(serve, own_network, g
     if workers > 1:
         running.kill(signal.SIGUSR2)
         running.logs("all workers have been replaced")
+        psutil.wait_procs(processes[1:], timeout=20)  # until then one may take a client, and say 421
     assert own_network(running.send, MESSAGE, "bob@example.com").startswith("250 "), "it still has its port"
 
 
