@@ -147,13 +147,13 @@ class Envelope:
     @property
     def declared_size(self) -> int | None:
         """The octets that the client announced with SIZE= (RFC 1870); None where it did not."""
-        value = self.parameter("SIZE")
+        value = self.parameters and self.parameter("SIZE")
         return int(value) if value else None
 
     @property
     def smtputf8(self) -> bool:
         """True if the client asked for SMTPUTF8 (RFC 6531)."""
-        return self.parameter("SMTPUTF8") is not None
+        return bool(self.parameters) and self.parameter("SMTPUTF8") is not None
 
 
 @value

@@ -31,6 +31,8 @@ def _init(cls: Any) -> Callable[..., None]:
     }
     for one in fields(cls):
         given = one.name
+        if not one.init and one.default is MISSING and one.default_factory is MISSING:
+            continue  # __post_init__ does it
         if one.default is not MISSING:
             names[f"__default_{one.name}"] = one.default
             parameters.append(f"{one.name}=__default_{one.name}")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import field, replace
 from enum import StrEnum
 from math import isfinite
 from typing import Final, Self
@@ -102,8 +102,11 @@ class Reply:
     """The enhanced status code (RFC 3463), for example ``5.7.1``; its class is that of the code."""
     sending: Sending | None = None
     """None: at once and whole."""
+    positive: bool = field(init=False, repr=False, compare=False)
+    """True for 2xx."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "positive", self.code < 300)  # a property would take ten times as long
         if not 200 <= self.code <= 599:
             raise ValueError(f"reply code {self.code}: expected 200 to 599")
         if self.enhanced is not None:
@@ -127,11 +130,6 @@ class Reply:
     def sent(self, sending: Sending | None) -> Self:
         """The same reply, sent in that way."""
         return self if sending is None else replace(self, sending=sending)
-
-    @property
-    def positive(self) -> bool:
-        """True for 2xx."""
-        return self.code < 300
 
     @property
     def permanent(self) -> bool:

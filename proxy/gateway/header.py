@@ -28,15 +28,22 @@ class HeaderFacts:
         """Read them; never raises."""
         section = b"\n" + section
         lowered = section.lower()  # and finding in it is many times faster than a regular expression
-        received, at = 0, _value_of(b"\nreceived", lowered)
-        while at:
-            received += 1
-            at = _value_of(b"\nreceived", lowered, at)
         return cls(
             message_id=_text(section, _value_of(b"\nmessage-id", lowered)),
             subject=_text(section, _value_of(b"\nsubject", lowered), _SUBJECT_OCTETS),
-            received=received,
+            received=_count(b"\nreceived", lowered),
         )
+
+
+def _count(name: bytes, lowered: bytes) -> int:
+    count = lowered.count(name + b":")
+    if count == lowered.count(name):
+        return count
+    count, at = 0, _value_of(name, lowered)
+    while at:
+        count += 1
+        at = _value_of(name, lowered, at)
+    return count
 
 
 def _value_of(name: bytes, lowered: bytes, start: int = 0) -> int:

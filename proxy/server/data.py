@@ -79,8 +79,9 @@ class Content:
         self._limits = limits
         self._budget = budget
         self._bare_newline = bare_newline
-        # getvalue() of a BytesIO does not copy: the peak is the message's size, not twice that
-        self._kept: BytesIO | None = BytesIO()
+        # Most messages are of one piece, which is kept as it is. Of more, since getvalue() of a BytesIO
+        # does not copy, the peak is the message's size, not twice that.
+        self._kept: bytes | BytesIO = b""
         self._taken = 0
         self._last = b"\r\n"  # what is before the next octets, as far as an end may need it
         self._cr = b""  # a CR at the end of a chunk, until it is known what follows
@@ -104,16 +105,13 @@ class Content:
             self._keep(self._cr)
         if self._bare_newline == "accept" and self._holds_an_end(b"\r\n"):
             self.refuse(replies.BARE_NEWLINE)
-        if self._kept is None:
-            return b""
-        content = self._kept.getvalue()
-        self._kept = None
-        return content
+        kept, self._kept = self._kept, b""
+        return kept.getvalue() if isinstance(kept, BytesIO) else kept
 
     def refuse(self, reply: Reply) -> None:
         """Keeps nothing from now on; the first reason stands."""
         self.refusal = self.refusal or reply
-        self._kept = None
+        self._kept = b""
         self._cr = b""
         self.release()
 
@@ -143,9 +141,16 @@ class Content:
         self._unended = self._unended + len(octets) if last_line < 0 else len(octets) - last_line - 2
         if not self._budget.take(len(octets)):
             self.refuse(replies.OUT_OF_MEMORY)
-        elif self._kept is not None:
-            self._taken += len(octets)
+            return
+        self._taken += len(octets)
+        if isinstance(self._kept, BytesIO):
             self._kept.write(octets)
+        elif self._kept:
+            first, self._kept = self._kept, BytesIO()
+            self._kept.write(first)
+            self._kept.write(octets)
+        else:
+            self._kept = octets
 
     def _holds_an_end(self, octets: bytes) -> bool:
         """True if some server would see the end of the message in them, or in them and what came before."""
