@@ -180,7 +180,11 @@ class Reception:
         try:
             ended = await self._decide_and_act(opened, transaction)
             record = _record(opened, ended, transaction=transaction, begin=begin)
-            await self._write_down(opened, record, ended)
+            if ended.owner is Owner.STORE:
+                opened.keeping = True
+                await self._store.commit(record, ended.kept)
+            else:
+                self._store.journal(record)
         except asyncio.CancelledError:
             self._cut_off(opened, transaction, begin)
             await _abandon(opened)
@@ -226,14 +230,6 @@ class Reception:
         if sendings and ended.reply:
             return replace(ended, reply=ended.reply.sent(Sending.joined(sendings)))
         return ended
-
-    async def _write_down(self, opened: _Open, record: Record, ended: Ended) -> None:
-        """Journal it; raises StoreError only where the store is the message's owner."""
-        if ended.owner is Owner.STORE:
-            opened.keeping = True
-            await self._store.commit(record, ended.kept)
-        else:
-            self._store.journal(record)
 
     def _cut_off(self, opened: _Open, transaction: Transaction, begin: float) -> None:
         """The server stops and waits no longer: it tells the client 421, here the journal is told."""

@@ -91,7 +91,7 @@ def _split(argument: str, keyword: str, bad_command: Reply, bad_path: Reply) -> 
 
 
 def _check_mailbox(address: str, bad_path: Reply, *, smtputf8: bool) -> None:
-    if not _is_mailbox(address):
+    if len(address) > MAX_PATH or not _is_mailbox(address):
         raise Refusal(bad_path)
     if not smtputf8 and not address.isascii():
         raise Refusal(replies.NEEDS_SMTPUTF8)

@@ -96,29 +96,32 @@ class Retention:
         self._in_step.clear()
         more = False
         for why, bound in (("age", self._too_old), ("number", self._oldest_record)):
+            if bound:
+                old = (
+                    select(transactions.c.id)
+                    .where(transactions.c.received_at < bound)
+                    .order_by(transactions.c.received_at)
+                    .limit(_RECORDS)
+                )
+                removed = connection.execute(delete(transactions).where(transactions.c.id.in_(old))).rowcount
+                more |= self._went(removed, f"records of the journal by {why}") == _RECORDS
+        if bound := max(self._too_old, self._oldest_session):
             old = (
-                select(transactions.c.id)
-                .where(transactions.c.received_at < bound)
-                .order_by(transactions.c.received_at)
+                select(sessions.c.id)
+                .where(sessions.c.started_at < bound)
+                .order_by(sessions.c.started_at)
                 .limit(_RECORDS)
             )
-            removed = connection.execute(delete(transactions).where(transactions.c.id.in_(old))).rowcount
-            more |= self._went(removed, f"records of the journal by {why}") == _RECORDS
-        old = (
-            select(sessions.c.id)
-            .where(sessions.c.started_at < max(self._too_old, self._oldest_session))
-            .order_by(sessions.c.started_at)
-            .limit(_RECORDS)
-        )
-        more |= connection.execute(delete(sessions).where(sessions.c.id.in_(old))).rowcount == _RECORDS
-        old_messages = select(kept.c.number, kept.c.box, kept.c.state).where(
-            kept.c.created_at < self._too_old
-        )
-        found = connection.execute(old_messages.limit(_MESSAGES)).all()
-        connection.execute(delete(kept).where(kept.c.number.in_([number for number, _, _ in found])))
-        for _, box, state in found:
-            self._went(1, f"{_messages_of(box, deleted=state == State.DELETED)} by age")
-        more |= len(found) == _MESSAGES
+            more |= connection.execute(delete(sessions).where(sessions.c.id.in_(old))).rowcount == _RECORDS
+        if self._too_old:
+            old_messages = select(kept.c.number, kept.c.box, kept.c.state).where(
+                kept.c.created_at < self._too_old
+            )
+            found = connection.execute(old_messages.limit(_MESSAGES)).all()
+            connection.execute(delete(kept).where(kept.c.number.in_([number for number, _, _ in found])))
+            for _, box, state in found:
+                self._went(1, f"{_messages_of(box, deleted=state == State.DELETED)} by age")
+            more |= len(found) == _MESSAGES
         for (box, deleted), first in self._first_kept.items():
             excess = (
                 select(kept.c.number)
