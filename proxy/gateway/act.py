@@ -224,13 +224,24 @@ def _local(action: Action, destination: Destination | Literal["relay"]) -> Dispo
 
 def _parcels(transaction: Transaction, outcomes: tuple[Outcome, ...]) -> dict[Action, list[_Parcel]]:
     """The recipients by action, those together who get the same octets for the same reason."""
+    if len(outcomes) == 1:
+        (outcome,), recipients = outcomes, transaction.envelope.recipients
+        return {outcome.action: [_parcel(recipients, outcome.edits, *_why(outcome))]}
     groups: dict[tuple[Action, tuple[Edit, ...], str | None, str], list[Recipient]] = {}
     for recipient, outcome in zip(transaction.envelope.recipients, outcomes, strict=True):
-        action = outcome.action
-        why = (outcome.rule, outcome.reason) if action is Action.QUARANTINE else (None, "")
-        groups.setdefault((action, outcome.edits, *why), []).append(recipient)
+        groups.setdefault((outcome.action, outcome.edits, *_why(outcome)), []).append(recipient)
     parcels: dict[Action, list[_Parcel]] = {}
-    for (action, edits, rule, reason), recipients in groups.items():
-        parcel = _Parcel(recipients=tuple(recipients), edits=edits, rule=rule, reason=reason)
-        parcels.setdefault(action, []).append(parcel)
+    for (action, edits, rule, reason), together in groups.items():
+        parcels.setdefault(action, []).append(_parcel(tuple(together), edits, rule, reason))
     return parcels
+
+
+def _why(outcome: Outcome) -> tuple[str | None, str]:
+    """What is written on a copy in quarantine; of others it does not matter."""
+    return (outcome.rule, outcome.reason) if outcome.action is Action.QUARANTINE else (None, "")
+
+
+def _parcel(
+    recipients: tuple[Recipient, ...], edits: tuple[Edit, ...], rule: str | None, reason: str
+) -> _Parcel:
+    return _Parcel(recipients=recipients, edits=edits, rule=rule, reason=reason)

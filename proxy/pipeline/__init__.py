@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from proxy.edits import Edit
@@ -215,7 +216,7 @@ class Pipeline:
     async def decide(self, transaction: Transaction, carried: Sequence[Carried] = ()) -> Decision:
         """One outcome for each recipient. Never raises."""
         if not self._places[Stage.MESSAGE] and not carried:
-            return Decision(outcomes=(_ACCEPTED,) * len(transaction.envelope.recipients))
+            return _all_accepted(len(transaction.envelope.recipients))
         return await _Deciding(self, transaction, carried).run()
 
     async def _ask(
@@ -381,6 +382,11 @@ class _Deciding:
                 edits=tuple(undecided.edits) if action is Action.ACCEPT else (),
                 sending=undecided.sending,
             )
+
+
+@lru_cache(maxsize=128)
+def _all_accepted(recipients: int) -> Decision:
+    return Decision(outcomes=(_ACCEPTED,) * recipients)
 
 
 def _action(rule: Rule, verdict: Verdict) -> Action:

@@ -44,7 +44,7 @@ _INSERT_KEPT = sqlite.Insert(kept_table, without=("number",))
 _INSERT_KEPT_RECIPIENT = sqlite.Insert(kept_recipients)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)  # frozen it would take three times as long to make
 class Change:
     """What is written whole or not at all."""
 
