@@ -184,11 +184,24 @@ def test_recipients_of_different_routes_are_asked_for_in_a_transaction_of_their_
 
 
 @pytest.mark.case(73)
-def test_a_mail_loop_is_refused(send):
+@pytest.mark.parametrize("name", [b"Received:", b"RECEIVED \t:"])
+def test_a_mail_loop_is_refused(send, name):
     """RELIABILITY 73."""
-    looped = b"".join(b"Received: from x by y; Mon, 1 Jan 2026 00:00:00 +0000\r\n" for _ in range(51))
+    looped = b"".join(name + b" from x by y; Mon, 1 Jan 2026 00:00:00 +0000\r\n" for _ in range(51))
     reply, messages, _, _ = send(make_transaction(looped + b"\r\nx\r\n", recipients=(A,)))
     assert (str(reply)[:9], messages) == ("554 5.4.6", ())
+
+
+def test_fields_that_are_only_called_alike_make_no_mail_loop(send):
+    alike = b"Received-SPF: pass\r\n" * 51 + b"Received: from x by y; Mon, 1 Jan 2026 00:00:00 +0000\r\n"
+    assert send(make_transaction(alike + b"\r\nx\r\n", recipients=(A,)))[0].code == 250
+
+
+@pytest.mark.parametrize("recipients", [(A,), (A, B)])
+def test_a_copy_in_quarantine_says_which_rule_put_it_there(send, recipients):
+    _, messages, _, (kept,) = send(to(*recipients), rule("hold", action="quarantine", when={"size": ">1B"}))
+    assert (messages, kept.recipients, kept.rule) == ((), recipients, "hold")
+    assert kept.reason
 
 
 def test_an_endless_header_section_is_refused(send):

@@ -67,6 +67,20 @@ async def test_the_right_password_authenticates_once(mx, dialogue):
     assert mx.script.sessions[-1].protocol == "ESMTPA"
 
 
+async def test_a_second_ehlo_leaves_who_is_authenticated(mx):
+    client = await mx.ready()
+    await client.talk(f"""
+        C: AUTH PLAIN {GOOD}
+        S: 235 2.7.0
+        C: EHLO again.example.org
+        S: 250
+        C: MAIL FROM:<a@b>
+        S: 250
+    """)
+    assert mx.script.sessions[-1].authenticated == "alice"
+    assert mx.script.sessions[-1].helo == "again.example.org"
+
+
 async def test_auth_is_refused_in_a_transaction(start, users):
     """RELIABILITY 53."""
     mx = await start(listener={"auth": {"users": users, "without_tls": True}})
