@@ -262,7 +262,7 @@ class Connection(SMTP):
 
     async def read_some(self, limit: float, deadline: float) -> bytes:
         """Waits for octets and gives those that are there, at most ``limit``."""
-        while self._at == len(self._input):
+        while not self.has_input():
             await self.more_input(deadline)
         unread = len(self._input) - self._at
         if self._at == 0 and unread <= limit:
