@@ -1,7 +1,11 @@
 """READ: message octets -> headers, texts, attachments.
 
-    fields     header fields and their parameters, decoded; always read here, in the message's order
-    decoding   transfer encodings and charsets
+    fields     header sections and their fields, in the message's order
+    words      a field's value as characters
+    parameters those of Content-Type and Content-Disposition
+    transfer   transfer encodings
+    charsets   charsets
+    text       the characters of a text part
     tree       parts by the MIME parser: the usual way, a few microseconds (its only import)
     markup     HTML as plain text
     scan       parts by one linear pass over the octets: for what the parser refuses, or would take long over
@@ -12,10 +16,10 @@ Nothing here raises on any message, and the time is linear in its size.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.mime.decoding import decode_text
 from proxy.mime.fields import Header, read_header_section
 from proxy.mime.part import Part
 from proxy.mime.scan import scan_parts
+from proxy.mime.text import decode_text
 from proxy.mime.tree import UnreadableError, parse_parts
 
 __all__ = ["Attachment", "Header", "MimeView", "Text", "read_message"]

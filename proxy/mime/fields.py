@@ -1,25 +1,19 @@
-"""Header fields (RFC 5322 section 2.2), encoded-words (RFC 2047) and parameters (RFC 2231).
+"""Header sections and their fields (RFC 5322 section 2.2).
 
 Each expression is linear on any input: no repetition can match the same octets in two ways.
 """
 
-import binascii
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
-from proxy.mime.decoding import decode_base64, decode_charset
+from proxy.mime.words import decode_octets, decode_value
 
 __all__ = [
     "Header",
-    "decode_octets",
-    "decode_words",
     "header_section_end",
     "header_section_start",
     "read_fields",
     "read_header_section",
-    "read_parameter",
 ]
 
 _FIELD = re.compile(rb"([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
@@ -30,13 +24,6 @@ _FIRST_LINE = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)
 """Behind empty lines, and lines that become a fold of the field that a server puts before them."""
 _SEPARATOR = re.compile(rb">?From [^\n]*+\n")
 """Of an mbox."""
-_WORD = re.compile(r"=\?([^?\s]{1,60})\?([BbQq])\?([^?]*+)\?=")
-_PARAMETER = re.compile(
-    r';\s*+([^\s=;*"]{1,80}+)(?:\*(\d{1,4}+))?(\*)?\s*+=\s*+(?:"((?:[^"\\]++|\\.)*)"?|([^;]*+))',
-    re.DOTALL,
-)
-_QUOTED_PAIR = re.compile(r'\\(["\\])')  # before others, as in C:\name, the backslash itself is meant
-_PARAMETERS_LIMIT = 1000
 _FIELDS_LIMIT = 10_000
 _JUNK_LIMIT = 100
 """Lines; a part with more of them has no header fields but only a body."""
@@ -77,7 +64,7 @@ def read_header_section(content: bytes) -> tuple[Header, ...]:
     section = content[: min(header_section_end(content), _SECTION_LIMIT)]
     return tuple(
         [
-            Header(name=decode_octets(name).rstrip(), value=_value(value))
+            Header(name=decode_octets(name).rstrip(), value=decode_value(value))
             for name, value in _LINE.findall(section)
         ]
     )
@@ -95,7 +82,7 @@ def read_fields(content: bytes, start: int, wanted: frozenset[bytes]) -> tuple[d
         if found := _FIELD.match(content, position):
             name = found[1].rstrip().lower()
             if name in wanted and name not in fields:
-                fields[name] = _value(found[2])
+                fields[name] = decode_value(found[2])
             position = found.end()
             continue
         for line_end in (b"\r\n", b"\n"):
@@ -111,92 +98,3 @@ def read_fields(content: bytes, start: int, wanted: frozenset[bytes]) -> tuple[d
         position = line_end_at + 1
     body = position if junk < 0 else junk
     return fields, body, body
-
-
-def decode_octets(octets: bytes) -> str:
-    """Header octets as characters: UTF-8 (RFC 6532), else ISO 8859-1."""
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")
-
-
-def _value(octets: bytes) -> str:
-    text = decode_octets(octets)
-    if "\n" in text:
-        text = text.replace("\r\n", "").replace("\n", "")
-    text = text.strip()
-    return decode_words(text) if "=?" in text else text
-
-
-def decode_words(text: str) -> str:
-    """The text with its encoded-words decoded; those of an unknown charset stay as they stand.
-
-    White space between two of them is not shown, and a character may be split between them.
-    """
-    return "".join(_decoded_pieces(text))
-
-
-def _decoded_pieces(text: str) -> Iterator[str]:
-    position = 0
-    charset, octets = "", bytearray()
-    for word in _WORD.finditer(text):
-        between = text[position : word.start()]
-        label = word[1].partition("*")[0]  # RFC 2231 section 5 adds a language
-        if octets and (label.lower() != charset.lower() or (between and not between.isspace())):
-            yield _characters(octets, charset)
-            octets = bytearray()
-        if not position or not between.isspace():
-            yield between
-        charset = label
-        octets += _word_octets(word)
-        position = word.end()
-    if octets:
-        yield _characters(octets, charset)
-    yield text[position:]
-
-
-def _word_octets(word: re.Match[str]) -> bytes:
-    encoded = word[3].encode("utf-8", "surrogateescape")
-    if word[2] in "Bb":
-        return decode_base64(encoded)
-    return binascii.a2b_qp(encoded, header=True)
-
-
-def _characters(octets: bytearray, charset: str) -> str:
-    known = decode_charset(bytes(octets), charset)
-    return decode_octets(bytes(octets)) if known is None else known
-
-
-def read_parameter(value: str, name: str) -> str:
-    """A parameter of a Content-Type or Content-Disposition field; empty where it is not there.
-
-    Continued and percent-encoded ones (RFC 2231) are joined, encoded-words in them decoded.
-    """
-    if ";" not in value:
-        return ""
-    pieces: dict[int, str] = {}
-    extended = ""
-    for number, found in enumerate(_PARAMETER.finditer(value)):
-        if number >= _PARAMETERS_LIMIT:
-            break
-        if found[1].lower() != name:
-            continue
-        text = _QUOTED_PAIR.sub(r"\1", found[4]) if found[4] is not None else found[5].strip()
-        if found[3] and not found[2]:
-            extended = extended or _percent_decoded(text)
-        else:
-            pieces.setdefault(int(found[2] or 0), _percent_decoded(text) if found[3] else text)
-    joined = extended or "".join(pieces[number] for number in sorted(pieces))
-    return decode_words(joined) if "=?" in joined else joined
-
-
-def _percent_decoded(text: str) -> str:
-    charset, quote, rest = text.partition("'")
-    if quote:
-        _, quote, rest = rest.partition("'")
-    if not quote:
-        charset, rest = "utf-8", text
-    octets = unquote_to_bytes(rest)
-    known = decode_charset(octets, charset)
-    return decode_octets(octets) if known is None else known

@@ -8,9 +8,10 @@ is a part too: whoever breaks a message on purpose may have put it there.
 import re
 from dataclasses import dataclass, field
 
-from proxy.mime.decoding import decode_transfer, transfer_encoding
-from proxy.mime.fields import header_section_start, read_fields, read_parameter
+from proxy.mime.fields import header_section_start, read_fields
+from proxy.mime.parameters import read_parameter
 from proxy.mime.part import Part
+from proxy.mime.transfer import decode_transfer, transfer_encoding
 
 __all__ = ["scan_parts"]
 

@@ -7,8 +7,9 @@ is wrong; nothing here raises on any message.
 import re
 from dataclasses import dataclass, field, replace
 
-from proxy.mime.decoding import decode_transfer, transfer_encoding
-from proxy.mime.fields import header_section_start, read_fields, read_parameter
+from proxy.mime.fields import header_section_start, read_fields
+from proxy.mime.parameters import read_parameter
+from proxy.mime.transfer import decode_transfer, transfer_encoding
 
 __all__ = ["Entity", "read_structure"]
 

@@ -4,10 +4,10 @@ import re
 
 from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree, walk  # noqa: TID251 # here is the place
 
-from proxy.mime.decoding import decode_transfer, transfer_encoding
-from proxy.mime.fields import read_parameter
+from proxy.mime.parameters import read_parameter
 from proxy.mime.part import Part
 from proxy.mime.scan import scan_parts
+from proxy.mime.transfer import decode_transfer, transfer_encoding
 
 __all__ = ["UnreadableError", "parse_parts"]
 

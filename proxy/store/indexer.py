@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from sqlalchemy import Connection, LargeBinary, RowMapping, Select, and_, func, null, or_, select
 
-from proxy.mime.fields import decode_words
+from proxy.mime.words import decode_words
 from proxy.store import rows, sqlite
 from proxy.store.archive import forward_paths
 from proxy.store.conditions import STATE_HINT, state_of

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from proxy.mail import Message, Stage
-from proxy.mime.fields import decode_words
+from proxy.mime.words import decode_words
 from proxy.record import Disposition, RecipientRecord, Record
 from proxy.store.kept import Box, Kept, KeptMessage, KeptSummary, Listed, State
 from proxy.verdict import Action, Evaluation, Match, Result

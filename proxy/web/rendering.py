@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from proxy.mime.fields import decode_words
+from proxy.mime.words import decode_words
 from proxy.web.desk import Desk
 from proxy.web.view.text import visible_line
 

@@ -2,8 +2,8 @@
 
 import re
 
-from proxy.mime.decoding import decode_text
 from proxy.mime.structure import Entity
+from proxy.mime.text import decode_text
 
 __all__ = ["BodyText", "html_parts", "read_text", "text_octets", "text_parts"]
 

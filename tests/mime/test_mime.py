@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.mime import read_message
-from proxy.mime.fields import decode_words, header_section_start, read_parameter
+from proxy.mime.fields import header_section_start
+from proxy.mime.parameters import read_parameter
 from proxy.mime.scan import scan_parts
 from proxy.mime.tree import UnreadableError, _headers, parse_parts
+from proxy.mime.words import decode_words
 
 TOP = b"From: a@example.com\r\nSubject: x\r\n"
 ENCODED = TOP + b"Content-Transfer-Encoding: "

@@ -1,0 +1,23 @@
+"""The characters of a text part, whatever its label says."""
+
+from proxy.mime.charsets import decode_charset
+
+__all__ = ["decode_text"]
+
+
+def decode_text(octets: bytes, charset: str) -> tuple[str, str]:
+    """The characters of a text part, and a warning: empty where the charset was known and fitted.
+
+    Where it is missing, unknown or does not fit, the octets are read as UTF-8, else as ISO 8859-1.
+    """
+    warning = ""
+    if charset and charset.lower() not in ("us-ascii", "ascii", "utf-8"):
+        text = decode_charset(octets, charset)
+        if text is not None:
+            damaged = "\ufffd" in text
+            return text, f"octets that are no {charset[:40]!r} were replaced" if damaged else ""
+        warning = f"unknown charset {charset[:40]!r}"
+    try:
+        return octets.decode(), warning
+    except UnicodeDecodeError:
+        return octets.decode("latin-1"), warning or f"octets that are no {charset[:40] or 'us-ascii'!r}"
