@@ -136,7 +136,6 @@ def machine(haraka: str) -> str:
         "uvloop",
         "aiosmtpd",
         "aiosmtplib",
-        "fast-mail-parser",
         "ahocorasick-rs",
         "sqlalchemy",
     ]

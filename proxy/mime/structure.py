@@ -1,32 +1,18 @@
-"""The MIME structure of a message for showing it: entities in entities, where each begins and ends.
+"""The MIME structure of a message: entities in entities, where each begins and ends.
 
 One linear pass. Where the structure is broken it is read as far as it can be, and ``fault`` says what
-is wrong; nothing here raises on any message.
+is wrong; nothing here raises on any message. A message of which readers may see different structures is
+not *sound*: `scan` finds what any of them may see.
 """
 
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from proxy.mime.fields import header_section_start, read_fields
-from proxy.mime.parameters import read_parameter
-from proxy.mime.transfer import decode_transfer, transfer_encoding
+from proxy.mime.delimiters import Delimiter, is_content_field, next_delimiter, prefix_in
+from proxy.mime.entity import Declared, Entity, declared_by
+from proxy.mime.fields import Fields, header_section_start, read_fields
 
-__all__ = ["Entity", "read_structure"]
+__all__ = ["Structure", "read_structure"]
 
-_DELIMITER = re.compile(rb"^--([^\r\n]{1,1000})[^\n]*+(?:\n|\Z)", re.MULTILINE)
-_CONTENT_FIELD = re.compile(rb"content-[a-z-]{2,30}:", re.IGNORECASE)
-_WANTED = frozenset(
-    {
-        b"content-type",
-        b"content-disposition",
-        b"content-transfer-encoding",
-        b"content-id",
-        b"mime-version",
-        b"subject",
-    }
-)
-_MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
-_ENCODED = frozenset({"base64", "quoted-printable"})
 _DEPTH_LIMIT = 50
 _ENCODED_DEPTH_LIMIT = 4
 """Messages encoded in encoded messages; each is decoded, so that each costs the time of the whole."""
@@ -35,216 +21,188 @@ _ENTITIES_LIMIT = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entity:
-    """A message or a part of one (RFC 2045 section 2.4)."""
+class Structure:
+    """A message taken apart."""
 
-    content_type: str
-    """In lower case; the default of its place where none, or none of the form type/subtype, is declared."""
-    charset: str
-    """As declared; empty where none is."""
-    transfer_encoding: str
-    """In lower case; empty where none is declared."""
-    filename: str
-    """As the sender wrote it, decoded; may hold anything. Empty where none was given."""
-    disposition: str
-    """``inline``, ``attachment`` or what else is declared, in lower case; empty where nothing is."""
-    content_id: str
-    """Without its angle brackets."""
-    subject: str
-    """Of a message; empty for others."""
-    declared: frozenset[str]
-    """Names of the MIME fields it has, in lower case."""
-    source: bytes = field(repr=False)
-    """The octets that the positions are of: the message, or a decoded message in it."""
-    start: int
-    """Where the body begins."""
-    end: int
-    children: tuple["Entity", ...] = ()
-    fault: str = ""
-    """What is wrong with its structure, for a person; empty where nothing is."""
-
-    @property
-    def is_multipart(self) -> bool:
-        """True where the body is nothing but other entities."""
-        return self.content_type.startswith("multipart/")
-
-    @property
-    def is_message(self) -> bool:
-        """True for a message in the message."""
-        return self.content_type in _MESSAGE_TYPES
-
-    @property
-    def is_encoded(self) -> bool:
-        """True where reading the body means decoding it."""
-        return self.transfer_encoding in _ENCODED and not self.is_multipart
-
-    def encoded(self) -> bytes:
-        """The body as it was sent."""
-        return self.source[self.start : self.end]
-
-    def read(self) -> bytes:
-        """The body after transfer decoding; what cannot be decoded comes as it stands."""
-        return decode_transfer(self.encoded(), self.transfer_encoding)
+    root: Entity
+    """The message."""
+    doubts: tuple[str, ...]
+    """Why readers may see another structure, for a person; empty for a sound message."""
 
 
-def read_structure(content: bytes) -> Entity:
-    """The message as an entity with its children."""
-    return _Reader(content).run()
+def read_structure(content: bytes) -> Structure:
+    """Take the message apart."""
+    shared = _Shared()
+    root = _Reader(content, shared).run()
+    return Structure(root=root, doubts=tuple(shared.doubts))
 
 
 @dataclass(slots=True)
 class _Open:
     """An entity whose end is not reached."""
 
-    entity: Entity
+    declared: Declared
+    start: int
     children: list[Entity] = field(default_factory=list)
-    boundary: bytes | None = None
-    """Of a multipart."""
+    is_split: bool = False
+    """True for a multipart whose boundaries are looked for."""
     used: bool = False
     closed: bool = False
-
-    @property
-    def default_type(self) -> str:
-        """The type of a part that declares none (RFC 2046 section 5.1.5)."""
-        return "message/rfc822" if self.entity.content_type == "multipart/digest" else "text/plain"
+    fault: str = ""
 
 
 @dataclass(slots=True)
-class _Count:
+class _Shared:
+    """What the reader of a message has in common with those of the encoded messages in it."""
+
     entities: int = 0
+    doubts: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Reader:
     content: bytes
+    shared: _Shared
     depth: int = 0
     encoded_depth: int = 0
-    count: _Count = field(default_factory=_Count)
     stack: list[_Open] = field(default_factory=list)
     boundaries: dict[bytes, int] = field(default_factory=dict)
     """Of the open multiparts, with their places in the stack; of two that are the same the outer one."""
+    past: set[bytes] = field(default_factory=set)
+    """Boundaries of multiparts that have ended."""
 
     def run(self) -> Entity:
-        position = self._open(header_section_start(self.content), "text/plain")
-        delimiters = _DELIMITER.finditer(self.content, position) if self.boundaries else ()
-        for delimiter in delimiters:
-            if delimiter.start() < position:
-                continue
-            if self.count.entities >= _ENTITIES_LIMIT:
-                self._fault(0, f"more than {_ENTITIES_LIMIT} parts")
-                break
-            position = self._delimit(delimiter)
-        return self._close_to(0, len(self.content))
+        start = header_section_start(self.content)
+        if start and self.content[:1] in b" \t\r\n":
+            self._doubt("the header section does not begin with the first line")
+        position = self._open(start, "text/plain")
+        if self.boundaries:
+            while delimiter := next_delimiter(self.content, position):
+                if self.shared.entities >= _ENTITIES_LIMIT:
+                    self._fault(0, f"more than {_ENTITIES_LIMIT} parts")
+                    break
+                position = self._delimit(delimiter)
+        self._close_to(1, len(self.content))
+        return self._closed(self.stack.pop(), len(self.content))
 
     def _open(self, start: int, default_type: str) -> int:
-        """Opens the entity at ``start`` and the messages it begins with; gives where the body begins."""
+        """Open the entity at ``start`` and the messages it begins with; returns where the body begins."""
         while True:
-            self.count.entities += 1
-            fields, _, body = read_fields(self.content, start, _WANTED)
-            entity = _entity(self.content, fields, body, default_type)
-            opened = _Open(entity)
+            self.shared.entities += 1
+            fields = read_fields(self.content, start)
+            body = fields.body
+            if fields.junk != body:
+                self._doubt("a line in a header section is no field")
+            declared = declared_by(fields, default_type)
+            opened = _Open(declared, body)
             self.stack.append(opened)
-            if not (entity.is_multipart or entity.is_message):
+            if len(declared.content_types) > 1:
+                self._doubt("a part has two types")
+            if not (declared.is_multipart or declared.is_message):
                 return body
             if self.depth + len(self.stack) >= _DEPTH_LIMIT:
                 self._fault(-1, f"nested more than {_DEPTH_LIMIT} deep: not opened")
                 return body
-            if entity.is_multipart:
-                boundary = read_parameter(fields.get(b"content-type", ""), "boundary").rstrip()
-                opened.boundary = boundary.encode("utf-8", "replace")
-                self.boundaries.setdefault(opened.boundary, len(self.stack) - 1)
+            if declared.is_multipart:
+                self._await_parts(opened)
                 return body
-            if entity.is_encoded or self.count.entities >= _ENTITIES_LIMIT:
+            if declared.is_encoded or self.shared.entities >= _ENTITIES_LIMIT:
                 return body
             start, default_type = body, "text/plain"
 
-    def _delimit(self, delimiter: re.Match[bytes]) -> int:
-        """What a line that begins with ``--`` does; gives where to go on."""
-        text = delimiter[1].rstrip()
+    def _await_parts(self, multipart: _Open) -> None:
+        boundaries = multipart.declared.boundaries
+        if len(boundaries) != 1:
+            self._doubt("a multipart has two boundaries" if boundaries else "a multipart has no boundary")
+        if multipart.declared.is_encoded:
+            self._doubt("a multipart is encoded")
+        multipart.is_split = True
+        self.boundaries.setdefault(boundaries[0] if boundaries else b"", len(self.stack) - 1)
+
+    def _delimit(self, delimiter: Delimiter) -> int:
+        """What a line that begins with ``--`` does; returns where to go on."""
+        text = delimiter.text
         place = self.boundaries.get(text)
         if place is None and text.endswith(b"--"):
             place = self.boundaries.get(text[:-2])
             if place is not None:
                 self._close_to(place + 1, self._body_end(delimiter))
                 self.stack[place].closed = self.stack[place].used = True
-                return delimiter.end()
+                return delimiter.end
         if place is None:
-            place = self._adopt(text, delimiter)
+            place = self._adopt(delimiter)
         if place is None:
-            return delimiter.end()
+            if text in self.past or prefix_in(text, self.boundaries, map(len, self.boundaries)):
+                self._doubt("a line may be a boundary or text")
+            return delimiter.end
         self._close_to(place + 1, self._body_end(delimiter))
         multipart = self.stack[place]
         multipart.used = True
-        return self._open(delimiter.end(), multipart.default_type)
+        return self._open(delimiter.end, multipart.declared.default_type)
 
-    def _adopt(self, text: bytes, delimiter: re.Match[bytes]) -> int | None:
+    def _adopt(self, delimiter: Delimiter) -> int | None:
         """Of a multipart that has shown no part yet, a line like a boundary is taken to be its own."""
         innermost = self.stack[-1]
-        if innermost.boundary is None or innermost.used:
+        if not innermost.is_split or innermost.used:
             return None
-        if not _CONTENT_FIELD.match(self.content, delimiter.end()):
+        if not is_content_field(self.content, delimiter.end):
             return None
         self._fault(-1, "its parts have another boundary than it declares")
         place = len(self.stack) - 1
-        self.boundaries[text] = place
+        self.boundaries[delimiter.text] = place
         return place
 
-    def _body_end(self, delimiter: re.Match[bytes]) -> int:
+    def _body_end(self, delimiter: Delimiter) -> int:
         """The line break before a delimiter belongs to it (RFC 2046 section 5.1.1)."""
-        end = delimiter.start()
+        end = delimiter.start
         if self.content.endswith(b"\r\n", 0, end):
             return end - 2
         return end - 1 if self.content.endswith(b"\n", 0, end) else end
 
-    def _close_to(self, place: int, end: int) -> Entity:
-        """Closes the entities from the innermost to the one at that place, which it gives."""
-        entity = self.stack[0].entity
+    def _close_to(self, place: int, end: int) -> None:
+        """Close the entities that are open within the one before that place, the innermost first."""
+        if len(self.stack) <= place:
+            return
         while len(self.stack) > place:
-            opened = self.stack.pop()
-            entity = self._closed(opened, max(end, opened.entity.start))
-            if self.stack:
-                self.stack[-1].children.append(entity)
-        self.boundaries = {text: at for text, at in self.boundaries.items() if at < len(self.stack)}
-        return entity
+            entity = self._closed(self.stack.pop(), end)
+            self.stack[-1].children.append(entity)
+        still_open = {text: at for text, at in self.boundaries.items() if at < place}
+        if len(still_open) < len(self.boundaries):
+            self.past.update(self.boundaries.keys() - still_open.keys())
+            self.boundaries = still_open
 
     def _closed(self, opened: _Open, end: int) -> Entity:
-        entity = replace(opened.entity, end=end)
-        fault = entity.fault
-        children = tuple(opened.children)
-        if opened.boundary is not None:
+        declared, start = opened.declared, opened.start
+        end = max(end, start)
+        fault, children = opened.fault, tuple(opened.children)
+        if opened.is_split:
             if not children:
+                self._doubt("a multipart without parts")
                 fault = fault or "a multipart without parts: its boundary is nowhere"
-                if self.content[entity.start : end].strip():
-                    children = (_entity(self.content, {}, entity.start, "text/plain", end),)
+                if self.content[start:end].strip():
+                    text = declared_by(Fields([], start, start), "text/plain")
+                    children = (Entity(declared=text, source=self.content, start=start, end=end),)
             elif not opened.closed:
                 fault = fault or "the final boundary is missing"
-        elif entity.is_message and not children and not fault:
-            if self.encoded_depth < _ENCODED_DEPTH_LIMIT and self.count.entities < _ENTITIES_LIMIT:
-                depth = self.depth + len(self.stack) + 1
-                children = (_Reader(entity.read(), depth, self.encoded_depth + 1, self.count).run(),)
+        elif declared.is_message and not children and not fault:
+            if self.encoded_depth < _ENCODED_DEPTH_LIMIT and self.shared.entities < _ENTITIES_LIMIT:
+                children = (self._encoded_message(declared, start, end),)
             else:
+                self._doubt("an encoded message was not opened")
                 fault = "an encoded message: not opened"
-        return replace(entity, children=children, fault=fault)
+        return Entity(
+            declared=declared, source=self.content, start=start, end=end, children=children, fault=fault
+        )
+
+    def _encoded_message(self, declared: Declared, start: int, end: int) -> Entity:
+        octets = Entity(declared=declared, source=self.content, start=start, end=end).read()
+        depth = self.depth + len(self.stack) + 1
+        return _Reader(octets, self.shared, depth, self.encoded_depth + 1).run()
 
     def _fault(self, place: int, fault: str) -> None:
+        self._doubt(fault)
         opened = self.stack[place]
-        opened.entity = replace(opened.entity, fault=opened.entity.fault or fault)
+        opened.fault = opened.fault or fault
 
-
-def _entity(source: bytes, fields: dict[bytes, str], start: int, default_type: str, end: int = 0) -> Entity:
-    content_type = fields.get(b"content-type", "")
-    disposition = fields.get(b"content-disposition", "")
-    declared = content_type.partition(";")[0].strip().lower()
-    return Entity(
-        content_type=declared if "/" in declared else default_type,
-        charset=read_parameter(content_type, "charset"),
-        transfer_encoding=transfer_encoding(fields.get(b"content-transfer-encoding", "")),
-        filename=read_parameter(disposition, "filename") or read_parameter(content_type, "name"),
-        disposition=disposition.partition(";")[0].strip().lower(),
-        content_id=fields.get(b"content-id", "").strip().removeprefix("<").removesuffix(">"),
-        subject=fields.get(b"subject", ""),
-        declared=frozenset(name.decode("ascii", "replace") for name in fields if name != b"subject"),
-        source=source,
-        start=start,
-        end=end,
-    )
+    def _doubt(self, doubt: str) -> None:
+        self.shared.doubts.setdefault(doubt)

@@ -1,8 +1,26 @@
 """The characters of a text part, whatever its label says."""
 
+from typing import NamedTuple
+
 from proxy.mime.charsets import decode_charset
 
-__all__ = ["decode_text"]
+__all__ = ["Reading", "decode_text", "read_text"]
+
+
+class Reading(NamedTuple):
+    """One reading of a text."""
+
+    text: str
+    note: str
+    """How it was read where that is not plain, for a person."""
+    warning: str
+    """What was wrong with it, for a person."""
+
+
+def read_text(octets: bytes, charset: str, _content_type: str) -> tuple[Reading, ...]:
+    """The readings of a text part, the likeliest first."""
+    text, warning = decode_text(octets, charset)
+    return (Reading(text, "", warning),)
 
 
 def decode_text(octets: bytes, charset: str) -> tuple[str, str]:

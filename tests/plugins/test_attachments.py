@@ -283,7 +283,7 @@ def test_wrong_settings_are_named(arguments, says):
 
 async def test_names_alone_never_decode_an_attachment():
     attachment = Attachment(
-        filename="a.txt", content_type="text/plain", read=lambda: pytest.fail("it was read")
+        filenames=("a.txt",), content_type="text/plain", read=lambda: pytest.fail("it was read")
     )
     view = MimeView(headers=(), subject="", texts=(), attachments=(attachment,), warnings=())
     transaction = transaction_of(b"")

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from proxy.mime.structure import Entity
+from proxy.mime.entity import Entity
 
 __all__ = ["AttachmentView", "make_attachment", "safe_filename"]
 

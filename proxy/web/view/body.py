@@ -2,7 +2,7 @@
 
 import re
 
-from proxy.mime.structure import Entity
+from proxy.mime.entity import Entity
 from proxy.mime.text import decode_text
 
 __all__ = ["BodyText", "html_parts", "read_text", "text_octets", "text_parts"]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from proxy.mime.structure import Entity
+from proxy.mime.entity import Entity
 
 __all__ = ["Images", "raster_type"]
 

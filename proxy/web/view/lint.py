@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from proxy.mime import Header
+from proxy.mime.entity import Entity
 from proxy.mime.fields import header_section_end, header_section_start
-from proxy.mime.structure import Entity
 from proxy.mime.text import decode_text
 from proxy.web.view.body import html_parts, text_octets, text_parts
 from proxy.web.view.text import visible_line

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from proxy.mime import Header
+from proxy.mime.entity import Entity
 from proxy.mime.fields import header_section_start, read_header_section
-from proxy.mime.structure import Entity, read_structure
+from proxy.mime.structure import read_structure
 from proxy.web.view.attachments import AttachmentView, make_attachment
 from proxy.web.view.body import BodyText, html_parts, read_text, text_parts
 from proxy.web.view.codes import find_codes
@@ -60,7 +61,7 @@ def view_message(content: bytes, *, remote_images: bool = False) -> MessageView:
     """The view of a message, however broken; ``remote_images`` lets its HTML load http and https images."""
     start = header_section_start(content)
     all_headers = read_header_section(content[start : start + _HEADER_SECTION_LIMIT])
-    root = read_structure(content)
+    root = read_structure(content).root
     parts = list(walk(root))
     sizes = {number: len(part.read()) for number, part in parts if part.is_encoded}
     shown = text_parts(root)
@@ -108,7 +109,7 @@ def view_message(content: bytes, *, remote_images: bool = False) -> MessageView:
 
 def attachment(content: bytes, number: int) -> tuple[AttachmentView, bytes] | None:
     """The part of that number in the tree and its octets; None where there is none or it is a multipart."""
-    for found, part in walk(read_structure(content)):
+    for found, part in walk(read_structure(content).root):
         if found == number:
             if part.is_multipart:
                 return None

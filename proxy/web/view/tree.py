@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from proxy.mime.structure import Entity
+from proxy.mime.entity import Entity
 from proxy.web.view.text import visible_line
 
 __all__ = ["Node", "make_tree", "walk"]

@@ -1,0 +1,248 @@
+"""What a message says, as filters see it."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from proxy.mime.entity import MESSAGE_TYPES, Declared, Entity
+from proxy.mime.fields import Header, decoded
+from proxy.mime.parameters import Named
+from proxy.mime.scan import scan_parts
+from proxy.mime.structure import read_structure
+from proxy.mime.text import read_text
+from proxy.mime.transfer import decode_transfer
+
+__all__ = ["Attachment", "MimeView", "Text", "read_message"]
+
+_WARNINGS_LIMIT = 20
+"""More of them tell the operator nothing new."""
+_DEPTH_LIMIT = 10
+"""Messages attached as files in such messages."""
+_HEAD_OCTETS = 1024
+"""By these a file is known as a message."""
+_DOUBTFUL_PARTS_LIMIT = 900
+"""With more parts `Structure` ends early, and shows nothing that a scan has not found."""
+_SPARE_OCTETS = 1 << 20
+_ENCODINGS = frozenset({"base64", "quoted-printable"})
+_FIELD = re.compile(rb"(?:[ \t]*+\r?\n)*+(?:>?From [^\n]*+\n)?[!-9;-~]{1,76}+[ \t]*+:")
+_MESSAGE_FIELD = re.compile(
+    rb"^(received|return-path|delivered-to|from|to|date|subject|message-id|mime-version)[ \t]*+:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MESSAGE_FILES = (".eml", ".mht", ".mhtml", ".nws", ".mail")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """One reading of a text part, decoded from its transfer encoding and charset."""
+
+    content_type: str
+    """For example ``text/plain`` or ``text/html``, in lower case."""
+    text: str
+    """The characters of the part; of HTML the source, with its markup."""
+    filename: str = ""
+    """Set where the part is an attachment too, for example ``notes.txt``."""
+    how: tuple[str, ...] = ()
+    """How it was read where that is not plain, for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One reading of a part that is not shown as the message's text."""
+
+    filenames: tuple[str, ...] = ()
+    """Each name that some reader may show for it, decoded, the likeliest first; they may hold anything."""
+    content_type: str
+    """As declared, in lower case."""
+    read: Callable[[], bytes]
+    """Returns the bytes after transfer decoding; what cannot be decoded comes as it stands."""
+    how: tuple[str, ...] = ()
+    """How it was read where that is not plain, for a person: for example ``filename from RFC 2231``."""
+
+    @property
+    def filename(self) -> str:
+        """The likeliest name; empty where none was given."""
+        return self.filenames[0] if self.filenames else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MimeView:
+    """What a message says, for reading only."""
+
+    headers: tuple[Header, ...]
+    """In the order of the message."""
+    forwarded_headers: tuple[Header, ...] = ()
+    """The header fields of the messages in the message."""
+    subject: str
+    texts: tuple[Text, ...]
+    """Every text/* part, also of forwarded messages and of text files attached."""
+    attachments: tuple[Attachment, ...]
+    """Every part that has a file name, is marked as attachment, or is no text; also of forwarded messages."""
+    warnings: tuple[str, ...]
+    """What could not be parsed or was repaired; empty for a clean message."""
+
+    def header(self, name: str) -> str | None:
+        """The value of the first field of that name, None where there is none."""
+        wanted = name.lower()
+        return next((h.value for h in self.headers if h.name.lower() == wanted), None)
+
+
+def read_message(content: bytes) -> MimeView:
+    """The view of a message, however broken.
+
+    ``warnings`` names what was wrong. Attachments are decoded when they are read, texts here.
+    """
+    reading = _Reading(octets_left=4 * len(content) + _SPARE_OCTETS)
+    root = reading.message(content, 0)
+    headers = decoded(root.pairs)
+    return MimeView(
+        headers=headers,
+        forwarded_headers=tuple(reading.forwarded),
+        subject=next((header.value for header in headers if header.name.lower() == "subject"), ""),
+        texts=tuple(reading.texts),
+        attachments=tuple(reading.attachments),
+        warnings=tuple(reading.warnings),
+    )
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A message on its way to a view."""
+
+    octets_left: int
+    """That may still be decoded to look into files: each message in a message costs the time of the whole."""
+    forwarded: list[Header] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def message(self, content: bytes, depth: int) -> Declared:
+        """Read a message into the lists; returns what its own header section declares."""
+        structure = read_structure(content)
+        root = structure.root
+        if structure.doubts:
+            self._warn(f"readers may see another structure: {'; '.join(structure.doubts)}")
+            entities, messages = _all_parts(content, root)
+        elif root.children:
+            entities = [part for part in _walk(root) if not part.is_multipart]
+            messages = [part.children[0].declared for part in entities if part.is_message and part.children]
+        else:
+            self._leaf(root, depth)
+            return root.declared
+        for inner in messages:
+            self.forwarded += decoded(inner.pairs)
+        for entity in entities:
+            self._leaf(entity, depth)
+        return root.declared
+
+    def _warn(self, warning: str) -> None:
+        if len(self.warnings) < _WARNINGS_LIMIT:
+            self.warnings.append(warning)
+
+    def _leaf(self, entity: Entity, depth: int) -> None:
+        declared = entity.declared
+        names = declared.filenames
+        how = tuple([name.how for name in names if name.how])
+        encodings = declared.transfer_encodings
+        encodings = tuple(dict.fromkeys(map(_mechanism, encodings))) or ("",)
+        for encoding in encodings:
+            of_encoding = (*how, f"read as {encoding or 'not encoded'}") if len(encodings) > 1 else how
+            for content_type in declared.content_types:
+                self._reading(entity, content_type, encoding, names, of_encoding, depth)
+
+    def _reading(
+        self,
+        entity: Entity,
+        content_type: str,
+        encoding: str,
+        names: tuple[Named, ...],
+        how: tuple[str, ...],
+        depth: int,
+    ) -> None:
+        """One of the ways in which a leaf can be read."""
+        is_text = content_type.startswith("text/")
+        if is_text:
+            self._text(entity, content_type, encoding, names, how)
+        if is_text and not names and not entity.declared.is_attachment:
+            return
+        attachment = Attachment(
+            filenames=tuple([name.text for name in names]),
+            content_type=content_type,
+            read=lambda: decode_transfer(entity.encoded(), encoding),
+            how=how,
+        )
+        self.attachments.append(attachment)
+        if _may_be_message(entity, attachment, encoding):
+            self._open_file(attachment, depth)
+
+    def _text(
+        self,
+        entity: Entity,
+        content_type: str,
+        encoding: str,
+        names: tuple[Named, ...],
+        how: tuple[str, ...],
+    ) -> None:
+        octets = decode_transfer(entity.encoded(), encoding)
+        filename = names[0].text if names else ""
+        seen: set[str] = set()
+        for charset in entity.declared.charsets:
+            for reading in read_text(octets, charset, content_type):
+                if reading.warning:
+                    self._warn(reading.warning)
+                if reading.text in seen:
+                    continue
+                seen.add(reading.text)
+                noted = (*how, reading.note) if reading.note else how
+                self.texts.append(
+                    Text(content_type=content_type, text=reading.text, filename=filename, how=noted)
+                )
+
+    def _open_file(self, attachment: Attachment, depth: int) -> None:
+        """Read a message that is attached as a file."""
+        octets = attachment.read()
+        self.octets_left -= len(octets)
+        if depth >= _DEPTH_LIMIT or self.octets_left < 0:
+            self._warn("messages in messages were not all opened: too many or too large")
+            return
+        self.forwarded += decoded(self.message(octets, depth + 1).pairs)
+
+
+def _mechanism(encoding: str) -> str:
+    """The encoding if bytes must be decoded, else nothing."""
+    return encoding if encoding in _ENCODINGS else ""
+
+
+def _all_parts(content: bytes, root: Entity) -> tuple[list[Entity], list[Declared]]:
+    """What a scan finds, then the leaves that the structure shows in another extent; the inner messages."""
+    scanned = scan_parts(content)
+    if len(scanned.parts) > _DOUBTFUL_PARTS_LIMIT:
+        return scanned.parts, scanned.messages
+    known = {(part.start, part.end) for part in scanned.parts if part.source is content}
+    leaves = (part for part in _walk(root) if not (part.children or part.is_multipart))
+    others = [part for part in leaves if (part.start, part.end) not in known]
+    return [*scanned.parts, *others], scanned.messages
+
+
+def _walk(root: Entity) -> Iterator[Entity]:
+    waiting = [root]
+    while waiting:
+        entity = waiting.pop()
+        yield entity
+        waiting += reversed(entity.children)
+
+
+def _may_be_message(entity: Entity, attachment: Attachment, encoding: str) -> bool:
+    """True if the file is a message that the structure does not show."""
+    if not MESSAGE_TYPES.isdisjoint(entity.declared.content_types):
+        return encoding != _mechanism(entity.transfer_encoding)  # else it has been opened with the structure
+    head = decode_transfer(
+        entity.source[entity.start : min(entity.end, entity.start + _HEAD_OCTETS)], encoding
+    )
+    if not _FIELD.match(head):
+        return False
+    if attachment.content_type.startswith("message/"):
+        return True
+    if any(name.lower().endswith(_MESSAGE_FILES) for name in attachment.filenames):
+        return True
+    return len({name.lower() for name in _MESSAGE_FIELD.findall(head)}) > 1
