@@ -6,13 +6,16 @@ from urllib.parse import unquote
 from proxy.mime.fields import Fields
 from proxy.mime.parameters import Named, Structured, read_structured
 from proxy.mime.transfer import decode_transfer
+from proxy.mime.uuencode import ENCODINGS as UUENCODINGS
+from proxy.mime.uuencode import decode_uuencoded
 from proxy.mime.words import decode_value
 from proxy.values import value
 
-__all__ = ["MESSAGE_TYPES", "Declared", "Entity", "declared_by"]
+__all__ = ["MESSAGE_TYPES", "Declared", "Entity", "declared_by", "decode_body"]
 
 MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
-_ENCODED = frozenset({"base64", "quoted-printable"})
+_ENCODED = frozenset({"base64", "quoted-printable", *UUENCODINGS})
+_PLAIN_MECHANISMS = frozenset({b"base64", b"quoted-printable", b"7bit", b"8bit", b"binary"})
 _READINGS_LIMIT = 4
 """Of fields that are to occur once."""
 
@@ -181,7 +184,12 @@ class Entity:
 
     def read(self) -> bytes:
         """The body after transfer decoding; what cannot be decoded comes as it stands."""
-        return decode_transfer(self.encoded(), self.transfer_encoding)
+        return decode_body(self.encoded(), self.transfer_encoding)
+
+
+def decode_body(octets: bytes, encoding: str) -> bytes:
+    """The bytes of a body without its transfer encoding (lower case); unchanged where that is unknown."""
+    return decode_uuencoded(octets) if encoding in UUENCODINGS else decode_transfer(octets, encoding)
 
 
 def declared_by(fields: Fields, default_type: str) -> Declared:
@@ -195,7 +203,7 @@ def declared_by(fields: Fields, default_type: str) -> Declared:
                 case b"content-disposition":
                     dispositions.append(octets)
                 case b"content-transfer-encoding":
-                    encodings.append(octets)
+                    encodings.append((name, octets))
                 case _:
                     pass
     content_types: tuple[str, ...] = (default_type,)
@@ -209,9 +217,21 @@ def declared_by(fields: Fields, default_type: str) -> Declared:
         content_types=content_types,
         types=structured,
         dispositions=_read(dispositions) if dispositions else (),
-        transfer_encodings=tuple(dict.fromkeys(one.kind for one in _read(encodings))) if encodings else (),
+        transfer_encodings=_mechanisms(encodings) if encodings else (),
         pairs=fields.pairs,
     )
+
+
+def _mechanisms(found: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
+    """The transfer encodings; where a reader may take the field for none, also none."""
+    mechanisms = dict.fromkeys(one.kind for one in _read([octets for _, octets in found]))
+    plain = all(
+        octets.strip().lower() in _PLAIN_MECHANISMS and not name.endswith((b" ", b"\t"))
+        for name, octets in found
+    )
+    if not plain:
+        mechanisms.setdefault("7bit")
+    return tuple(mechanisms)
 
 
 def _read(values: list[bytes]) -> tuple[Structured, ...]:

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from proxy.mime.charsets import decode_charset
 from proxy.mime.words import decode_value
 
-__all__ = ["NOTHING", "Named", "Structured", "read_structured"]
+__all__ = ["Named", "Structured", "read_structured"]
 
 _SEGMENT = re.compile(
     rb"""(?:\A|;)([^;"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*\\?"?[^;"]*+)*)""",
@@ -64,31 +64,29 @@ class _Parameter(NamedTuple):
 class Structured:
     """The value of a structured field."""
 
-    __slots__ = ("_parameters", "kind")
+    __slots__ = ("_parameters", "_read", "kind")
 
     def __init__(self, kind: str, parameters: tuple[_Parameter, ...]) -> None:
         self.kind = kind
         """What stands before the parameters, for example ``text/plain``, in lower case; may be empty."""
         self._parameters = parameters
+        self._read: dict[bytes, tuple[Named, ...]] = {}
 
     def first(self, name: bytes) -> str:
         """The likeliest reading of a parameter, named in lower case; empty where it is not there."""
-        return next((reading.text for reading in self.readings(name)), "")
+        readings = self.readings(name)
+        return readings[0].text if readings else ""
 
-    def readings(self, name: bytes) -> list[Named]:
+    def readings(self, name: bytes) -> tuple[Named, ...]:
         """All readings of a parameter, named in lower case, each text once; none where it is not there."""
-        found = [one for one in self._parameters if one.name == name]
-        if not found:
-            return []
-        texts: dict[str, str] = {}
-        for text, how in _readings(found):
-            if text:
-                texts.setdefault(text, how)
-        return [Named(text, how) for text, how in texts.items()]
-
-
-NOTHING = Structured("", ())
-"""A field that is not there."""
+        known = self._read.get(name)
+        if known is None:
+            texts: dict[str, str] = {}
+            for text, how in _readings([one for one in self._parameters if one.name == name]):
+                if text:
+                    texts.setdefault(text, how)
+            known = self._read[name] = tuple([Named(text, how) for text, how in texts.items()])
+        return known
 
 
 def read_structured(value: bytes) -> Structured:
@@ -188,15 +186,17 @@ def _parameter(found: re.Match[bytes], text: bytes, how: str) -> _Parameter:
 def _unquoted(text: bytes, how: str) -> Iterator[tuple[bytes, str]]:
     quoted = _QUOTED.match(text)
     if quoted is None:
-        yield text, how
         if b'"' in text:
-            yield text.replace(b'"', b""), "quotes removed"
+            yield text.replace(b'"', b""), how or "quotes removed"
+        yield text, how
         if b"\\" in text:
             yield _PAIR.sub(rb"\1", text), "quoted-pairs undone"
         if b" " in text or b"\t" in text:
             yield text.split(maxsplit=1)[0], "first word"
         return
-    inner, rest = quoted[1], text[quoted.end() :].strip()
+    inner, rest = quoted[1], text[quoted.end() :]
+    if rest:
+        yield inner + rest.replace(b'"', b""), "joined with what follows the quoted string"
     if b"\\" in inner:
         readings = [(_PAIR.sub(rb"\1", inner), how or "quoted-pairs undone")]
         readings.append((_NEEDED_PAIR.sub(rb"\1", inner), how or "backslashes kept"))
@@ -205,8 +205,8 @@ def _unquoted(text: bytes, how: str) -> Iterator[tuple[bytes, str]]:
         yield from readings
     else:
         yield inner, how
-    if rest:
-        yield inner + rest.replace(b'"', b""), "joined with what follows the quoted string"
+    if not quoted[2]:
+        yield text, how or "quote not closed"
 
 
 def _readings(parameters: list[_Parameter]) -> Iterator[tuple[str, str]]:
@@ -223,6 +223,8 @@ def _readings(parameters: list[_Parameter]) -> Iterator[tuple[str, str]]:
         for octets, how in one.readings:
             encoded = "encoded-word" if b"=?" in octets else ""
             yield decode_value(octets), _joined_how(encoded, how)
+            if not octets.isascii():
+                yield octets.decode("utf-8", "replace"), _joined_how("damaged", how)
             if b"?=" in octets and b" " in octets:  # white space between encoded-words of unlike charsets
                 yield decode_value(octets.replace(b" ", b"")), _joined_how("encoded-word", "blanks removed")
 

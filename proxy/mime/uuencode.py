@@ -108,7 +108,9 @@ def _decode_line(line: bytes) -> bytes:
     if not line or not 32 < line[0] <= 96:
         return b""
     count = (line[0] - 32) % 64
-    digits = line[: 1 + (count + 2) // 3 * 4].rstrip(b"\r\n")
+    groups = (count + 2) // 3
+    digits = line[1 : 1 + groups * 4].rstrip(b"\r\n")
     if digits.translate(None, _DIGITS):
         return b""
-    return binascii.a2b_uu(digits)
+    # Whole groups, cut afterwards: binascii refuses what some encoders put behind the last byte.
+    return binascii.a2b_uu(bytes([32 + groups * 3]) + digits)[:count]

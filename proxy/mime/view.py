@@ -3,14 +3,16 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
-from proxy.mime.entity import MESSAGE_TYPES, Declared, Entity
+from proxy.mime.entity import MESSAGE_TYPES, Declared, Entity, decode_body
 from proxy.mime.fields import Header, decoded
-from proxy.mime.parameters import Named
 from proxy.mime.scan import scan_parts
 from proxy.mime.structure import read_structure
 from proxy.mime.text import read_text
-from proxy.mime.transfer import decode_transfer
+from proxy.mime.uuencode import ENCODINGS as UUENCODINGS
+from proxy.mime.uuencode import find_blocks
+from proxy.mime.words import decode_octets
 
 __all__ = ["Attachment", "MimeView", "Text", "read_message"]
 
@@ -23,7 +25,7 @@ _HEAD_OCTETS = 1024
 _DOUBTFUL_PARTS_LIMIT = 900
 """With more parts `Structure` ends early, and shows nothing that a scan has not found."""
 _SPARE_OCTETS = 1 << 20
-_ENCODINGS = frozenset({"base64", "quoted-printable"})
+_ENCODINGS = frozenset({"base64", "quoted-printable", *UUENCODINGS})
 _FIELD = re.compile(rb"(?:[ \t]*+\r?\n)*+(?:>?From [^\n]*+\n)?[!-9;-~]{1,76}+[ \t]*+:")
 _MESSAGE_FIELD = re.compile(
     rb"^(received|return-path|delivered-to|from|to|date|subject|message-id|mime-version)[ \t]*+:",
@@ -143,48 +145,45 @@ class _Reading:
         declared = entity.declared
         names = declared.filenames
         how = tuple([name.how for name in names if name.how])
-        encodings = declared.transfer_encodings
-        encodings = tuple(dict.fromkeys(map(_mechanism, encodings))) or ("",)
+        encodings = _mechanisms(declared)
         for encoding in encodings:
             of_encoding = (*how, f"read as {encoding or 'not encoded'}") if len(encodings) > 1 else how
             for content_type in declared.content_types:
-                self._reading(entity, content_type, encoding, names, of_encoding, depth)
+                self._reading(
+                    entity, content_type, encoding, tuple([n.text for n in names]), of_encoding, depth
+                )
 
     def _reading(
         self,
         entity: Entity,
         content_type: str,
         encoding: str,
-        names: tuple[Named, ...],
+        names: tuple[str, ...],
         how: tuple[str, ...],
         depth: int,
     ) -> None:
         """One of the ways in which a leaf can be read."""
         is_text = content_type.startswith("text/")
+        octets = b""
         if is_text:
-            self._text(entity, content_type, encoding, names, how)
-        if is_text and not names and not entity.declared.is_attachment:
-            return
-        attachment = Attachment(
-            filenames=tuple([name.text for name in names]),
-            content_type=content_type,
-            read=lambda: decode_transfer(entity.encoded(), encoding),
-            how=how,
-        )
-        self.attachments.append(attachment)
-        if _may_be_message(entity, attachment, encoding):
-            self._open_file(attachment, depth)
+            octets = decode_body(entity.encoded(), encoding)
+            self._text(entity, octets, content_type, names, how)
+            self._uuencoded(octets, depth)
+        if encoding in UUENCODINGS:
+            self._uuencoded(entity.encoded(), depth)
+        if names or not is_text or entity.declared.is_attachment:
+            attachment = Attachment(
+                filenames=names,
+                content_type=content_type,
+                read=lambda: decode_body(entity.encoded(), encoding),
+                how=how,
+            )
+            head = octets or _head(entity, encoding)
+            self._attach(attachment, head, depth, is_open=_is_open(entity, encoding))
 
     def _text(
-        self,
-        entity: Entity,
-        content_type: str,
-        encoding: str,
-        names: tuple[Named, ...],
-        how: tuple[str, ...],
+        self, entity: Entity, octets: bytes, content_type: str, names: tuple[str, ...], how: tuple[str, ...]
     ) -> None:
-        octets = decode_transfer(entity.encoded(), encoding)
-        filename = names[0].text if names else ""
         seen: set[str] = set()
         for charset in entity.declared.charsets:
             for reading in read_text(octets, charset, content_type):
@@ -193,24 +192,42 @@ class _Reading:
                 if reading.text in seen:
                     continue
                 seen.add(reading.text)
-                noted = (*how, reading.note) if reading.note else how
                 self.texts.append(
-                    Text(content_type=content_type, text=reading.text, filename=filename, how=noted)
+                    Text(
+                        content_type=content_type,
+                        text=reading.text,
+                        filename=names[0] if names else "",
+                        how=(*how, reading.note) if reading.note else how,
+                    )
                 )
 
+    def _uuencoded(self, octets: bytes, depth: int) -> None:
+        for block in find_blocks(octets):
+            name, content = decode_octets(block.name), block.content
+            self._attach(
+                Attachment(
+                    filenames=(name,) if name else (),
+                    content_type="application/octet-stream",
+                    read=partial(bytes, content),
+                    how=("uuencoded",),
+                ),
+                content[:_HEAD_OCTETS],
+                depth,
+            )
+
+    def _attach(self, attachment: Attachment, head: bytes, depth: int, *, is_open: bool = False) -> None:
+        """Keep an attachment, whose beginning is ``head``; a message is read unless it is open already."""
+        self.attachments.append(attachment)
+        if not is_open and _is_message(attachment, head):
+            self._open_file(attachment, depth)
+
     def _open_file(self, attachment: Attachment, depth: int) -> None:
-        """Read a message that is attached as a file."""
         octets = attachment.read()
         self.octets_left -= len(octets)
         if depth >= _DEPTH_LIMIT or self.octets_left < 0:
             self._warn("messages in messages were not all opened: too many or too large")
             return
         self.forwarded += decoded(self.message(octets, depth + 1).pairs)
-
-
-def _mechanism(encoding: str) -> str:
-    """The encoding if bytes must be decoded, else nothing."""
-    return encoding if encoding in _ENCODINGS else ""
 
 
 def _all_parts(content: bytes, root: Entity) -> tuple[list[Entity], list[Declared]]:
@@ -232,17 +249,36 @@ def _walk(root: Entity) -> Iterator[Entity]:
         waiting += reversed(entity.children)
 
 
-def _may_be_message(entity: Entity, attachment: Attachment, encoding: str) -> bool:
-    """True if the file is a message that the structure does not show."""
-    if not MESSAGE_TYPES.isdisjoint(entity.declared.content_types):
-        return encoding != _mechanism(entity.transfer_encoding)  # else it has been opened with the structure
-    head = decode_transfer(
-        entity.source[entity.start : min(entity.end, entity.start + _HEAD_OCTETS)], encoding
+def _mechanism(encoding: str) -> str:
+    """The encoding if bytes must be decoded, else nothing."""
+    return encoding if encoding in _ENCODINGS else ""
+
+
+def _mechanisms(declared: Declared) -> tuple[str, ...]:
+    """The encodings under which a body is read, the likeliest first."""
+    mechanisms = dict.fromkeys(map(_mechanism, declared.transfer_encodings)) or {"": None}
+    if not UUENCODINGS.isdisjoint(mechanisms):
+        mechanisms.setdefault("")  # no RFC names it: some readers show the code
+    return tuple(mechanisms)
+
+
+def _head(entity: Entity, encoding: str) -> bytes:
+    """The beginning of a file."""
+    return decode_body(entity.source[entity.start : min(entity.end, entity.start + _HEAD_OCTETS)], encoding)
+
+
+def _is_open(entity: Entity, encoding: str) -> bool:
+    """True if the parts of a message in the message are entities themselves."""
+    return not MESSAGE_TYPES.isdisjoint(entity.declared.content_types) and (
+        encoding == _mechanism(entity.transfer_encoding)
     )
+
+
+def _is_message(attachment: Attachment, head: bytes) -> bool:
     if not _FIELD.match(head):
         return False
     if attachment.content_type.startswith("message/"):
         return True
     if any(name.lower().endswith(_MESSAGE_FILES) for name in attachment.filenames):
         return True
-    return len({name.lower() for name in _MESSAGE_FIELD.findall(head)}) > 1
+    return len({name.lower() for name in _MESSAGE_FIELD.findall(head[:_HEAD_OCTETS])}) > 1

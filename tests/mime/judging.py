@@ -211,7 +211,7 @@ def ours(message: bytes) -> Opinion:
     """What Gatepost's reader shows: also HTML without its markup, as filters look at it."""
     view = read_message(message)
     texts = [header.value for header in view.headers if header.name.lower() == "subject"]
-    texts += [header.value for header in getattr(view, "forwarded_headers", ())]
+    texts += [f"{header.name}: {header.value}" for header in view.forwarded_headers]
     for text in view.texts:
         texts.append(text.text)
         if text.content_type == "text/html":
@@ -220,7 +220,7 @@ def ours(message: bytes) -> Opinion:
         texts=tuple(texts),
         attachments=tuple(
             Shown(
-                names=getattr(part, "filenames", (part.filename,)),
+                names=part.filenames,
                 content_type=part.content_type,
                 octets=part.read(),
             )
