@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from proxy.config import LoadedConfig
 from proxy.loader import load_rules
 from proxy.mail import Envelope, Recipient, Stage, Transaction
+from proxy.mime import MimeView
 from proxy.pipeline import Carried, Pipeline, Threads
 from proxy.verdict import Evaluation, Outcome
 
-__all__ = ["Explanation", "RecipientExplanation", "explain"]
+__all__ = ["Explanation", "PartRead", "RecipientExplanation", "explain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,21 @@ class RecipientExplanation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartRead:
+    """One reading of a part of the message, as filters see it."""
+
+    kind: str
+    """``text`` or ``attachment``."""
+    names: tuple[str, ...]
+    """Of an attachment all that some reader may show, the likeliest first."""
+    content_type: str
+    size: int
+    """Of a text characters, of an attachment bytes."""
+    how: tuple[str, ...]
+    """How it was read where that is not plain, for example ``filename from RFC 2231``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """What the rules say."""
 
@@ -33,6 +49,8 @@ class Explanation:
     """In the order in which the rules were asked."""
     not_asked: tuple[str, ...]
     """Rules whose ``when`` does not hold, or that stand behind the one that decided."""
+    read: tuple[PartRead, ...]
+    """What was read of the message: its texts, then its attachments."""
     warnings: tuple[str, ...]
     """What could not be parsed in the message."""
 
@@ -93,8 +111,33 @@ async def _ask(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transactio
         ),
         evaluations=tuple(evaluations),
         not_asked=tuple(rule.name for rule in pipeline.rules if rule.name not in asked),
+        read=_read(transaction.message.view),
         warnings=transaction.message.view.warnings,
     )
+
+
+def _read(view: MimeView) -> tuple[PartRead, ...]:
+    texts = [
+        PartRead(
+            kind="text",
+            names=(text.filename,) if text.filename else (),
+            content_type=text.content_type,
+            size=len(text.text),
+            how=text.how,
+        )
+        for text in view.texts
+    ]
+    attachments = [
+        PartRead(
+            kind="attachment",
+            names=attachment.filenames,
+            content_type=attachment.content_type,
+            size=len(attachment.read()),
+            how=attachment.how,
+        )
+        for attachment in view.attachments
+    ]
+    return (*texts, *attachments)
 
 
 def _route(loaded: LoadedConfig, transaction: Transaction, recipient: Recipient) -> str:

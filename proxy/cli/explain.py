@@ -16,7 +16,7 @@ from proxy.cli.serve import SettingsFile
 from proxy.verdict import Action
 
 if TYPE_CHECKING:
-    from proxy.explain import Explanation, RecipientExplanation
+    from proxy.explain import Explanation, PartRead, RecipientExplanation
     from proxy.mail import Transaction
 
 __all__ = ["explain"]
@@ -118,11 +118,26 @@ def _show(explanation: "Explanation") -> None:
         names = ", ".join(explanation.not_asked)
         why = "their `when` does not hold, or the matter was decided before"
         console.print(Text(f"not asked ({why}): {names}", style="dim"), soft_wrap=True)
+    for part in explanation.read:
+        console.print(Text(f"read: {_printable(_described(part))}", style="dim"), soft_wrap=True)
     for warning in explanation.warnings:
         console.print(Text(f"parsing: {warning}", style="dim"), soft_wrap=True)
     console.print()
     for end in explanation.recipients:
         console.print(Text(f"{end.address}: {_words(end)}", style="bold"), soft_wrap=True)
+
+
+def _described(part: "PartRead") -> str:
+    """A part in one line: what it is, and how it was read."""
+    names = ", ".join(repr(name)[1:-1] for name in part.names)
+    unit = "characters" if part.kind == "text" else "bytes"
+    how = f": {', '.join(part.how)}" if part.how else ""
+    return f"{part.kind}{f' {names}' if names else ''} ({part.content_type}, {part.size} {unit}){how}"
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would obey or not show."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _words(end: "RecipientExplanation") -> str:

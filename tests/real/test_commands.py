@@ -125,6 +125,19 @@ def test_explain_says_what_each_rule_says(run, tmp_path):
     assert observed.stdout.endswith("bob@example.com: accept, to inbox\n")
 
 
+def test_explain_says_what_was_read_and_how(run, tmp_path):
+    (tmp_path / "rules.yaml").write_text(RULES)
+    message = (
+        "Content-Type: application/x; name=a.txt\nContent-Disposition: attachment; filename*=utf-8''b%00.exe"
+    )
+    text = run("explain", "-", input=f"{message}\n\nMZ\n").stdout
+    line = r"read: attachment b\x00.exe, a.txt (application/x, 4 bytes): filename from RFC 2231"
+    assert line in text.splitlines()
+    (part,) = json.loads(run("explain", "-", "--json", input=f"{message}\n\nMZ\n").stdout)["read"]
+    assert (part["names"], part["how"]) == (["b\0.exe", "a.txt"], ["filename from RFC 2231"])
+    assert "read: text (text/plain, 4 characters)" in run("explain", "-", input="A: b\n\nhi\n").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
