@@ -82,7 +82,7 @@ def _digits_decoded(digits: bytes) -> bytes:
 _ODD_QP = (b" \n", b" \r\n", b"\t\n", b"\t\r\n", b"==")
 _BLANKS_AT_LINE_END = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
 _BARE_SOFT_BREAK = re.compile(rb"=\r(?!\n)")
-_DOUBLE = re.compile(rb"=(?==)")
+_EQUALS_SIGNS = re.compile(rb"=+(?==)")
 
 
 def decode_quoted_printable(octets: bytes) -> bytes:
@@ -94,13 +94,18 @@ def decode_quoted_printable(octets: bytes) -> bytes:
     if any(odd in octets for odd in _ODD_QP) or octets.count(b"=\r") > octets.count(b"=\r\n"):
         octets = _BLANKS_AT_LINE_END.sub(b"", octets)
         octets = _BARE_SOFT_BREAK.sub(b"=\n", octets)  # binascii would leave out all up to the next LF
-        octets = _DOUBLE.sub(b"=3D", octets)  # and of two it would leave out the second
+        octets = _quoted(octets)  # and of two it would leave out the second
     return binascii.a2b_qp(octets)
 
 
 def decode_q(octets: bytes) -> bytes:
     """The octets of an encoded-word in Q (RFC 2047 section 4.2)."""
-    return binascii.a2b_qp(_DOUBLE.sub(b"=3D", octets) if b"==" in octets else octets, header=True)
+    return binascii.a2b_qp(_quoted(octets) if b"==" in octets else octets, header=True)
+
+
+def _quoted(octets: bytes) -> bytes:
+    """Of several equals signs only the last may begin a sequence."""
+    return _EQUALS_SIGNS.sub(lambda signs: b"=3D" * len(signs[0]), octets)
 
 
 # Any -----------------------------------------------------------------------------------------------------
