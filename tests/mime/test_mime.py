@@ -67,8 +67,8 @@ def test_headers_come_in_the_order_of_the_message_unfolded_and_decoded():
         ("=?utf-8*en?q?b?=", "b"),
         ("=?utf-8?b?w6Q?=", "ä"),
         ("=?undefined?q?a?=", "a"),
-        ("=?utf-7?q?+AGE-?=", "+AGE-"),
-        ("=?utf-8?q?a", "=?utf-8?q?a"),
+        ("=?utf-7?q?+AGE-?=", "a"),
+        ("=?utf-8?q?a", "a"),
         ("=?utf-8?x?a?=", "=?utf-8?x?a?="),
         ("via=?utf-8?q?gra?=", "viagra"),
     ],
@@ -115,10 +115,7 @@ def test_texts_and_attachments_of_a_nested_message():
         ("", b"\xe4", "ä", True),
         ("us-ascii", "ä".encode(), "ä", False),
         ("big5", b"\xff\xff", "\ufffd\ufffd", True),
-        *[
-            (name, b"viagra", "viagra", True)
-            for name in ("undefined", "idna", "zlib", "utf-7", "punycode", "rot13")
-        ],
+        *[(name, b"viagra", "viagra", True) for name in ("undefined", "idna", "zlib", "punycode", "rot13")],
         *[(name, b"viagra", "viagra", True) for name in ("unicode_escape", "a" * 10_000, "x/../y", "é")],
     ],
 )

@@ -1,9 +1,7 @@
 """Which parts are the message's text, as mail programs choose (RFC 2046 section 5.1)."""
 
-import re
-
 from proxy.mime.entity import Entity
-from proxy.mime.text import decode_text
+from proxy.mime.text import read_text as text_readings
 
 __all__ = ["BodyText", "html_parts", "read_text", "text_octets", "text_parts"]
 
@@ -16,7 +14,6 @@ _PARTS_LIMIT = 100
 _NO_BODY = frozenset(
     {"text/calendar", "text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/x-amp-html"}
 )
-_META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([\w.:-]{1,60})", re.IGNORECASE)
 
 
 def text_parts(root: Entity) -> list[Entity]:
@@ -72,12 +69,5 @@ def text_octets(entity: Entity) -> tuple[bytes, bool]:
 def read_text(entity: Entity) -> BodyText:
     """The characters of a text part, at most some millions."""
     octets, cut = text_octets(entity)
-    charset = entity.charset
-    if (
-        not charset
-        and entity.content_type == "text/html"
-        and (found := _META_CHARSET.search(octets, 0, 2048))
-    ):
-        charset = found[1].decode("ascii")
-    text, _ = decode_text(octets, charset)
+    text = text_readings(octets, entity.charset, entity.content_type)[0].text
     return entity.content_type, text.replace("\r\n", "\n").replace("\r", "\n"), cut

@@ -14,7 +14,7 @@ from typing import Literal
 from proxy.mime import Header
 from proxy.mime.entity import Entity
 from proxy.mime.fields import header_section_end, header_section_start
-from proxy.mime.text import decode_text
+from proxy.mime.text import read_text
 from proxy.web.view.body import html_parts, text_octets, text_parts
 from proxy.web.view.text import visible_line
 from proxy.web.view.tree import walk
@@ -276,9 +276,9 @@ def _parts(root: Entity) -> Iterator[Finding]:
         if encoding in ("", "7bit") and not part.encoded().isascii():
             yield _finding("undeclared-8bit", f"8-bit octets in a part that is {encoding or '7bit'}", where)
         if part.content_type.startswith("text/"):
-            _, warning = decode_text(text_octets(part)[0], part.charset)
-            if warning:
-                yield _finding("charset", visible_line(warning), where)
+            reading = read_text(text_octets(part)[0], part.charset, part.content_type)[0]
+            if reading.warning:
+                yield _finding("charset", visible_line(reading.warning), where)
 
 
 def _damage(octets: bytes, encoding: str) -> str | None:
