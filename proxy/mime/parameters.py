@@ -223,10 +223,19 @@ def _readings(parameters: list[_Parameter]) -> Iterator[tuple[str, str]]:
         for octets, how in one.readings:
             encoded = "encoded-word" if b"=?" in octets else ""
             yield decode_value(octets), _joined_how(encoded, how)
-            if not octets.isascii():
-                yield octets.decode("utf-8", "replace"), _joined_how("damaged", how)
+            if not (octets.isascii() or _is_utf_8(octets)):
+                yield octets.decode("utf-8", "replace"), _joined_how("damaged UTF-8", how)
+                yield octets.decode("latin-1"), _joined_how("ISO 8859-1", how)
             if b"?=" in octets and b" " in octets:  # white space between encoded-words of unlike charsets
                 yield decode_value(octets.replace(b" ", b"")), _joined_how("encoded-word", "blanks removed")
+
+
+def _is_utf_8(octets: bytes) -> bool:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _joined_how(*hows: str) -> str:

@@ -182,6 +182,8 @@ class _Reader:
                 if self.content[start:end].strip():
                     text = declared_by(Fields([], start, start), "text/plain")
                     children = (Entity(declared=text, source=self.content, start=start, end=end),)
+            elif not any(child.declared.pairs or child.start < child.end for child in children):
+                self._doubt("a multipart whose parts are empty")
             elif not opened.closed:
                 fault = fault or "the final boundary is missing"
         elif declared.is_message and not children and not fault:

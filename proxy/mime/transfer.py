@@ -8,8 +8,7 @@ __all__ = [
     "decode_q",
     "decode_quoted_printable",
     "decode_transfer",
-    "read_transfer",
-    "transfer_encoding",
+    "other_readings",
 ]
 
 # Base64 --------------------------------------------------------------------------------------------------
@@ -98,6 +97,13 @@ def decode_quoted_printable(octets: bytes) -> bytes:
     return binascii.a2b_qp(octets)
 
 
+def _other_quoted_printable(octets: bytes) -> tuple[bytes, ...]:
+    if b"= " not in octets and b"=\t" not in octets:
+        return ()
+    kept = binascii.a2b_qp(_quoted(octets))
+    return (kept,) if kept != decode_quoted_printable(octets) else ()
+
+
 def decode_q(octets: bytes) -> bytes:
     """The octets of an encoded-word in Q (RFC 2047 section 4.2)."""
     return binascii.a2b_qp(_quoted(octets) if b"==" in octets else octets, header=True)
@@ -111,12 +117,6 @@ def _quoted(octets: bytes) -> bytes:
 # Any -----------------------------------------------------------------------------------------------------
 
 
-def transfer_encoding(value: str) -> str:
-    """The mechanism that a Content-Transfer-Encoding field names, without what trails it."""
-    words = value.replace(";", " ").replace("(", " ").split(maxsplit=1)
-    return words[0].lower() if words else ""
-
-
 def decode_transfer(octets: bytes, encoding: str) -> bytes:
     """The octets without their transfer encoding (lower case); unchanged where that is unknown."""
     match encoding:
@@ -128,19 +128,25 @@ def decode_transfer(octets: bytes, encoding: str) -> bytes:
             return octets
 
 
-def read_transfer(octets: bytes, encoding: str) -> tuple[bytes, ...]:
-    """What mail programs may decode, the likeliest first: `decode_transfer` alone, but for odd base64.
+def other_readings(octets: bytes, encoding: str) -> tuple[bytes, ...]:
+    """What some mail programs decode in place of what `decode_transfer` returns: nothing of usual content.
 
-    Some go on after its padding, whatever comes there; some take ``-`` and ``_`` for digits (RFC 4648
-    section 5).
+    Of base64 some go on after its padding, whatever comes there; some take ``-`` and ``_`` for digits
+    (RFC 4648 section 5). Of quoted-printable some keep the blanks at the end of a line.
     """
-    decoded = decode_transfer(octets, encoding)
+    if encoding == "quoted-printable":
+        return _other_quoted_printable(octets)
     if encoding != "base64":
-        return (decoded,)
-    readings = {decoded: None}
+        return ()
     padding = octets.find(b"=")
-    if padding >= 0 and octets[padding:].lstrip(b"=" + _WHITE_SPACE):
+    goes_on = padding >= 0 and bool(octets[padding:].lstrip(b"=" + _WHITE_SPACE))
+    is_url_safe = (b"-" in octets or b"_" in octets) and b"+" not in octets and b"/" not in octets
+    if not (goes_on or is_url_safe):
+        return ()
+    readings: dict[bytes, None] = {}
+    if goes_on:
         readings[_all_chunks(octets)] = None
-    if (b"-" in octets or b"_" in octets) and b"+" not in octets and b"/" not in octets:
+    if is_url_safe:
         readings[decode_base64(octets.translate(_URL_SAFE))] = None
+    readings.pop(decode_base64(octets), None)
     return tuple(readings)

@@ -10,6 +10,7 @@ from proxy.mime.fields import Header, decoded
 from proxy.mime.scan import scan_parts
 from proxy.mime.structure import read_structure
 from proxy.mime.text import read_text
+from proxy.mime.transfer import other_readings
 from proxy.mime.uuencode import ENCODINGS as UUENCODINGS
 from proxy.mime.uuencode import find_blocks
 from proxy.mime.words import decode_octets
@@ -162,24 +163,34 @@ class _Reading:
         how: tuple[str, ...],
         depth: int,
     ) -> None:
-        """One of the ways in which a leaf can be read."""
+        """A leaf read as one of its types, under one of its encodings."""
+        encoded = entity.encoded
         is_text = content_type.startswith("text/")
-        octets = b""
+        is_attachment = bool(names) or not is_text or entity.declared.is_attachment
+        head = b""
         if is_text:
-            octets = decode_body(entity.encoded(), encoding)
-            self._text(entity, octets, content_type, names, how)
-            self._uuencoded(octets, depth)
+            head = decode_body(encoded(), encoding)
+            self._text(entity, head, content_type, names, how)
+            self._uuencoded(head, depth)
         if encoding in UUENCODINGS:
-            self._uuencoded(entity.encoded(), depth)
-        if names or not is_text or entity.declared.is_attachment:
+            self._uuencoded(encoded(), depth)
+        if is_attachment:
             attachment = Attachment(
                 filenames=names,
                 content_type=content_type,
-                read=lambda: decode_body(entity.encoded(), encoding),
+                read=lambda: decode_body(encoded(), encoding),
                 how=how,
             )
-            head = octets or _head(entity, encoding)
+            head = head or _head(entity, encoding)
             self._attach(attachment, head, depth, is_open=_is_open(entity, encoding))
+        for octets in other_readings(encoded(), encoding):
+            odd = (*how, "base64 read in another way")
+            if is_text:
+                self._text(entity, octets, content_type, names, odd)
+            if is_attachment:
+                read = partial(bytes, octets)
+                other = Attachment(filenames=names, content_type=content_type, read=read, how=odd)
+                self._attach(other, octets, depth)
 
     def _text(
         self, entity: Entity, octets: bytes, content_type: str, names: tuple[str, ...], how: tuple[str, ...]
