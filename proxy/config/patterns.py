@@ -99,9 +99,9 @@ class AddressPatterns:
             domain = domain_readings(written)[0]
             if "*" not in pattern:
                 exact.add("" if pattern == "<>" else mailbox_key(pattern))
-            elif local == "*" and "*" not in domain:
+            elif local == "*" and domain and "*" not in domain:
                 domains.add(domain)
-            elif local == "*" and domain.startswith("*.") and "*" not in domain[1:]:
+            elif local == "*" and domain.startswith("*.") and "*" not in domain[1:] and domain != "*.":
                 parents.add(domain[1:])
             else:
                 globs += map(Glob.of_folded, _readings(pattern))

@@ -34,8 +34,8 @@ class RouteMatcher:
         """True if this client's mail to this recipient takes the route.
 
         Where the local part holds a route of the sender's making (`Mailbox.sender_routed`), as where a
-        pattern names no domain, the client must be listed in ``clients``, or without ``clients`` be on loopback or authenticated. So nobody
-        relays through the server behind.
+        pattern names no domain, the client must be listed in ``clients``, or without ``clients`` be on
+        loopback or authenticated. So nobody relays through the server behind.
         """
         wanted = mailbox(recipient.address)
         if self._takes_postmaster and (wanted.key == "postmaster" or self._named.take(wanted)):

@@ -63,7 +63,8 @@ def never_matches(pattern: str, *, is_sender: bool) -> str:
     """
     local, at, domain = pattern.rpartition("@")
     if not at:
-        return "postmaster without a domain is only ever a recipient" if is_sender and domain != "*" else ""
+        is_postmaster = pattern.lower() == "postmaster"
+        return "without a domain it can only be a recipient" if is_sender and is_postmaster else ""
     if "*" not in pattern and len(pattern.encode(errors="replace")) > _LONGEST_PATH:
         return f"an address has at most {_LONGEST_PATH} bytes"
     if "*" not in local and not _QUOTED_STRING.fullmatch(local) and (bad := _NEEDS_QUOTES.search(local)):
