@@ -175,7 +175,9 @@ def _uts46(label: str) -> str:
 
 
 def _a_label(label: str) -> str:
-    if label.isascii() or "*" in label or len(label) > _LABEL or _uts46(label) != label:
+    if label.isascii() or "*" in label or len(label) > _LABEL or label.startswith(_PREFIX):
+        return label
+    if _uts46(label) != label:
         return label
     encoded = _PREFIX + label.encode("punycode").decode("ascii")
     return encoded if len(encoded) <= _LABEL else label

@@ -77,6 +77,7 @@ TABLE = [
     ("*@xn--99999999.example", "a@XN--99999999.example", True),
     ("*@example.com", "a@evil.net\uff20example.com", False),
     ("*@*.example.com", "a@evil.net\uff20example.com", False),
+    ("a*@example.com", "a@evil.net\uff20example.com", False),
     ("*@" + "ü" * 63, "a@" + "Ü" * 63, True),  # too long for an A-label
     ("*@xn--abc-.example", "a@abc.example", False),
     # the trailing dot
@@ -110,6 +111,8 @@ TABLE = [
     ('"a@b"@example.com', '"a\\@b"@example.com', True),
     ("*@example.com", '"a@b"@example.com', True),
     ("*@b", '"a@b"@example.com', False),
+    ("a@b@example.com", '"a@b"@example.com', False),
+    ("*@*@example.com", '"a@b"@example.com', True),
     ('""@example.com', '""@example.com', True),
     ('"a\\\\b"@example.com', '"a\\b"@example.com', False),
     ('"a\\"b"@example.com', '"a\\"b"@example.com', True),
@@ -172,6 +175,24 @@ def test_entries_of_lists_take_the_same(loaded, session, tmp_path):
 def test_the_null_reverse_path_is_no_mailbox_of_a_domain(pattern, takes_null, mail_from):
     taken = takes_null if not mail_from else pattern in ("*", "*@*")
     assert AddressPatterns([pattern]).matches(mail_from) is taken
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "\ue000",  # private use
+        *[f"xn--{text.encode('punycode').decode()}" for text in ("\ue000", "bÜcher", "bu\u0308cher")],
+        "xn--",
+        "xn--a-",
+        "xn--99999999",
+        "xn--ü",
+        "".join(chr(0x4E00 + 37 * number) for number in range(40)),  # its A-label would be too long
+        "a\u2024b",
+        "a\uff20b",
+    ],
+)
+def test_a_label_that_is_no_idna_has_one_reading(label):
+    assert domain_readings(f"{label}.example") == (f"{label}.example",)
 
 
 @pytest.mark.parametrize(
