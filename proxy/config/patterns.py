@@ -95,11 +95,12 @@ class AddressPatterns:
         parents: set[str] = set()
         globs: list[Glob] = []
         for pattern in patterns:
-            local, _, written = pattern.rpartition("@")
-            domain = domain_readings(written)[0]
             if "*" not in pattern:
                 exact.add("" if pattern == "<>" else mailbox_key(pattern))
-            elif local == "*" and domain and "*" not in domain:
+                continue
+            local, _, written = pattern.rpartition("@")
+            domain = domain_readings(written)[0]
+            if local == "*" and domain and "*" not in domain:
                 domains.add(domain)
             elif local == "*" and domain.startswith("*.") and "*" not in domain[1:] and domain != "*.":
                 parents.add(domain[1:])
