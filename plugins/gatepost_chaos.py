@@ -13,7 +13,18 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from proxy import Action, Envelope, Recipient, Reply, Sending, Session, Transaction, Verdict, hookimpl
+from proxy import (
+    Action,
+    Envelope,
+    Recipient,
+    Reply,
+    Sending,
+    Session,
+    Transaction,
+    Verdict,
+    hookimpl,
+    mailbox_key,
+)
 
 __all__ = ["Chaos"]
 
@@ -105,18 +116,19 @@ class Chaos:
     @hookimpl
     async def filter_mail(self, envelope: Envelope) -> Verdict | None:
         """An attempt of a sender."""
-        return self._attempt(envelope.mail_from)
+        return self._attempt(mailbox_key(envelope.mail_from))
 
     @hookimpl
     async def filter_rcpt(self, envelope: Envelope, recipient: Recipient) -> Verdict | None:
         """An attempt of a sender to reach a recipient."""
-        return self._attempt(envelope.mail_from, recipient.address)
+        return self._attempt(mailbox_key(envelope.mail_from), mailbox_key(recipient.address))
 
     @hookimpl
     async def filter_message(self, transaction: Transaction) -> Verdict | None:
         """An attempt of a sender to reach all the recipients of one message."""
         envelope = transaction.envelope
-        return self._attempt(envelope.mail_from, *(recipient.address for recipient in envelope.recipients))
+        addresses = (envelope.mail_from, *(recipient.address for recipient in envelope.recipients))
+        return self._attempt(*map(mailbox_key, addresses))
 
     def _attempt(self, *who: str) -> Verdict | None:
         """Counts it; a verdict where it is to fail."""

@@ -9,6 +9,7 @@ The life of a message, file by file:
     open_files     as many as the connections need
     config         rules.yaml -> typed settings; errors with file:line:column
     loader         rules.yaml entry -> filter class -> instance -> Rule (the only user of PluginManager)
+    addresses      what all spellings of one mailbox have in common
     mail           the nouns: Session, Recipient, Envelope, Message, Transaction
     mime           READ: message octets -> headers, texts, attachments
     values         what nouns and answers are: frozen dataclasses, made fast
@@ -31,6 +32,7 @@ The life of a message, file by file:
 What this module exports is the public API for filter authors.
 """
 
+from proxy.addresses import mailbox_key
 from proxy.edits import AddHeader, Edit, PrefixSubject, RemoveHeader
 from proxy.hookspecs import hookimpl
 from proxy.mail import Envelope, Message, Recipient, Session, Transaction
@@ -59,4 +61,5 @@ __all__ = [
     "Transaction",
     "Verdict",
     "hookimpl",
+    "mailbox_key",
 ]

@@ -14,6 +14,7 @@ from itertools import count
 from random import getrandbits
 from time import time_ns
 
+from proxy.addresses import mailbox
 from proxy.mime import MimeView, read_message
 from proxy.values import value
 
@@ -118,9 +119,12 @@ class Recipient:
 
     @property
     def domain(self) -> str:
-        """The domain in lower case; empty for the bare ``postmaster``."""
-        _, at, domain = self.address.rpartition("@")
-        return domain.lower() if at else ""
+        """The domain as rules compare it; empty for the bare ``postmaster``.
+
+        It is in lower case, in A-labels (``xn--bcher-kva.example`` for ``Bücher.example``) and without a
+        trailing dot.
+        """
+        return mailbox(self.address).domain
 
 
 @value

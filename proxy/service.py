@@ -264,10 +264,13 @@ def _follow(lifeline: int, stopping: asyncio.Event) -> None:
 
 def _reload(service: Service, path: Path, reloaded: Callable[[], None] | None) -> None:
     try:
-        service.reload(load(path))
+        loaded = load(path)
+        service.reload(loaded)
     except ConfigError as error:
         log.error("not reloaded, the old rules stay:\n%s", error)  # noqa: TRY400 - its text says it all
     else:
+        for warning in loaded.warnings:
+            log.warning("%s", warning)
         log.info("reloaded")
         if reloaded:
             reloaded()

@@ -73,6 +73,7 @@ def supervise(
         follow: shows the conversation of each worker.
     """
     config = loaded.config
+    _log_warnings(loaded)
     if config.processes > 1 or config.web:
         family = _Family(loaded, reload_from=reload_from, relays=relays, follow=follow)
         _become_user(config)
@@ -86,6 +87,11 @@ def supervise(
         tap = stack.enter_context(_shown_by(follow)) if follow else None
         service = Service(loaded, relays=relays, tap=tap, sockets=bound)
         run_service(service, lambda addresses: ready(addresses, None), reload_from=reload_from)
+
+
+def _log_warnings(loaded: LoadedConfig) -> None:
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
 
 
 def _become_user(config: Config) -> None:
@@ -146,6 +152,7 @@ class _Family:
     def _can_take(self, loaded: LoadedConfig) -> LoadedConfig:
         """The settings for successors: what the supervisor holds stays."""
         check_listeners(loaded)
+        _log_warnings(loaded)
         config, started = loaded.config, self._started
         kept: dict[str, Any] = {}
         if (config.user, config.group) != (started.user, started.group):

@@ -45,7 +45,12 @@ def test_the_header_section_ends_at_the_first_empty_line(content, header):
 
 @pytest.mark.parametrize(
     ("address", "local_part", "domain"),
-    [("a@B.Example", "a", "b.example"), ("postmaster", "postmaster", ""), ('"x@y"@z', '"x@y"', "z")],
+    [
+        ("a@B.Example", "a", "b.example"),
+        ("postmaster", "postmaster", ""),
+        ('"x@y"@z', '"x@y"', "z"),
+        ("A@Bücher.Example.", "A", "xn--bcher-kva.example"),
+    ],
 )
 def test_a_recipient_has_a_local_part_and_a_domain(address, local_part, domain):
     recipient = Recipient(address=address)

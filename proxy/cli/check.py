@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ def check(
 ) -> None:
     """Check a settings file: every mistake with its line and column, exit status 2; 0 where it is fine.
 
+    A warning, such as a pattern that can never match, changes nothing about the exit status.
+
     Where root asks, what the settings name must be readable by their user, as serve reads it.
     """
     from proxy.config import ConfigError, load  # noqa: PLC0415 - pydantic is slow to import
@@ -43,8 +46,12 @@ def check(
             print(error, file=sys.stderr)
         raise typer.Exit(2) from error
     if as_json:
-        print(json.dumps({"ok": True, "problems": [], "rules": [rule.name for rule in rules]}))
+        warnings = [_plain(warning) for warning in loaded.warnings]
+        names = [rule.name for rule in rules]
+        print(json.dumps({"ok": True, "problems": [], "warnings": warnings, "rules": names}))
     else:
+        for warning in loaded.warnings:
+            print(replace(warning, what=f"warning: {warning.what}"), file=sys.stderr)
         print(f"{config}: fine: {_summary(loaded.config)}")
 
 

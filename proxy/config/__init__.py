@@ -6,6 +6,7 @@ lists          what ``$name`` stands for
 settings       every key, its type, default and unit
 fields, units, patterns   the types of single settings
 conditions     ``when``
+unmatchable    patterns that fit no address
 routes         which recipients of which clients a route takes
 validation, problems      what is wrong, in words
 """

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
+from proxy.addresses import domain_readings
 from proxy.config.patterns import (
     AddressPatterns,
     Glob,
@@ -186,8 +187,8 @@ class _Compiler:
         return _of_session(Stage.CONNECT, lambda session: session.client in networks)
 
     def helo(self, value: Any, place: _Place) -> Condition:
-        globs = self._each(value, place, _glob)
-        return _of_session(Stage.HELO, lambda session: _fits(globs, session.helo))
+        globs = [glob for made in self._each(value, place, _name_globs) for glob in made]
+        return _of_session(Stage.HELO, lambda session: _fits_name(globs, session.helo))
 
     def authenticated(self, value: Any, place: _Place) -> Condition:
         if isinstance(value, bool):
@@ -264,6 +265,18 @@ def _glob(value: Any) -> Glob:
     if not isinstance(value, str):
         raise expected("text with * for any characters")
     return Glob.of(value)
+
+
+def _name_globs(value: Any) -> list[Glob]:
+    """A pattern over domain names, in each of its readings."""
+    if not isinstance(value, str):
+        raise expected("text with * for any characters")
+    return [Glob.of_folded(reading) for reading in domain_readings(value)]
+
+
+def _fits_name(globs: list[Glob], name: str) -> bool:
+    readings = domain_readings(name)
+    return any(glob.matches_lower(reading) for glob in globs for reading in readings)
 
 
 def _fits(globs: list[Glob], text: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from proxy.addresses import LONGEST, Mailbox, domain_readings, local_readings, mailbox, mailbox_key
 from proxy.config.problems import shown
 
 __all__ = [
@@ -53,7 +54,12 @@ class Glob:
     @classmethod
     def of(cls, pattern: str) -> "Glob":
         """Compile a pattern."""
-        first, *rest = pattern.lower().split("*")
+        return cls.of_folded(pattern.lower())
+
+    @classmethod
+    def of_folded(cls, pattern: str) -> "Glob":
+        """As `of`, for a pattern in which case makes no difference any more."""
+        first, *rest = pattern.split("*")
         return cls(first, tuple(piece for piece in rest[:-1] if piece), rest[-1] if rest else None)
 
     def matches(self, text: str) -> bool:
@@ -76,7 +82,10 @@ class Glob:
 
 
 class AddressPatterns:
-    """Patterns over whole addresses: exact ones and whole domains cost one look-up, however many."""
+    """Patterns over whole addresses: exact ones and whole domains cost one look-up, however many.
+
+    What is the same mailbox or domain however it is spelt (`proxy.addresses`) is the same here.
+    """
 
     __slots__ = ("_domains", "_exact", "_globs", "_parents")
 
@@ -86,16 +95,17 @@ class AddressPatterns:
         parents: set[str] = set()
         globs: list[Glob] = []
         for pattern in patterns:
-            wanted = pattern.lower()
-            local, _, domain = wanted.rpartition("@")
-            if "*" not in wanted:
-                exact.add("" if wanted == "<>" else wanted)
-            elif local == "*" and "*" not in domain:
+            if "*" not in pattern:
+                exact.add("" if pattern == "<>" else mailbox_key(pattern))
+                continue
+            local, _, written = pattern.rpartition("@")
+            domain = domain_readings(written)[0]
+            if local == "*" and domain and "*" not in domain:
                 domains.add(domain)
-            elif local == "*" and domain.startswith("*.") and "*" not in domain[1:]:
+            elif local == "*" and domain.startswith("*.") and "*" not in domain[1:] and domain != "*.":
                 parents.add(domain[1:])
             else:
-                globs.append(Glob.of(wanted))
+                globs += map(Glob.of_folded, _readings(pattern))
         self._exact = frozenset(exact)
         self._domains = frozenset(domains)
         self._parents = frozenset(parents)
@@ -103,18 +113,19 @@ class AddressPatterns:
 
     def matches(self, address: str) -> bool:
         """True if one of the patterns takes the address; ``""`` is the null reverse-path."""
-        return self.matches_lower(address.lower())
+        return self.take(mailbox(address))
 
-    def matches_lower(self, wanted: str) -> bool:
-        """As `matches`, for an address in lower case."""
-        if wanted in self._exact:
+    def take(self, wanted: Mailbox) -> bool:
+        """As `matches`, for an address that has been read."""
+        if wanted.key in self._exact:
             return True
-        _, at, domain = wanted.rpartition("@")
-        if at and (domain in self._domains or (self._parents and self._under_a_parent(domain))):
+        domain = wanted.domain
+        if domain in self._domains or (self._parents and self._under_a_parent(domain)):
             return True
-        for glob in self._globs:  # noqa: SIM110 - a generator costs more than the match
-            if glob.matches_lower(wanted):
-                return True
+        for glob in self._globs:
+            for reading in wanted.readings:
+                if glob.matches_lower(reading):
+                    return True
         return False
 
     def _under_a_parent(self, domain: str) -> bool:
@@ -124,6 +135,20 @@ class AddressPatterns:
                 return True
             dot = domain.find(".", dot + 1)
         return False
+
+
+def _readings(pattern: str) -> tuple[str, ...]:
+    """The texts in which ``*`` is looked at: as those of `Mailbox.readings`.
+
+    A quoted ``"*"`` stays quoted: it is written for quoted local parts, and not for all.
+    """
+    local, at, domain = pattern.rpartition("@")
+    if not at or len(pattern) > LONGEST:
+        return (pattern.lower(),)
+    locals_ = local_readings(local)
+    if not locals_[0].strip("*"):
+        locals_ = locals_[-1:]
+    return tuple(f"{one}@{other}" for one in locals_ for other in domain_readings(domain))
 
 
 def check_address_pattern(pattern: Any) -> str:
@@ -136,11 +161,21 @@ def check_address_pattern(pattern: Any) -> str:
     if _UNFIT.search(_QUOTED.sub("", pattern)) or not pattern:
         raise expected(what)
     local, at, domain = pattern.rpartition("@")
+    if not at and _is_network(pattern):
+        raise expected(f"{what} (networks stand under client or clients)")
     if not at:
         raise expected(f"{what} (did you mean '*@{pattern.lstrip('*.')}'?)" if "." in pattern else what)
     if not local or not domain:
         raise expected(what)
     return pattern
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def names_a_domain(pattern: str) -> bool:
@@ -152,8 +187,8 @@ def names_a_domain(pattern: str) -> bool:
     _, at, domain = pattern.rpartition("@")
     if not at:
         return pattern.lower() == "postmaster"
-    _, star, rest = domain.rpartition("*")
-    return not star or (rest.startswith(".") and "." in rest[1:].rstrip("."))
+    _, star, rest = domain_readings(domain)[0].rpartition("*")
+    return not star or (rest.startswith(".") and "." in rest[1:].rstrip(".") and not rest.endswith("]"))
 
 
 class Networks:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["ConfigError", "Mark", "Problem", "did_you_mean", "shown"]
+__all__ = ["ConfigError", "Mark", "Problem", "did_you_mean", "in_order", "shown"]
 
 _MOST_SHOWN = 50
 """Problems in one error; whoever has more, has one mistake many times."""
@@ -51,16 +51,21 @@ class ConfigError(Exception):
     """The settings cannot be used: `problems` holds all that is wrong with them, in the file's order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        found = sorted(set(problems), key=lambda p: (str(p.path), p.line, p.column, p.what))
-        self.problems: tuple[Problem, ...] = tuple(found[:_MOST_SHOWN])
-        if len(found) > _MOST_SHOWN:
-            rest = Problem(path=found[-1].path, what=f"{len(found) - _MOST_SHOWN} more problems")
-            self.problems += (rest,)
+        self.problems: tuple[Problem, ...] = in_order(problems)
         super().__init__(self.problems)
 
     def __str__(self) -> str:
         """One line a problem."""
         return "\n".join(map(str, self.problems))
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each once, in the order of files and lines; of very many the first, and how many more there are."""
+    found = sorted(set(problems), key=lambda p: (str(p.path), p.line, p.column, p.what))
+    if len(found) <= _MOST_SHOWN:
+        return tuple(found)
+    rest = Problem(path=found[-1].path, what=f"{len(found) - _MOST_SHOWN} more problems")
+    return (*found[:_MOST_SHOWN], rest)
 
 
 def shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from ipaddress import ip_network
 
+from proxy.addresses import mailbox
 from proxy.config.patterns import AddressPatterns, Network, Networks, names_a_domain
 from proxy.mail import Recipient, Session
 
@@ -20,7 +21,7 @@ class RouteMatcher:
         patterns = tuple(recipients)
         named = [pattern for pattern in patterns if names_a_domain(pattern)]
         self._named = AddressPatterns(named)
-        self._anywhere = AddressPatterns(pattern for pattern in patterns if pattern not in named)
+        self._anywhere = AddressPatterns(pattern for pattern in patterns if not names_a_domain(pattern))
         self._takes_postmaster = bool(named)
         self._for_all = clients is None
         listed = tuple(clients or ())
@@ -32,17 +33,16 @@ class RouteMatcher:
     def matches(self, session: Session, recipient: Recipient) -> bool:
         """True if this client's mail to this recipient takes the route.
 
-        Where the local part holds a route of the sender's making (``%``, ``!`` or ``@``: RFC 5321
-        section 4.1.1.3 and appendix F.2), as where a pattern names no domain, the client must be
-        listed in ``clients``, or without ``clients`` be on loopback or authenticated. So nobody
-        relays through the server behind.
+        Where the local part holds a route of the sender's making (`Mailbox.sender_routed`), as where a
+        pattern names no domain, the client must be listed in ``clients``, or without ``clients`` be on
+        loopback or authenticated. So nobody relays through the server behind.
         """
-        address = recipient.address.lower()
-        if self._takes_postmaster and (address == "postmaster" or self._named.matches_lower(address)):
+        wanted = mailbox(recipient.address)
+        if self._takes_postmaster and (wanted.key == "postmaster" or self._named.take(wanted)):
             # The bare postmaster: RFC 5321 section 4.5.1.
-            if self._for_all and not _is_sender_routed(recipient.local_part):
+            if self._for_all and not wanted.sender_routed:
                 return True
-        elif not self._anywhere.matches_lower(address):
+        elif not self._anywhere.take(wanted):
             return False
         return self._trusts(session)
 
@@ -50,7 +50,3 @@ class RouteMatcher:
         if self._authenticated and session.authenticated is not None:
             return True
         return session.client in self._networks
-
-
-def _is_sender_routed(local_part: str) -> bool:
-    return "%" in local_part or "!" in local_part or "@" in local_part

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from proxy.config.document import Document, Location, read_document
 from proxy.config.lists import Lists
-from proxy.config.problems import ConfigError, Problem, shown
+from proxy.config.problems import ConfigError, Problem, in_order, shown
 from proxy.config.settings import Config
+from proxy.config.unmatchable import unmatchable
 from proxy.config.validation import problems_of
 
 __all__ = ["LoadedConfig", "load"]
@@ -28,6 +29,8 @@ class LoadedConfig:
     """The folder of rules.yaml: relative paths in it start there."""
     document: Document = _NO_FILE
     """The data as written, lists put in, with the place of every value."""
+    warnings: tuple[Problem, ...] = ()
+    """What may be used and is most likely not meant, in the file's order."""
 
     def problem(self, location: Location, what: str, expected: str = "") -> Problem:
         """A problem at the line and column of a setting."""
@@ -51,7 +54,7 @@ def load(path: Path) -> LoadedConfig:
     problems += _contradictions(config, document)
     if problems:
         raise ConfigError(problems)
-    return LoadedConfig(config=config, base=base, document=document)
+    return LoadedConfig(config=config, base=base, document=document, warnings=in_order(unmatchable(document)))
 
 
 def _repeated(document: Document) -> Iterator[Problem]:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from proxy.config.settings import StoreSettings
 from proxy.record import Disposition, Record
 from proxy.store import rows
-from proxy.store.conditions import matches
+from proxy.store.conditions import is_address, matches
 from proxy.store.database import Database
 from proxy.store.kept import Box, KeptMessage, KeptSummary, State
 from proxy.store.schema import kept, kept_recipients, kept_seen, recipients, transactions
@@ -46,7 +46,8 @@ class JournalQuery:
     """Which records; what is None does not matter.
 
     ``*`` in an address, a client or a Message-ID stands for any characters. The case of ASCII letters
-    does not matter, but in a client and a Message-ID without ``*``.
+    does not matter, but in a client and a Message-ID without ``*``. An address without ``*`` is also
+    found where it was written with A-labels or U-labels, with quotes or without.
     """
 
     id: str | None = None
@@ -202,7 +203,7 @@ def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
         of_kept = select(kept.c.transaction_id).where(kept.c.id == query.id)
         yield table.id.in_(union(select(literal(query.id)), of_kept))
     if query.mail_from is not None:
-        yield matches(table.mail_from, query.mail_from)
+        yield is_address(table.mail_from, query.mail_from)
     if query.client is not None:
         yield matches(table.client, query.client, folded=False)
     if query.message_id is not None:
@@ -211,11 +212,11 @@ def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
         yield table.id.in_(select(indexed.id).where(found))
     of_recipient = recipients.c.transaction_id
     if query.recipient is not None:
-        yield table.id.in_(select(of_recipient).where(matches(recipients.c.address, query.recipient)))
+        yield table.id.in_(select(of_recipient).where(is_address(recipients.c.address, query.recipient)))
     if query.address is not None:
         other = transactions.alias()
-        sent = select(other.c.id).where(matches(other.c.mail_from, query.address))
-        received = select(of_recipient).where(matches(recipients.c.address, query.address))
+        sent = select(other.c.id).where(is_address(other.c.mail_from, query.address))
+        received = select(of_recipient).where(is_address(recipients.c.address, query.address))
         yield table.id.in_(sent.union(received))
     if query.session_id is not None:
         yield table.session_id == query.session_id
@@ -241,14 +242,14 @@ def _kept_conditions(query: KeptQuery) -> Iterable[ColumnElement[bool]]:
         if value is not None:
             yield column == value
     if query.mail_from is not None:
-        yield matches(table.mail_from, query.mail_from)
+        yield is_address(table.mail_from, query.mail_from)
     if query.subject is not None:
         yield matches(table.subject, query.subject)
     if query.message_id is not None:
         yield matches(table.message_id, query.message_id, folded=False)
     if query.recipient is not None:
         of_kept = select(kept_recipients.c.kept_id)
-        yield table.id.in_(of_kept.where(matches(kept_recipients.c.address, query.recipient)))
+        yield table.id.in_(of_kept.where(is_address(kept_recipients.c.address, query.recipient)))
 
 
 def _records(connection: Connection, statement: Select[Any]) -> list[Record]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import Column, ColumnElement, FromClause, and_, false, func, not_, or_, select
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from proxy.addresses import spellings
 from proxy.store import rows
 from proxy.store.kept import Box, State
 from proxy.store.query import (
@@ -29,7 +30,7 @@ from proxy.store.query import (
 )
 from proxy.store.schema import kept, kept_recipients, kept_seen, transactions
 
-__all__ = ["STATE_HINT", "STORE", "Source", "conditions", "matches", "state_of"]
+__all__ = ["STATE_HINT", "STORE", "Source", "conditions", "is_address", "matches", "state_of"]
 
 
 Columns = ReadOnlyColumnCollection[str, Column[Any]]
@@ -83,12 +84,10 @@ class _Store:
     def tag(self, tag: str) -> ColumnElement[bool]:
         address = kept_recipients.c.address
         plus = func.instr(address, "+")
-        after_plus = func.substr(address, plus + 1, len(tag) + 1)
+        after_plus = func.lower(func.substr(address, plus + 1, len(tag) + 2))
+        is_tag = after_plus.startswith(f"{tag}@", autoescape=True) | (after_plus == f'{tag}"@')
         return (
-            select(1)
-            .where(kept_recipients.c.kept_id == kept.c.id, plus > 0, func.lower(after_plus) == f"{tag}@")
-            .correlate(kept)
-            .exists()
+            select(1).where(kept_recipients.c.kept_id == kept.c.id, plus > 0, is_tag).correlate(kept).exists()
         )
 
 
@@ -203,3 +202,10 @@ def matches(column: ColumnElement[Any], pattern: str, *, folded: bool = True) ->
         return func.lower(column) == func.lower(pattern) if folded else column == pattern
     escaped = pattern.replace("/", "//").replace("%", "/%").replace("_", "/_").replace("*", "%")
     return column.ilike(escaped, escape="/")
+
+
+def is_address(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+    """As `matches`, also for other spellings of the same mailbox (`proxy.addresses.spellings`)."""
+    if "*" in pattern:
+        return matches(column, pattern)
+    return func.lower(column).in_([func.lower(rows.storable(one)) for one in spellings(pattern)])

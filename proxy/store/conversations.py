@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import func, select, union_all
+from sqlalchemy import select, union_all
 
 from proxy.config.settings import StoreSettings
 from proxy.events import Direction, Line
 from proxy.store import rows, sqlite
+from proxy.store.conditions import is_address
 from proxy.store.database import Database
 from proxy.store.schema import conversation_parts, recipients, sessions, transactions
 
@@ -155,12 +156,11 @@ class Conversations:
         if client is not None:
             statement = statement.where(sessions.c.client == client)
         if address is not None:
-            wanted = func.lower(rows.storable(address))
-            sent = select(transactions.c.session_id).where(func.lower(transactions.c.mail_from) == wanted)
+            sent = select(transactions.c.session_id).where(is_address(transactions.c.mail_from, address))
             received = (
                 select(transactions.c.session_id)
                 .join(recipients, recipients.c.transaction_id == transactions.c.id)
-                .where(func.lower(recipients.c.address) == wanted)
+                .where(is_address(recipients.c.address, address))
             )
             newest = [
                 select(found.order_by(transactions.c.id.desc()).limit(_FOUND_LIMIT).subquery())

@@ -25,6 +25,7 @@ from sqlalchemy import (
     table,
 )
 
+from proxy.addresses import local_readings
 from proxy.mail import Recipient
 from proxy.store import sqlite
 from proxy.store.errors import StoreUnavailable
@@ -137,9 +138,9 @@ def _expression(words: Words) -> str:
 
 
 def _tags(addresses: Iterable[str]) -> list[str]:
-    """What stands after the first ``+`` in local parts, in lower case."""
-    found = (Recipient(address=address).local_part.partition("+")[2] for address in addresses)
-    return [tag.lower() for tag in found if tag]
+    """What stands after the first ``+`` in local parts, unquoted and without regard to case."""
+    local_parts = (local_readings(Recipient(address=address).local_part)[0] for address in addresses)
+    return [tag for local_part in local_parts if (tag := local_part.partition("+")[2])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

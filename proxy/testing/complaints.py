@@ -230,10 +230,13 @@ class Mailbox:
     def address(self, address: str = "test") -> str:
         """An address whose mail comes here: of ``bob`` it makes ``bob+NAME@example.test``.
 
-        A domain may be given: ``bob@shop.example``.
+        A domain may be given: ``bob@shop.example``; a quoted local part stays quoted.
         """
-        local_part, _, domain = address.partition("@")
-        return f"{local_part}+{self.name}@{domain or 'example.test'}"
+        local_part, at, domain = address.rpartition("@")
+        if not at:
+            local_part, domain = domain, "example.test"
+        quote = '"' if local_part.endswith('"') else ""
+        return f"{local_part.removesuffix(quote)}+{self.name}{quote}@{domain}"
 
     @property
     def messages(self) -> list[ReceivedMessage]:

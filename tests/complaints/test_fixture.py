@@ -83,6 +83,13 @@ def test_the_next_message_is_waited_for_and_not_the_last_one_again(mailbox):
     assert [message.id for message in mailbox.messages] == [first.id, second.id]
 
 
+def test_an_address_of_a_mailbox_is_one_whatever_it_is_made_of(mailbox):
+    name = mailbox.name
+    assert mailbox.address() == f"test+{name}@example.test"
+    assert mailbox.address("bob@shop.example") == f"bob+{name}@shop.example"
+    assert mailbox.address('"a@b"@shop.example') == f'"a@b+{name}"@shop.example'
+
+
 def test_a_mailbox_sees_only_its_own(complaints_server):
     mine, other = complaints_server.mailbox(), complaints_server.mailbox()
     send(other, other.address("bob"), subject="to the other's address")

@@ -68,6 +68,8 @@ A, B = to("b@example.com"), to("c@example.com")
         (BUSY, [A, A, B], [0, 1, 2]),
         (BUSY | {"first": 2}, [A, B, A, A, B, B, A], [0, 1, 2, 4]),
         (BUSY | {"first": 1}, [to("b@EXAMPLE.com"), A, to(mail_from="B@example.org"), A], [0, 2]),
+        (BUSY | {"first": 1}, [to('"\\b"@example.com'), A, to("b@example.com.")], [0]),
+        (BUSY | {"first": 1}, [to("b@bücher.example"), to("B@XN--bcher-kva.example")], [0]),
         (BUSY | {"every": 3}, [A, B, A, A, B, B, A], [2, 5]),
         (BUSY | {"every": 2, "first": 1}, [A, B, A, A], [1]),
         ({"at": "connect", "do": "drop", "first": 1}, [A, to(client="192.0.2.2"), B], [0, 1]),

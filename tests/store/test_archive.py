@@ -58,6 +58,8 @@ async def archive(store, make_record, make_kept):
         ({"recipient": "bob@example.net"}, "ba"),
         ({"address": "BOB@example.net"}, "ba"),
         ({"address": "ann@example.*"}, "a"),
+        ({"address": '"b\\ob"@example.net.'}, "ba"),
+        ({"mail_from": '"ann"@example.com'}, "a"),
         ({"address": "*@example.com"}, "ca"),
         ({"session_id": "session", "client": "2001:*"}, "c"),
         ({"session_id": "other"}, ""),
@@ -187,3 +189,13 @@ async def test_threads_and_commands_read_while_the_gateway_writes(
         thread.join()
     assert len(store.archive.records(JournalQuery(), limit=99)) == 50
     assert len(store.archive.kept(KeptQuery(state=None), limit=99)) == 50
+
+
+async def test_an_address_is_found_in_each_of_its_spellings(store, make_record):
+    spelt = ("ann@bücher.example", "ann@xn--bcher-kva.example", '"ann"@XN--bcher-kva.example')
+    for number, address in enumerate(spelt):
+        await store.commit(replace(make_record(), id=f"r{number}", mail_from=address))
+    for address in spelt:
+        found = store.archive.records(JournalQuery(mail_from=address), limit=9)
+        assert {record.id for record in found} == {"r0", "r1", "r2"}, address
+    assert not store.archive.records(JournalQuery(mail_from="ann@bucher.example"), limit=9)

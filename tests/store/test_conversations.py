@@ -78,7 +78,7 @@ async def test_sessions_are_found_by_client_and_by_the_addresses_of_their_transa
     conversations = await keep(part(ours), part(other), records=[record])
     assert [s.id for s in conversations.sessions()] == [other.id, ours.id]
     assert [s.id for s in conversations.sessions(client="2001:db8::1")] == [other.id]
-    for address in ("ann@example.com", "BOB@example.net"):
+    for address in ("ann@example.com", "BOB@example.net", '"bob"@example.net.'):
         assert [s.id for s in conversations.sessions(address=address)] == [ours.id]
     assert conversations.sessions(address="nobody@example.com") == []
 

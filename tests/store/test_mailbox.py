@@ -29,7 +29,7 @@ async def messages(store, make_record, make_kept):
         "b": ({"client": "2001:db8::1", "authenticated": "Ann"}, {"box": Box.INBOX, "rule": "tag+b"}),
         "c": (
             {"client": "192.0.2.20", "authenticated": "bob"},
-            {"recipients": ("bob+two+x@[IPv6:::1]", "tag@x")},
+            {"recipients": ("bob+two+x@[IPv6:::1]", "tag@x", '"a b+quoted"@x')},
         ),
         "d": (
             {"client": "198.51.100.1", "evaluations": ()},
@@ -77,6 +77,8 @@ def found(mailbox, text):
         ("tag:two+x", "c"),
         ("tag:x", ""),
         ("tag:tag", ""),
+        ("tag:quoted", "c"),
+        ("tag:quote", ""),
         ("rule:no-executables", "dc"),
         ("rule:words", "cb"),
         ("rule:words rule:no-executables", "c"),
