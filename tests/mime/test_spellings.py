@@ -57,7 +57,11 @@ SPELLINGS = [
     Spelling("comment that is not closed", DISPOSITION + "filename=a.exe (note", ("a.exe (note", "a.exe")),
     Spelling("no comment but a part of the name", DISPOSITION + "filename=evil(1).exe", ("evil(1).exe",)),
     Spelling("parentheses within quotes", DISPOSITION + 'filename="evil (1).exe"', ("evil (1).exe",)),
-    Spelling("blank before the colon, RFC 5322 4.5.8", "Content-Disposition : attachment; filename=a.exe", ("a.exe",)),
+    Spelling(
+        "blank before the colon, RFC 5322 4.5.8",
+        "Content-Disposition : attachment; filename=a.exe",
+        ("a.exe",),
+    ),
     Spelling("tab before the colon", "Content-Disposition\t: attachment; filename=a.exe", ("a.exe",)),
     Spelling("blanks around =", DISPOSITION + "filename = a.exe", ("a.exe",)),
     Spelling("folded", 'Content-Disposition: attachment;\r\n\tfilename\r\n =\r\n "a.exe"', ("a.exe",)),
@@ -103,7 +107,7 @@ SPELLINGS = [
     ),
     Spelling("continued", DISPOSITION + 'filename*0="evil."; filename*1="exe"', ("evil.exe",)),
     Spelling("continued out of order", DISPOSITION + 'filename*1="exe"; filename*0="evil."', ("evil.exe",)),
-    Spelling("continued with a gap", DISPOSITION + "filename*0=a.exe; filename*2=.txt", ("a.exe.txt", "a.exe")),
+    Spelling("with a gap", DISPOSITION + "filename*0=a.exe; filename*2=.txt", ("a.exe.txt", "a.exe")),
     Spelling("continued from one", DISPOSITION + "filename*1=evil; filename*2=.exe", ("evil.exe",)),
     Spelling("a piece twice", DISPOSITION + "filename*0=a.txt; filename*0=a.exe", ("a.txt", "a.exe")),
     Spelling("mixed pieces", DISPOSITION + "filename*0*=utf-8''ev%69; filename*1=l.exe", ("evil.exe",)),
@@ -195,7 +199,8 @@ MULTIPARTS = {
     "a folded field": "Content-Type:\r\n multipart/mixed;\r\n\tboundary=b",
     "behind a line that is no field": "no field\r\nContent-Type: multipart/mixed; boundary=b",
     "8bit": "Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: 8bit",
-    "base64, against RFC 2045 6.4": "Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64",
+    "base64, against RFC 2045 6.4":
+        "Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64",
 }  # fmt: skip
 
 
@@ -268,7 +273,8 @@ FORWARDED = {
         "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64", base64.encodebytes(INNER)
     ),
     "base64 and 7bit": (
-        "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64",
+        "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n"
+        "Content-Transfer-Encoding: base64",
         base64.encodebytes(INNER),
     ),
     "attached by its name": ("Content-Type: application/octet-stream; name=mail.eml", INNER),
