@@ -273,8 +273,8 @@ FORWARDED = {
         "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64", base64.encodebytes(INNER)
     ),
     "base64 and 7bit": (
-        "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n"
-        "Content-Transfer-Encoding: base64",
+        ("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n"
+        "Content-Transfer-Encoding: base64"),
         base64.encodebytes(INNER),
     ),
     "attached by its name": ("Content-Type: application/octet-stream; name=mail.eml", INNER),
