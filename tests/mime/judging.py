@@ -31,6 +31,9 @@ JUDGES = Path(__file__).with_name("judges")
 ANSWER_SECONDS = 10
 """A reader that takes longer over one message has no opinion of it."""
 _WORD = re.compile(r"[\w\ufffd]+")
+_DELIMITER = re.compile(r"^--\S.*\r?\n\s*[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-", re.MULTILINE)
+_SOURCE = re.compile(r"\s|--|\S+\s*:|[A-Za-z0-9+/=!-]+\s*$|.*=([0-9A-Fa-f]{2}|\s*$)|begin |end\b")
+_UU_DIGITS = "".join(map(chr, range(32, 97))) + "\r"
 _SHOWN = ("text/", "message/")
 _ALIVE = b"Subject: here\r\n\r\nhere\r\n"
 
@@ -61,8 +64,8 @@ class Opinion:
 
     @property
     def words(self) -> frozenset[str]:
-        """The words of all texts and subjects."""
-        return frozenset(word for text in self.texts for word in words_of(text))
+        """The words of all texts and subjects, but for the source of parts that the reader has not seen."""
+        return frozenset(word for text in self.texts for word in words_of(without_source(text)))
 
     @property
     def octets(self) -> frozenset[bytes]:
@@ -216,6 +219,7 @@ def ours(message: bytes) -> Opinion:
         texts.append(text.text)
         if text.content_type == "text/html":
             texts.append(plain_text(text.text))
+    texts += [text.replace("\ufffd", " ") for text in texts]  # where a word ends for a filter
     return Opinion(
         texts=tuple(texts),
         attachments=tuple(
@@ -235,10 +239,25 @@ def words_of(text: str) -> frozenset[str]:
     return frozenset(word for word in found if "\ufffd" not in word)
 
 
+def without_source(text: str) -> str:
+    """A text without the delimiters, fields and encoded lines of parts, where it has them."""
+    if not _DELIMITER.search(text):
+        return text
+    return "\n".join(line for line in text.split("\n") if not _SOURCE.match(line) and not _is_uuencoded(line))
+
+
+def _is_uuencoded(line: str) -> bool:
+    return (
+        bool(line)
+        and not line[1:].strip(_UU_DIGITS)
+        and len(line.rstrip()) == 1 + (ord(line[0]) - 30) // 3 * 4
+    )
+
+
 def same_name(name: str) -> str:
-    """A file name without its folders; white space and the form of its characters make no difference."""
+    """A file name without its folders; white space, quotes and the form of characters make no difference."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-    return re.sub("\ufffd+", "\ufffd", " ".join(last.split()))
+    return re.sub("\ufffd+", "\ufffd", " ".join(last.strip('"').split()))
 
 
 def same_octets(octets: bytes) -> bytes:
