@@ -30,8 +30,10 @@ from proxy.mime.markup import plain_text
 JUDGES = Path(__file__).with_name("judges")
 ANSWER_SECONDS = 10
 """A reader that takes longer over one message has no opinion of it."""
-_WORD = re.compile(r"[\w\ufffd]+")
-_DELIMITER = re.compile(r"^--\S.*\r?\n\s*[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-", re.MULTILINE)
+_WORD = re.compile(r"[\w\ufffd\x80-\x9f]+")
+_DAMAGED = re.compile(r"[\ufffd\x80-\x9f]")
+_STRUCTURE = re.compile(r"^(?:content-[a-z-]+|mime-version)[ \t]*:", re.MULTILINE | re.IGNORECASE)
+_FIELD = re.compile(rb"(?!content-)[!-9;-~]+:", re.IGNORECASE)
 _SOURCE = re.compile(r"\s|--|\S+\s*:|[A-Za-z0-9+/=!-]+\s*$|.*=([0-9A-Fa-f]{2}|\s*$)|begin |end\b")
 _UU_DIGITS = "".join(map(chr, range(32, 97))) + "\r"
 _SHOWN = ("text/", "message/")
@@ -71,7 +73,8 @@ class Opinion:
     def octets(self) -> frozenset[bytes]:
         """The attachments' contents, but for texts and messages without a name: of these the words count."""
         files = (part for part in self.attachments if part.names or not part.content_type.startswith(_SHOWN))
-        return frozenset(filter(None, (same_octets(part.octets or b"") for part in files)))
+        contents = (same_octets(part.octets or b"") for part in files)
+        return frozenset(octets for octets in contents if octets and not _is_source(octets))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,14 +239,19 @@ def ours(message: bytes) -> Opinion:
 def words_of(text: str) -> frozenset[str]:
     """The words of a text, compatible characters and cases folded; none that is damaged."""
     found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return frozenset(word for word in found if "\ufffd" not in word)
+    return frozenset(word for word in found if not _DAMAGED.search(word))
 
 
 def without_source(text: str) -> str:
     """A text without the delimiters, fields and encoded lines of parts, where it has them."""
-    if not _DELIMITER.search(text):
+    if not _STRUCTURE.search(text):
         return text
     return "\n".join(line for line in text.split("\n") if not _SOURCE.match(line) and not _is_uuencoded(line))
+
+
+def _is_source(octets: bytes) -> bool:
+    """True for the parts of a multipart, or a part with some of its fields, that a reader takes for a file."""
+    return bool(_STRUCTURE.search(octets.decode("latin-1"))) and not _FIELD.match(octets)
 
 
 def _is_uuencoded(line: str) -> bool:
@@ -261,8 +269,8 @@ def same_name(name: str) -> str:
 
 
 def same_octets(octets: bytes) -> bytes:
-    """Contents without what readers differ in: their line breaks, and those at the end."""
-    return octets.replace(b"\r\n", b"\n").rstrip(b"\n")
+    """Contents without what readers differ in: blanks before line breaks, their form, and those at the end."""
+    return re.sub(rb"[ \t]*\r?\n", b"\n", octets).rstrip(b"\n")
 
 
 def missing(shown: Opinion, opinions: dict[str, Opinion]) -> list[Missing]:
