@@ -33,7 +33,7 @@ ANSWER_SECONDS = 10
 _WORD = re.compile(r"[\w\ufffd\x80-\x9f]+")
 _DAMAGED = re.compile(r"[\ufffd\x80-\x9f]")
 _STRUCTURE = re.compile(r"^(?:content-[a-z-]+|mime-version)[ \t]*:", re.MULTILINE | re.IGNORECASE)
-_FIELD = re.compile(rb"(?!content-)[!-9;-~]+:", re.IGNORECASE)
+_FIELD = re.compile(rb"(?!content-|--)[!-9;-~]+:", re.IGNORECASE)
 _SOURCE = re.compile(r"\s|--|\S+\s*:|[A-Za-z0-9+/=!-]+\s*$|.*=([0-9A-Fa-f]{2}|\s*$)|begin |end\b")
 _UU_DIGITS = "".join(map(chr, range(32, 97))) + "\r"
 _SHOWN = ("text/", "message/")
@@ -269,8 +269,8 @@ def same_name(name: str) -> str:
 
 
 def same_octets(octets: bytes) -> bytes:
-    """Contents without what readers differ in: blanks before line breaks, their form, and those at the end."""
-    return re.sub(rb"[ \t]*\r?\n", b"\n", octets).rstrip(b"\n")
+    """Contents without what readers differ in: the form of line breaks, blanks before them, and the end's."""
+    return re.sub(rb"[ \t]*\r?\n", b"\n", octets).rstrip()
 
 
 def missing(shown: Opinion, opinions: dict[str, Opinion]) -> list[Missing]:
