@@ -34,7 +34,9 @@ _ASSIGNED_WITHIN = re.compile(rb"(?:\A|[\s,])(?=[^\s=,]{1,99}+\s*+=)")
 """Where an assignment begins that no semicolon comes before."""
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _NEEDED_PAIR = re.compile(rb'\\(["\\])')
-_COMMENT_TOKEN = re.compile(rb'[()]|\\.|"[^"\\]*+(?:\\.[^"\\]*+)*"|[^()\\"]++|["\\]', re.DOTALL)
+_TOKEN = re.compile(rb'[()]|\\.|"[^"\\]*+(?:\\.[^"\\]*+)*"|[^()\\"]++|["\\]', re.DOTALL)
+_COMMENT_TOKEN = re.compile(rb"[()]|\\.|[^()\\]++|\\", re.DOTALL)
+"""Within a comment, where a quote is a character like others."""
 _WINDOWS_PATH = re.compile(rb"[A-Za-z]:\\|\\\\")
 _SEGMENTS_LIMIT = 1000
 """Parameters of one field; of more of them these many are read, and the last ones."""
@@ -138,8 +140,9 @@ def _spellings(value: bytes) -> Iterator[tuple[bytes, str]]:
 
 def _without_comments(value: bytes) -> bytes:
     """The value without its comments (RFC 5322 section 3.2.2); one that is not closed is none."""
-    depth, kept, pending = 0, [], []
-    for token in _COMMENT_TOKEN.findall(value):
+    depth, kept, pending, position = 0, [], [], 0
+    while found := (_COMMENT_TOKEN if depth else _TOKEN).match(value, position):
+        token, position = found[0], found.end()
         pending.append(token)
         if token == b"(":
             depth += 1

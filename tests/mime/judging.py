@@ -30,7 +30,12 @@ from proxy.mime.markup import plain_text
 JUDGES = Path(__file__).with_name("judges")
 ANSWER_SECONDS = 10
 """A reader that takes longer over one message has no opinion of it."""
-_WORD = re.compile(r"[\w\ufffd]+")
+_WORD = re.compile(r"[\w\ufffd\x80-\x9f]+")
+_DAMAGED = re.compile(r"[\ufffd\x80-\x9f]")
+_STRUCTURE = re.compile(r"^(?:content-[a-z-]+|mime-version)[ \t]*:", re.MULTILINE | re.IGNORECASE)
+_FIELD = re.compile(rb"(?!content-|--)[!-9;-~]+:", re.IGNORECASE)
+_SOURCE = re.compile(r"\s|--|\S+\s*:|[A-Za-z0-9+/=!-]+\s*$|.*=([0-9A-Fa-f]{2}|\s*$)|begin |end\b")
+_UU_DIGITS = "".join(map(chr, range(32, 97))) + "\r"
 _SHOWN = ("text/", "message/")
 _ALIVE = b"Subject: here\r\n\r\nhere\r\n"
 
@@ -61,14 +66,15 @@ class Opinion:
 
     @property
     def words(self) -> frozenset[str]:
-        """The words of all texts and subjects."""
-        return frozenset(word for text in self.texts for word in words_of(text))
+        """The words of all texts and subjects, but for the source of parts that the reader has not seen."""
+        return frozenset(word for text in self.texts for word in words_of(without_source(text)))
 
     @property
     def octets(self) -> frozenset[bytes]:
         """The attachments' contents, but for texts and messages without a name: of these the words count."""
         files = (part for part in self.attachments if part.names or not part.content_type.startswith(_SHOWN))
-        return frozenset(filter(None, (same_octets(part.octets or b"") for part in files)))
+        contents = (same_octets(part.octets or b"") for part in files)
+        return frozenset(octets for octets in contents if octets and not _is_source(octets))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +222,7 @@ def ours(message: bytes) -> Opinion:
         texts.append(text.text)
         if text.content_type == "text/html":
             texts.append(plain_text(text.text))
+    texts += [text.replace("\ufffd", " ") for text in texts]  # where a word ends for a filter
     return Opinion(
         texts=tuple(texts),
         attachments=tuple(
@@ -232,18 +239,38 @@ def ours(message: bytes) -> Opinion:
 def words_of(text: str) -> frozenset[str]:
     """The words of a text, compatible characters and cases folded; none that is damaged."""
     found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return frozenset(word for word in found if "\ufffd" not in word)
+    return frozenset(word for word in found if not _DAMAGED.search(word))
+
+
+def without_source(text: str) -> str:
+    """A text without the delimiters, fields and encoded lines of parts, where it has them."""
+    if not _STRUCTURE.search(text):
+        return text
+    return "\n".join(line for line in text.split("\n") if not _SOURCE.match(line) and not _is_uuencoded(line))
+
+
+def _is_source(octets: bytes) -> bool:
+    """True for the parts of a multipart, or a part with some of its fields, that a reader takes for a file."""
+    return bool(_STRUCTURE.search(octets.decode("latin-1"))) and not _FIELD.match(octets)
+
+
+def _is_uuencoded(line: str) -> bool:
+    return (
+        bool(line)
+        and not line[1:].strip(_UU_DIGITS)
+        and len(line.rstrip()) == 1 + (ord(line[0]) - 30) // 3 * 4
+    )
 
 
 def same_name(name: str) -> str:
-    """A file name without its folders; white space and the form of its characters make no difference."""
+    """A file name without its folders; white space, quotes and the form of characters make no difference."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-    return re.sub("\ufffd+", "\ufffd", " ".join(last.split()))
+    return re.sub("\ufffd+", "\ufffd", " ".join(last.strip('"').split()))
 
 
 def same_octets(octets: bytes) -> bytes:
-    """Contents without what readers differ in: their line breaks, and those at the end."""
-    return octets.replace(b"\r\n", b"\n").rstrip(b"\n")
+    """Contents without what readers differ in: the form of line breaks, blanks before them, and the end's."""
+    return re.sub(rb"[ \t]*\r?\n", b"\n", octets).rstrip()
 
 
 def missing(shown: Opinion, opinions: dict[str, Opinion]) -> list[Missing]:

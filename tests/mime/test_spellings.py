@@ -183,6 +183,7 @@ MULTIPARTS = {
     "blank before the colon": "Content-Type : multipart/mixed; boundary=b",
     "comment": "Content-Type: multipart/mixed (c); (d) boundary=b (e)",
     "comment before all": "Content-Type: (c) multipart/mixed; boundary=b",
+    "comment with a quote before all": 'Content-Type: (one " quote) multipart/mixed; boundary="b"',
     "quoted boundary with a quoted-pair": r'Content-Type: multipart/mixed; boundary="\b"',
     "quoted type": 'Content-Type: "multipart/mixed"; boundary=b',
     "blanks in the type": "Content-Type: multipart / mixed; boundary=b",
