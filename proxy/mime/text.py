@@ -105,14 +105,14 @@ def _labelled(octets: bytes, name: str, *, fits: bool) -> Iterator[tuple[str, st
     foreign = name.startswith(_NOT_ASCII)
     if foreign and b"\0" in octets:
         fits = foreign = False
-    unlikely = foreign and name != "utf-7" and octets.isascii()
+    unlikely = foreign and name not in ("utf-7", "hz") and octets.isascii()
     if unlikely or (fits and "\ufffd" in decode_as(octets, name)):
         yield "utf_8", _AS_UTF_8
     yield name, ""
     if name == "utf-16":
         yield "utf-16-be", "read as UTF-16BE"
         yield "utf-16-le", "read as UTF-16LE"
-    if fits:
+    if fits and (foreign or not octets.isascii()):
         yield "utf_8", _AS_UTF_8
     elif foreign:
         yield from _guessed(octets)
