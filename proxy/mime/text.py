@@ -21,6 +21,7 @@ _MARKS = {
     b"\xfe\xff": "utf-16",
 }
 """Byte order marks, the longer before the shorter."""
+_MARK_OCTETS = tuple(_MARKS)
 _MARKUP = frozenset({"text/html", "text/xml", "application/xhtml+xml", "application/xml"})
 _MARKUP_HEAD = 4096
 """Octets of a page in which its charset is looked for."""
@@ -53,10 +54,10 @@ def read_text(octets: bytes, charset: str, content_type: str) -> tuple[Reading, 
     one reading where the octets do not fit the label, or where some programs do not know it.
     """
     name = charset_name(charset) if charset else ""
-    if name in _ASCII_BASED and b"\x1b" not in octets and not octets.startswith(tuple(_MARKS)):
+    if name in _ASCII_BASED and b"\x1b" not in octets:
         if octets.isascii():
             return (Reading(text=octets.decode("ascii")),)
-        if name != "windows-1252":
+        if name != "windows-1252" and not octets.startswith(_MARK_OCTETS):
             try:
                 return (Reading(text=octets.decode()),)
             except UnicodeDecodeError:
