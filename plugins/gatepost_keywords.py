@@ -13,9 +13,10 @@ between words (Chinese, Japanese, Thai, ...) they match anywhere. ``patterns`` a
 the text as it stands; they match in linear time, whatever a sender writes.
 
 ``in`` chooses the places, by default all but ``headers``. ``headers`` are all header fields, also the
-subject. ``body`` is plain text; ``html`` is HTML as its reader sees it, with the addresses of links and
-the ``alt`` and ``title`` texts, without scripts, styles and comments. Both include forwarded messages
-and attached text and HTML files.
+subject. ``body`` is plain text; ``html`` is HTML as its reader sees it, with the addresses of links, with
+``alt``, ``title`` and other texts in attributes, without scripts, styles and comments; comments for Outlook
+alone (``<!--[if mso]>``) are text. All places include forwarded messages and attached messages, texts and
+HTML files. A text that mail programs may read in two ways is searched in both.
 """
 
 import asyncio
@@ -96,13 +97,21 @@ class Keywords:
     def _texts(self, view: MimeView) -> Iterator[tuple[str, str]]:
         """Each place's name for the operator, and its text."""
         if "subject" in self.places:
-            yield "subject", view.subject
+            for header in view.headers:
+                if header.name[:1] in ("S", "s") and header.name.lower() == "subject":
+                    yield "subject", header.value
+            for header in view.forwarded_headers:
+                if header.name.lower() == "subject":
+                    yield "subject of a forwarded message", header.value
         if "headers" in self.places:
             for header in view.headers:
                 yield f"header {_printable(header.name)}", header.value
+            for header in view.forwarded_headers:
+                yield f"header {_printable(header.name)} of a forwarded message", header.value
         if "attachment-names" in self.places:
             for attachment in view.attachments:
-                yield _attachment(attachment.filename), attachment.filename
+                for filename in attachment.filenames:
+                    yield _attachment(filename), filename
         for text in view.texts:
             where = _attachment(text.filename) if text.filename else text.content_type
             if text.content_type == "text/html":
@@ -130,8 +139,10 @@ def _excerpt(text: str, start: int, end: int) -> str:
 
 # Words ---------------------------------------------------------------------------------------------------
 
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 _INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]"
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _TOKEN = re.compile(r"\s+|\S+")
 _NO_SPACES = re.compile(
@@ -143,6 +154,8 @@ _NO_SPACES = re.compile(
 def _folded(text: str) -> str:
     """The text as words are compared; every run of white space in it is one space."""
     if text.isascii():
+        if _CONTROL.search(text):
+            text = _CONTROL.sub("", text)
         return " ".join(text.lower().split())
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
     return " ".join(unicodedata.normalize("NFKC", text).split())
@@ -249,19 +262,29 @@ def _compiled(pattern: str, options: "re2.Options") -> Any:
 # The expressions follow the tokeniser of the HTML standard where it decides what a reader sees. Each matches
 # to the end of the text where something is left open, as browsers do, which also keeps them linear.
 
-_UNSEEN = re.compile(
+_ATTRIBUTES = r"""((?:[^>=]++|=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|=*+))*+)"""
+_MARKUP = re.compile(
     r"<(?:!--(?:-?>|.*?(?:--!?>|\Z))"
-    r"|(script|style)(?=[\s/>]).*?(?:</\1(?=[\s/>])[^>]*+(?:>|\Z)|\Z)"
-    r"|(?:[!?]|/[^a-z])[^>]*+(?:>|\Z))",
+    r"|(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[\s/>])"
+    + _ATTRIBUTES
+    + r"(?:>(.*?)(?:</\1(?=[\s/>])[^>]*+(?:>|\Z)|\Z)|\Z)"
+    r"|!\[CDATA\[([^>]*+)(?:>|\Z)"
+    r"|(?:[!?]|/[^a-z])[^>]*+(?:>|\Z)"
+    r"|(/?[a-z][^\s/>]*+)" + _ATTRIBUTES + r"(?:>|\Z))",
     re.IGNORECASE | re.DOTALL,
 )
-_TAG = re.compile(
-    r"""<(/?[a-z][^\s/>]*+)((?:[^>=]++|=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|=*+))*+)(?:>|\Z)""",
-    re.IGNORECASE,
-)
+"""A comment; an element whose content has no markup; what is taken for a comment; a tag."""
+_GROUPS = _MARKUP.groups + 1
+_CONDITIONAL = re.compile(r"\[(?:end)?if\b", re.IGNORECASE)
+_CONDITION = re.compile(r"<!--\s*+\[if\b[^<>]*+>|(?:<!--\s*+)?<!\[endif\]\s*+--+>", re.IGNORECASE)
+"""The beginning and the end of a comment that Outlook takes for markup."""
+_FOREIGN = re.compile(r"<(?:svg|math)\b", re.IGNORECASE)
+"""Elements in which a style is a tag like any other."""
+_STYLED_TEXT = re.compile(r"""content\s*+:\s*+(?:"([^"]*+)"|'([^']*+)')""", re.IGNORECASE)
+_BEFORE_EQUALS = re.compile(r"(?<!\s)\s++=")
 _SHOWN_ATTRIBUTE = re.compile(
-    r"""=(?:(?<=href=)|(?<=href\s=)|(?<=alt=)|(?<=alt\s=)|(?<=title=)|(?<=title\s=))"""
-    r"""\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""",
+    r"=(?<=[eflrty]=)(?:(?<=href=)|(?<=alt=)|(?<=title=)|(?<=label=)|(?<=placeholder=)|(?<=value=)|(?<=summary=))"
+    r"""\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^\s"'>]++))""",
     re.IGNORECASE,
 )
 _BLOCKS = frozenset(
@@ -279,26 +302,50 @@ _NO_CHARACTER = re.compile(r"&#x?[0-9a-f]{8,}+;?", re.IGNORECASE)
 
 
 def _visible_text(html: str) -> str:
-    """What a reader sees of HTML, and behind it the addresses of links, ``alt`` and ``title`` texts."""
+    """What a reader sees of HTML, and after it the addresses of links and the texts in attributes."""
+    if not _CONDITIONAL.search(html):
+        return _visible(html)
+    return f"{_visible(html)} | {_visible(_CONDITION.sub('', html))}"
+
+
+def _visible(html: str) -> str:
+    in_foreign = bool(_FOREIGN.search(html))
     if len(html) <= _HTML_CHUNK:
-        return _visible_chunk(html)
-    chunks, start = [], 0
-    while start < len(html):
-        tag = html.find("<", start + _HTML_CHUNK)
-        end = tag if tag >= 0 else len(html)
-        chunks.append(_visible_chunk(html[start:end]))
-        start = end
-    return "".join(chunks)
+        return _visible_chunk(html, in_foreign=in_foreign)
+    return "".join(_visible_chunk(chunk, in_foreign=in_foreign) for chunk in _chunks(html))
 
 
-def _visible_chunk(html: str) -> str:
-    pieces = _TAG.split(_UNSEEN.sub("", html))
-    pieces[1::3] = [" " if name.lower().lstrip("/") in _BLOCKS else "" for name in pieces[1::3]]
-    attributes = _SHOWN_ATTRIBUTE.findall(" ".join(pieces[2::3]))
-    pieces[2::3] = [""] * len(pieces[2::3])
-    text = "".join(pieces)
-    if attributes:
-        text = " | ".join([text, *("".join(values) for values in attributes)])
+def _chunks(html: str) -> Iterator[str]:
+    """The text in pieces that begin with a tag or a comment."""
+    start = 0
+    for token in _MARKUP.finditer(html):
+        if token.start() - start >= _HTML_CHUNK:
+            yield html[start : token.start()]
+            start = token.start()
+    yield html[start:]
+
+
+def _visible_chunk(html: str, *, in_foreign: bool) -> str:
+    pieces: list[str | None] = _MARKUP.split(html)
+    names, contents = pieces[1::_GROUPS], pieces[3::_GROUPS]
+    attributes = " ".join(filter(None, (*pieces[2::_GROUPS], *pieces[6::_GROUPS])))
+    if " =" in attributes or "\t=" in attributes or "\n=" in attributes:
+        attributes = _BEFORE_EQUALS.sub("=", attributes)
+    extras = ["".join(values) for values in _SHOWN_ATTRIBUTE.findall(attributes)]
+    extras += filter(None, pieces[4::_GROUPS])
+    for place, (name, content) in enumerate(zip(names, contents, strict=True)):
+        if name and content:
+            if name.lower() == "style":
+                extras += ["".join(values) for values in _STYLED_TEXT.findall(content)]
+            shown = in_foreign or name.lower() not in ("script", "style")
+            contents[place] = f" {content} " if shown else ""
+    pieces[3::_GROUPS] = contents
+    pieces[1::_GROUPS] = [
+        " " if tag and tag.lower().lstrip("/") in _BLOCKS else "" for tag in pieces[5::_GROUPS]
+    ]
+    for group in (2, 4, 5, 6):
+        pieces[group::_GROUPS] = [None] * len(contents)
+    text = " | ".join(["".join(filter(None, pieces)), *extras])
     if "&" not in text:
         return text
     return unescape(_NO_CHARACTER.sub("\ufffd", _LEADING_ZEROS.sub(r"\1", text)))

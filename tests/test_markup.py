@@ -15,6 +15,8 @@ from proxy.mime.markup import plain_text
         ("<style/>a", ""),
         ("a<!-- b --><!doctype html>c", "a c"),
         ("a<!-- never closed b", "a"),
+        ("a<!--[if mso]><p>b</p><![endif]-->c", "a b c"),
+        ("a<!--[if !mso]><!-->b<!--<![endif]-->c", "a b c"),
         ("1 < 2 &lt;b&gt; 3", "1 < 2 <b> 3"),
         ('<a href="x">link</a>ed', "linked"),
         ("İ<style>a</style>b", "İ b"),

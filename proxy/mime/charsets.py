@@ -309,7 +309,7 @@ def _segment(octets: bytes, charset: str) -> str:
         case "euc_jp":
             return _euc_jp(octets.translate(_HIGH))
         case "jis_x_0212":
-            return _euc_jp(_PAIR.sub(rb"\x8f\1", octets.translate(_HIGH)))
+            return _euc_jp(_PAIR.sub(b"\x8f\\1", octets.translate(_HIGH)))
         case "unknown":
             return _PAIR.sub(b"?", octets.translate(_HIGH)).decode("ascii", "replace").replace("?", "\ufffd")
         case _:

@@ -9,7 +9,7 @@ from html import unescape
 
 __all__ = ["plain_text"]
 
-_TAG = re.compile(r"<(?:!--|/?([A-Za-z][A-Za-z0-9]{0,19}+)[^>]*+>?|[/!?][^>]*+>?)")
+_TAG = re.compile(r"<(?:!--(?!\s*+\[if\b)|/?([A-Za-z][A-Za-z0-9]{0,19}+)[^>]*+>?|[/!?][^>]*+>?)")
 _NOT_SHOWN = frozenset({"script", "style", "template", "title"})
 _INLINE = frozenset(
     """
@@ -20,7 +20,10 @@ _INLINE = frozenset(
 
 
 def plain_text(html: str) -> str:
-    """The characters that a reader sees, without markup, comments, styles and scripts."""
+    """The characters that a reader sees, without markup, comments, styles and scripts.
+
+    Comments for Outlook alone (``<!--[if mso]>``) are text.
+    """
     return unescape("".join(_pieces(html)))
 
 
@@ -33,7 +36,7 @@ def _pieces(html: str) -> Iterator[str]:
         name = (tag[1] or "").lower()
         position = tag.end()
         if tag[0] == "<!--":
-            position = _after(html, "-->", position)
+            position = _after(html, "-->", position - 2)  # "<!-->" is a whole comment
         elif name in _NOT_SHOWN and not tag[0].startswith("</"):
             position = _after(lowered, f"</{name}", position)
             position = _after(html, ">", position)

@@ -21,6 +21,7 @@ _MARKS = {
     b"\xfe\xff": "utf-16",
 }
 """Byte order marks, the longer before the shorter."""
+_MARK_OCTETS = tuple(_MARKS)
 _MARKUP = frozenset({"text/html", "text/xml", "application/xhtml+xml", "application/xml"})
 _MARKUP_HEAD = 4096
 """Octets of a page in which its charset is looked for."""
@@ -53,10 +54,10 @@ def read_text(octets: bytes, charset: str, content_type: str) -> tuple[Reading, 
     one reading where the octets do not fit the label, or where some programs do not know it.
     """
     name = charset_name(charset) if charset else ""
-    if name in _ASCII_BASED and b"\x1b" not in octets and not octets.startswith(tuple(_MARKS)):
+    if name in _ASCII_BASED and b"\x1b" not in octets:
         if octets.isascii():
             return (Reading(text=octets.decode("ascii")),)
-        if name != "windows-1252":
+        if name != "windows-1252" and not octets.startswith(_MARK_OCTETS):
             try:
                 return (Reading(text=octets.decode()),)
             except UnicodeDecodeError:
@@ -105,14 +106,14 @@ def _labelled(octets: bytes, name: str, *, fits: bool) -> Iterator[tuple[str, st
     foreign = name.startswith(_NOT_ASCII)
     if foreign and b"\0" in octets:
         fits = foreign = False
-    unlikely = foreign and name != "utf-7" and octets.isascii()
+    unlikely = foreign and name not in ("utf-7", "hz") and octets.isascii()
     if unlikely or (fits and "\ufffd" in decode_as(octets, name)):
         yield "utf_8", _AS_UTF_8
     yield name, ""
     if name == "utf-16":
         yield "utf-16-be", "read as UTF-16BE"
         yield "utf-16-le", "read as UTF-16LE"
-    if fits:
+    if fits and (foreign or not octets.isascii()):
         yield "utf_8", _AS_UTF_8
     elif foreign:
         yield from _guessed(octets)

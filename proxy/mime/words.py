@@ -40,22 +40,37 @@ def decode_words(text: str) -> str:
 def _decoded_pieces(octets: bytes) -> Iterator[str]:
     position = 0
     charset: str | None = ""
-    joined = bytearray()
+    adjacent: list[tuple[bytes, bytes]] = []
     for word in _WORD.finditer(octets):
         between = octets[position : word.start()]
         name = charset_name(word[1].decode("ascii", "replace"))
-        if joined and (name != charset or (between and not between.isspace())):
-            yield _characters(bytes(joined), charset)
-            joined.clear()
-        if not position or not (between.isspace() or not between):
+        if adjacent and (name != charset or (between and not between.isspace())):
+            yield _characters(adjacent, charset)
+            adjacent = []
+        if between and not (position and between.isspace()):
             yield decode_octets(between)
         charset = name
-        joined += decode_base64(word[3]) if word[2] in b"Bb" else decode_q(word[3])
+        adjacent.append((word[2], word[3]))
         position = word.end()
-    if joined:
-        yield _characters(bytes(joined), charset)
+    if adjacent:
+        yield _characters(adjacent, charset)
     yield decode_octets(octets[position:])
 
 
-def _characters(octets: bytes, charset: str | None) -> str:
+def _characters(words: list[tuple[bytes, bytes]], charset: str | None) -> str:
+    """Of encoded-words in one charset, each with its encoding; a character may be in two of them."""
+    text = _decoded(b"".join([_word_octets(encoding, encoded) for encoding, encoded in words]), charset)
+    if any(encoding in b"Bb" and len(encoded) % 4 for encoding, encoded in words[:-1]):
+        code = b"".join([encoded for _, encoded in words])  # some programs cut the code, not the octets
+        joined = _decoded(decode_base64(code), charset)
+        if len(code) % 4 == 0 and joined.isprintable() and "\ufffd" not in joined:
+            return joined
+    return text
+
+
+def _word_octets(encoding: bytes, encoded: bytes) -> bytes:
+    return decode_base64(encoded) if encoding in b"Bb" else decode_q(encoded)
+
+
+def _decoded(octets: bytes, charset: str | None) -> str:
     return decode_octets(octets) if charset is None else decode_as(octets, charset)

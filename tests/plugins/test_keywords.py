@@ -92,6 +92,60 @@ async def test_a_longer_word_does_not_hide_a_shorter_one():
         ("<b class=viagra>", False),
         ("<title>viagra", True),
         ("<", False),
+        ("<!--[if mso]>viagra<![endif]-->", True),
+        ("via<!--[if gte mso 9]>gra<![endif]-->", True),
+        ("via<!-- [IF MSO]>gra<![ENDIF] -->", True),
+        ("<!--[if mso]><p>vi<b>a</b>gra</p><![endif]-->", True),
+        ("<!--[if !mso]><!-->viagra<!--<![endif]-->", True),
+        ("via<!--[if !mso]><!-- -->gra<!-- <![endif]-->", True),
+        ("via<!--[if mso]>x<![endif]-->gra", True),
+        ("<![if !mso]>viagra<![endif]>", True),
+        ("<!--[if mso]><script>--> viagra", True),
+        ("<!--[if mso]><!--<![endif]--> viagra", True),
+        ("<!--[if mso]>viagra", True),
+        ("via<!-- x --!>gra", True),
+        ("via<!--->gra", True),
+        ("<textarea><!--</textarea>viagra", True),
+        ("<textarea>viagra</textarea>", True),
+        ("<textarea><b>viagra", True),
+        ("<title><style></title>viagra", True),
+        ("<xmp><!-- </xmp>viagra", True),
+        ("<noframes><script></noframes>viagra", True),
+        ("<iframe>viagra</iframe>", True),
+        ('<b title="<!--">viagra', True),
+        ("<b title='<style>'>viagra", True),
+        ("<title a='>'>viagra</title>", True),
+        ("<noscript>viagra</noscript>", True),
+        ("<template>viagra</template>", True),
+        ("<plaintext>viagra", True),
+        ("<![CDATA[viagra]]>", True),
+        ("<svg><style><p>viagra", True),
+        ("<svg><text>viagra</text></svg>", True),
+        ("<b style='display:none'>viagra</b>", True),
+        ("<b hidden>viagra</b>", True),
+        ("<style>p::before { content: 'viagra' }</style>", True),
+        ("<style>viagra { content: none }</style>", False),
+        ("<input placeholder=viagra>", True),
+        ("<input type=submit value='viagra'>", True),
+        ("<b ARIA-LABEL='viagra'>", True),
+        ("<option label=viagra>", True),
+        ("<table summary='viagra'>", True),
+        ("<a href \n=  'viagra'>", True),
+        ("<img alt='viagra", True),
+        ("<b data-x=viagra>", False),
+        ("&#118iagra", True),
+        ("&#X76;iagra", True),
+        ("via&#8203;gra", True),
+        ("via&#x200d;gra", True),
+        ("via&NoBreak;gra", True),
+        ("via&#173gra", True),
+        ("via&#917760;gra", True),
+        ("wire&nbsp;transfer", True),
+        ("wire&Tab;transfer", True),
+        ("via\0gra", True),
+        ("via\x08gra", True),
+        ("via\x7fg\ufff9ra", True),
+        ("via\U000e0041gra", True),
     ],
 )
 async def test_html_is_read_as_its_reader_sees_it(html, found):
@@ -120,6 +174,61 @@ async def test_only_the_chosen_places_are_searched(places, where, search):
     hit = await verdict(Keywords(**search, places=places), EVERYWHERE)
     assert hit
     assert [match.where for match in hit.matches] == where
+
+
+FORWARDED = (
+    b"Subject: a\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    b"Content-Type: message/rfc822\r\n\r\nX-B: one\r\nSubject: two\r\n\r\nx\r\n--b--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("places", "where"),
+    [
+        (["subject"], ["subject of a forwarded message"]),
+        (["headers"], ["header X-B of a forwarded message", "header Subject of a forwarded message"]),
+        (["body", "html", "attachment-names"], []),
+    ],
+)
+async def test_fields_of_forwarded_messages_are_searched(places, where):
+    hit = await verdict(Keywords(words=["one", "two"], places=places), FORWARDED)
+    assert [match.where for match in (hit.matches if hit else ())] == where
+
+
+async def test_each_subject_is_searched():
+    content = b"Subject: a\r\nSUBJECT: viagra\r\nX-Subject: b\r\n\r\nx"
+    assert await verdict(Keywords(words=["viagra"], places=["subject"]), content)
+    assert not await verdict(Keywords(words=["b"], places=["subject"]), content)
+
+
+async def test_each_name_of_an_attachment_is_searched():
+    content = b"Content-Type: a/b; name=one.txt\r\nContent-Disposition: attachment; filename=two.txt\r\n\r\nx"
+    keywords = Keywords(words=["one", "two"], places=["attachment-names"])
+    hit = await verdict(keywords, content)
+    assert hit
+    assert {match.where for match in hit.matches} == {"attachment one.txt", "attachment two.txt"}
+
+
+@pytest.mark.parametrize(
+    ("top", "octets"),
+    [
+        ("text/plain; charset=utf-8", "Grüße, Übermut".encode() + b"\xff"),
+        ("text/plain; charset=utf-8", "Übermut".encode("latin-1")),
+        ("text/plain", "Übermut".encode("latin-1")),
+        ("text/plain", b"\xffviagra"),
+        ("text/plain; charset=koi8-r", "Übermut".encode()),
+        ("text/plain; charset=us-ascii", "我们发票吧".encode()),
+        ("text/plain; charset=utf-16", b"viagra"),
+        ("text/plain; charset=ibm037", b"viagra"),
+        ("text/plain; charset=utf-7", b"+AHY-iagra"),
+        ("text/plain; charset=cn-gb", "我们发票吧".encode("gbk")),
+        ("text/plain", "発票".encode("iso2022_jp")),
+        ("text/html", b"<meta charset=big5>" + "發票".encode("big5")),
+    ],
+)
+async def test_a_word_is_found_in_each_reading_of_a_text(top, octets):
+    keywords = Keywords(words=["viagra", "übermut", "发票", "発票", "發票"])
+    assert await verdict(keywords, f"Content-Type: {top}\r\n\r\n".encode() + octets)
 
 
 async def test_headers_are_searched_only_where_chosen():
@@ -198,7 +307,8 @@ async def test_a_pattern_set_out_of_memory_still_finds():
 HOSTILE_PATTERNS = [r"(a+)+$", r"(x+x+)+y", r"(.*)(.*)(.*)(.*)[^a]b{1,100}c", r"(a|aa|b.{0,50})+z"]
 HOSTILE_HTML = [
     "<a", '<a "', "<a b=\"' ", "<!--", "<style>", "<script </script", " href=\"'", "<a href=", "&#",
-    "&#00", "&amp", "<", "</", "<p = ", "<!", "<!-", "&", "\u200b", "\ufdfa", "viagra ", "a",
+    "<!--[if ", "<!--[if]>", "<![endif]-->", "<title>", "<title></titl", "<![CDATA[", "<svg>", " =",
+    "content:'", "&#00", "&amp", "<", "</", "<p = ", "<!", "<!-", "&", "\u200b", "\ufdfa", "viagra ", "a",
 ]  # fmt: skip
 
 
@@ -235,6 +345,11 @@ async def test_a_phrase_across_the_chunks_of_a_large_text_is_found():
     keywords = Keywords(words=["wire transfer"])
     for length in range((64 << 10) - 14, (64 << 10) + 2):
         assert await verdict(keywords, PLAIN + b"x" * (length - 1) + b" wire transfer " + b"x" * MIB)
+
+
+async def test_no_piece_of_large_html_begins_within_a_tag():
+    html = b"<b title='" + b"<script>" * (MIB // 8 + 10) + b"'>viagra"
+    assert await verdict(Keywords(words=["viagra"]), HTML + html)
 
 
 async def test_large_html_is_read_as_small_is():
