@@ -5,8 +5,9 @@
     parameters those of Content-Type and Content-Disposition
     entity     a message or a part of one, and what its fields declare
     structure  entities in entities, where each begins and ends
+    delimiters lines that part a multipart
     scan       the parts of a message whose structure is in doubt: what any reader may see
-    transfer   transfer encodings
+    transfer   transfer encodings; uuencode: files in texts; tnef, rtf: what Outlook packs into winmail.dat
     charsets   charsets
     text       the characters of a text part
     markup     HTML as plain text

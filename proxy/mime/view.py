@@ -10,6 +10,7 @@ from proxy.mime.fields import Header, decoded
 from proxy.mime.scan import scan_parts
 from proxy.mime.structure import read_structure
 from proxy.mime.text import read_text
+from proxy.mime.tnef import is_tnef, read_tnef
 from proxy.mime.transfer import other_readings
 from proxy.mime.uuencode import ENCODINGS as UUENCODINGS
 from proxy.mime.uuencode import find_blocks
@@ -32,6 +33,7 @@ _MESSAGE_FIELD = re.compile(
     rb"^(received|return-path|delivered-to|from|to|date|subject|message-id|mime-version)[ \t]*+:",
     re.IGNORECASE | re.MULTILINE,
 )
+_FROM_TNEF = ("from winmail.dat",)
 _MESSAGE_FILES = (".eml", ".mht", ".mhtml", ".nws", ".mail")
 
 
@@ -229,16 +231,37 @@ class _Reading:
     def _attach(self, attachment: Attachment, head: bytes, depth: int, *, is_open: bool = False) -> None:
         """Keep an attachment, whose beginning is ``head``; a message is read unless it is open already."""
         self.attachments.append(attachment)
-        if not is_open and _is_message(attachment, head):
-            self._open_file(attachment, depth)
+        if is_open:
+            return
+        if is_tnef(head):
+            if (octets := self._opened(attachment, depth)) is not None:
+                self._tnef(octets, depth)
+        elif _is_message(attachment, head) and (octets := self._opened(attachment, depth)) is not None:
+            self.forwarded += decoded(self.message(octets, depth + 1).pairs)
 
-    def _open_file(self, attachment: Attachment, depth: int) -> None:
+    def _opened(self, attachment: Attachment, depth: int) -> bytes | None:
+        """The bytes of a file that is to be looked into; None past the bounds."""
         octets = attachment.read()
         self.octets_left -= len(octets)
-        if depth >= _DEPTH_LIMIT or self.octets_left < 0:
-            self._warn("messages in messages were not all opened: too many or too large")
-            return
-        self.forwarded += decoded(self.message(octets, depth + 1).pairs)
+        if depth < _DEPTH_LIMIT and self.octets_left >= 0:
+            return octets
+        self._warn("files in files were not all opened: too many or too large")
+        return None
+
+    def _tnef(self, octets: bytes, depth: int) -> None:
+        tnef = read_tnef(octets)
+        if tnef.fault:
+            self._warn(f"winmail.dat: {tnef.fault}")
+        for text in tnef.texts:
+            self.texts.append(Text(content_type=text.content_type, text=text.text, how=_FROM_TNEF))
+        for file in tnef.files:
+            attachment = Attachment(
+                filenames=file.names,
+                content_type=file.content_type or "application/octet-stream",
+                read=partial(bytes, file.content),
+                how=_FROM_TNEF,
+            )
+            self._attach(attachment, file.content[:_HEAD_OCTETS], depth + 1)
 
 
 def _all_parts(content: bytes, root: Entity) -> tuple[list[Entity], list[Declared]]:

@@ -250,7 +250,7 @@ def without_source(text: str) -> str:
 
 
 def _is_source(octets: bytes) -> bool:
-    """True for the parts of a multipart, or a part with some of its fields, that a reader takes for a file."""
+    """True for the parts of a multipart, or one with some of its fields, that a reader takes for a file."""
     return bool(_STRUCTURE.search(octets.decode("latin-1"))) and not _FIELD.match(octets)
 
 

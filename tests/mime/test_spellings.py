@@ -5,7 +5,9 @@ More names may be offered. What is added to it is tested with the reader and wit
 """
 
 import base64
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from gatepost_attachments import Attachments
@@ -13,6 +15,9 @@ from gatepost_attachments import Attachments
 from proxy.mime import MimeView, read_message
 from proxy.mime.structure import read_structure
 from proxy.testing import make_transaction
+
+sys.path.insert(0, str(Path(__file__).parent))
+import writing_tnef as tnef
 
 TOP = b"From: a@example.com\r\nSubject: x\r\nMIME-Version: 1.0\r\n"
 CONTENT = b"MZ is how such files begin"
@@ -331,3 +336,30 @@ def test_a_uuencoded_file_is_an_attachment(content):
 
 def names(view: MimeView) -> list[str]:
     return [name for attachment in view.attachments for name in attachment.filenames]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Content-Type: application/ms-tnef; name=winmail.dat",
+        "Content-Type: application/octet-stream",
+        "Content-Type: text/plain; name=notes.txt",
+    ],
+)
+def test_what_is_in_winmail_dat_is_read_like_other_parts(fields):
+    mail = tnef.tnef(
+        tnef.body(b"a wire transfer"),
+        tnef.attachment(tnef.title(b"mail.eml"), tnef.data(INNER)),
+        tnef.attachment(tnef.title(b"other.js"), tnef.data(b"x")),
+    )
+    view = read_message(message(fields, base64.encodebytes(mail)))
+    assert {"other.js", "mail.eml", "evil.exe"} <= set(names(view))
+    assert "a wire transfer" in [text.text for text in view.texts]
+    assert ("from winmail.dat",) in [attachment.how for attachment in view.attachments]
+
+
+def test_files_in_files_are_opened_to_a_bound_and_then_it_is_said():
+    content = INNER
+    for _ in range(12):
+        content = b"Content-Type: application/octet-stream; name=a.eml\r\n\r\n" + content
+    assert "files in files were not all opened" in read_message(content).warnings[0]

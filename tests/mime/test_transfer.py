@@ -11,8 +11,7 @@ from proxy.mime.transfer import (
     decode_base64,
     decode_q,
     decode_quoted_printable,
-    decode_transfer,
-    read_transfer,
+    other_readings,
 )
 
 BASE64 = {
@@ -45,7 +44,7 @@ BASE64 = {
 @pytest.mark.parametrize(("encoded", "decoded"), BASE64.values(), ids=BASE64)
 def test_base64_ends_at_its_padding(encoded, decoded):
     assert decode_base64(encoded) == decoded
-    assert read_transfer(encoded, "base64")[0] == decoded
+    assert decoded not in other_readings(encoded, "base64")
 
 
 @pytest.mark.parametrize(
@@ -53,19 +52,19 @@ def test_base64_ends_at_its_padding(encoded, decoded):
     [
         (b"YQ==\r\n!\r\ndmlhZ3Jh", b"aviagra"),
         (b"YQ==\r\ndmlh Z3Jh\r\n-- \r\n", b"aviagra"),
-        (b"YWJj=ZGVm", b"abcdef"),
+        (b"YWJj=!ZGVm", b"abcdef"),
         (b"YQ==!YWJ-jZGVm", b"aabcdef"),
         (b"_-8_", base64.b64decode(b"/+8/")),
     ],
 )
 def test_what_some_readers_find_after_the_padding_is_another_reading(encoded, shown):
-    assert any(shown in reading for reading in read_transfer(encoded, "base64"))
+    assert any(shown in reading for reading in other_readings(encoded, "base64"))
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "7bit", ""])
 def test_what_is_sound_has_one_reading(encoding):
     encoded = {"base64": b"YWI=\r\n", "quoted-printable": b"ab"}.get(encoding, b"a-_b=\r\nx")
-    assert read_transfer(encoded, encoding) == (decode_transfer(encoded, encoding),)
+    assert other_readings(encoded, encoding) == ()
 
 
 @given(st.binary(max_size=200), st.binary(max_size=100))
@@ -134,9 +133,10 @@ HOSTILE = [
 def test_the_time_stays_linear_on_hostile_octets(piece):
     octets = piece * (2 * MIB // len(piece))
     start = time.process_time()
-    read_transfer(octets, "base64")
-    read_transfer(b"YQ==\n" + octets, "base64")
+    other_readings(octets, "base64")
+    other_readings(b"YQ==\n" + octets, "base64")
     decode_quoted_printable(octets)
     decode_quoted_printable(octets + b".")
     decode_q(octets)
+    other_readings(octets, "quoted-printable")
     assert time.process_time() - start < 5
