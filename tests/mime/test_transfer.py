@@ -52,13 +52,15 @@ def test_base64_ends_at_its_padding(encoded, decoded):
     [
         (b"YQ==\r\n!\r\ndmlhZ3Jh", b"aviagra"),
         (b"YQ==\r\ndmlh Z3Jh\r\n-- \r\n", b"aviagra"),
-        (b"YWJj=!ZGVm", b"abcdef"),
-        (b"YQ==!YWJ-jZGVm", b"aabcdef"),
+        (b"YWJj=ZGVm!", b"abcdef"),
+        (b"YQ==!YWJ~jZGVm", b"aabcdef"),
         (b"_-8_", base64.b64decode(b"/+8/")),
+        (b"dmlhZ3Jh=\r\nYWJj", b"viagra"),
+        (b"dmlhZ3JhIQ==\r\nYWJj", b"viagra!"),
     ],
 )
 def test_what_some_readers_find_after_the_padding_is_another_reading(encoded, shown):
-    assert any(shown in reading for reading in other_readings(encoded, "base64"))
+    assert shown in other_readings(encoded, "base64")
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "7bit", ""])
@@ -133,10 +135,11 @@ HOSTILE = [
 def test_the_time_stays_linear_on_hostile_octets(piece):
     octets = piece * (2 * MIB // len(piece))
     start = time.process_time()
+    decode_base64(octets)
     other_readings(octets, "base64")
+    other_readings(octets, "quoted-printable")
     other_readings(b"YQ==\n" + octets, "base64")
     decode_quoted_printable(octets)
     decode_quoted_printable(octets + b".")
     decode_q(octets)
-    other_readings(octets, "quoted-printable")
     assert time.process_time() - start < 5
