@@ -81,6 +81,7 @@ def _digits_decoded(digits: bytes) -> bytes:
 _ODD_QP = (b" \n", b" \r\n", b"\t\n", b"\t\r\n", b"==")
 _BLANKS_AT_LINE_END = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
 _BARE_SOFT_BREAK = re.compile(rb"=\r(?!\n)")
+_SOFT_BLANKS = (b"= ", b"=\t")
 _EQUALS_SIGNS = re.compile(rb"=+(?==)")
 
 
@@ -95,13 +96,6 @@ def decode_quoted_printable(octets: bytes) -> bytes:
         octets = _BARE_SOFT_BREAK.sub(b"=\n", octets)  # binascii would leave out all up to the next LF
         octets = _quoted(octets)  # and of two it would leave out the second
     return binascii.a2b_qp(octets)
-
-
-def _other_quoted_printable(octets: bytes) -> tuple[bytes, ...]:
-    if b"= " not in octets and b"=\t" not in octets:
-        return ()
-    kept = binascii.a2b_qp(_quoted(octets))
-    return (kept,) if kept != decode_quoted_printable(octets) else ()
 
 
 def decode_q(octets: bytes) -> bytes:
@@ -128,26 +122,35 @@ def decode_transfer(octets: bytes, encoding: str) -> bytes:
             return octets
 
 
-def other_readings(octets: bytes, encoding: str) -> tuple[bytes, ...]:
+def other_readings(content: bytes, start: int, end: int, encoding: str) -> tuple[bytes, ...]:
     """What some mail programs decode in place of what `decode_transfer` returns: nothing of usual content.
 
-    Of base64 some end at the first padding, some go on after it, whatever comes there; some take ``-`` and
-    ``_`` for digits (RFC 4648 section 5). Of quoted-printable some keep the blanks at the end of a line.
+    The body is ``content`` from ``start`` to ``end``. Of base64 some end at the first padding, some go on
+    after it, whatever comes there; some take ``-`` and ``_`` for digits (RFC 4648 section 5). Of
+    quoted-printable some keep the blanks at the end of a line.
     """
-    if encoding == "quoted-printable":
-        return _other_quoted_printable(octets)
-    if encoding != "base64":
-        return ()
+    if encoding == "base64":
+        padding = content.find(b"=", start, end)
+        goes_on = padding >= 0 and bool(content[padding:end].lstrip(b"=" + _WHITE_SPACE))
+        if goes_on or _is_url_safe(content, start, end):
+            return _other_base64(content[start:end])
+    elif encoding == "quoted-printable" and any(content.find(odd, start, end) >= 0 for odd in _SOFT_BLANKS):
+        octets = content[start:end]
+        kept = binascii.a2b_qp(_quoted(octets))
+        return (kept,) if kept != decode_quoted_printable(octets) else ()
+    return ()
+
+
+def _is_url_safe(content: bytes, start: int, end: int) -> bool:
+    has_any = content.find(b"-", start, end) >= 0 or content.find(b"_", start, end) >= 0
+    return has_any and content.find(b"+", start, end) < 0 and content.find(b"/", start, end) < 0
+
+
+def _other_base64(octets: bytes) -> tuple[bytes, ...]:
     padding = octets.find(b"=")
-    goes_on = padding >= 0 and bool(octets[padding:].lstrip(b"=" + _WHITE_SPACE))
-    is_url_safe = (b"-" in octets or b"_" in octets) and b"+" not in octets and b"/" not in octets
-    if not (goes_on or is_url_safe):
-        return ()
-    readings: dict[bytes, None] = {}
-    if goes_on:
-        readings[_digits_decoded(octets[:padding].translate(None, _NOISE))] = None
-        readings[_all_chunks(octets)] = None
-    if is_url_safe:
+    first = octets[: padding if padding >= 0 else len(octets)]
+    readings = {_digits_decoded(first.translate(None, _NOISE)): None, _all_chunks(octets): None}
+    if _is_url_safe(octets, 0, len(octets)):
         readings[decode_base64(octets.translate(_URL_SAFE))] = None
     readings.pop(decode_base64(octets), None)
     return tuple(readings)

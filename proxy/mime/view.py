@@ -185,7 +185,7 @@ class _Reading:
             )
             head = head or _head(entity, encoding)
             self._attach(attachment, head, depth, is_open=_is_open(entity, encoding))
-        for octets in other_readings(encoded(), encoding):
+        for octets in other_readings(entity.source, entity.start, entity.end, encoding):
             odd = (*how, "base64 read in another way")
             if is_text:
                 self._text(entity, octets, content_type, names, odd)
