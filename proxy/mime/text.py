@@ -55,13 +55,13 @@ def read_text(octets: bytes, charset: str, content_type: str) -> tuple[Reading, 
     """
     name = charset_name(charset) if charset else ""
     if name in _ASCII_BASED and b"\x1b" not in octets:
-        if octets.isascii():
-            return (Reading(text=octets.decode("ascii")),)
-        if name != "windows-1252" and not octets.startswith(_MARK_OCTETS):
-            try:
+        try:
+            if name == "windows-1252":
+                return (Reading(text=octets.decode("ascii")),)
+            if not octets.startswith(_MARK_OCTETS):
                 return (Reading(text=octets.decode()),)
-            except UnicodeDecodeError:
-                pass
+        except UnicodeDecodeError:
+            pass
     texts: dict[str, str] = {}
     for way, note in _ways(octets, name, charset, content_type):
         texts.setdefault(decode_as(octets, way).removeprefix("\ufeff"), note)
