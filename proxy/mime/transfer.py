@@ -131,7 +131,7 @@ def decode_transfer(octets: bytes, encoding: str) -> bytes:
 def other_readings(octets: bytes, encoding: str) -> tuple[bytes, ...]:
     """What some mail programs decode in place of what `decode_transfer` returns: nothing of usual content.
 
-    Of base64 some go on after its padding, whatever comes there; some take ``-`` and ``_`` for digits
+    Of base64 some end at the first padding, some go on after it, whatever comes there; some take ``-`` and ``_`` for digits
     (RFC 4648 section 5). Of quoted-printable some keep the blanks at the end of a line.
     """
     if encoding == "quoted-printable":
@@ -146,6 +146,7 @@ def other_readings(octets: bytes, encoding: str) -> tuple[bytes, ...]:
     readings: dict[bytes, None] = {}
     if goes_on:
         readings[_all_chunks(octets)] = None
+        readings[decode_base64(octets[:padding])] = None
     if is_url_safe:
         readings[decode_base64(octets.translate(_URL_SAFE))] = None
     readings.pop(decode_base64(octets), None)
