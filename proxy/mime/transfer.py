@@ -131,8 +131,8 @@ def decode_transfer(octets: bytes, encoding: str) -> bytes:
 def other_readings(octets: bytes, encoding: str) -> tuple[bytes, ...]:
     """What some mail programs decode in place of what `decode_transfer` returns: nothing of usual content.
 
-    Of base64 some end at the first padding, some go on after it, whatever comes there; some take ``-`` and ``_`` for digits
-    (RFC 4648 section 5). Of quoted-printable some keep the blanks at the end of a line.
+    Of base64 some end at the first padding, some go on after it whatever comes there, some take ``-`` and
+    ``_`` for digits (RFC 4648 section 5). Of quoted-printable some keep the blanks at the end of a line.
     """
     if encoding == "quoted-printable":
         return _other_quoted_printable(octets)

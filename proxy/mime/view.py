@@ -138,6 +138,9 @@ class _Reading:
             self.forwarded += decoded(inner.pairs)
         for entity in entities:
             self._leaf(entity, depth)
+        if structure.doubts:
+            for entity in _walk(root):
+                self._fallback(entity, depth)
         return root.declared
 
     def _warn(self, warning: str) -> None:
@@ -155,6 +158,24 @@ class _Reading:
                 self._reading(
                     entity, content_type, encoding, tuple([n.text for n in names]), of_encoding, depth
                 )
+
+    def _fallback(self, entity: Entity, depth: int) -> None:
+        """The entity as it is for readers that do not accept its Content-Type field."""
+        how = ("its Content-Type is not accepted",)
+        for content_type in entity.declared.fallback_types:
+            if content_type == "text/plain":
+                for octets in {entity.encoded(): None, entity.read(): None}:
+                    texts = [one.text for one in read_text(octets, "", content_type)]
+                    self.texts += [Text(content_type=content_type, text=text, how=how) for text in texts]
+            elif entity.content_type.startswith("text/"):
+                encoding = entity.transfer_encoding
+                attachment = Attachment(
+                    filenames=tuple([name.text for name in entity.declared.filenames]),
+                    content_type=content_type,
+                    read=entity.read,
+                    how=how,
+                )
+                self._attach(attachment, _head(entity, encoding), depth)
 
     def _reading(
         self,

@@ -78,11 +78,43 @@ EXPLAINED = (
         readers="gmime ruby",
     ),
     Explained(
-        reason="UTF-7 in an encoded-word is left encoded, or the octets of another charset in it are shown",
+        reason="UTF-7 in an encoded-word is left encoded",
         kind="word",
-        message="utf-7",
-        value="apwa3w|gr|e|s|lã.*",
+        message="utf-7|another charset",
+        value="apwa3w|gr|e",
         readers="mailparser postal-mime ruby",
+    ),
+    Explained(
+        reason="the octets of UTF-8 in a text declared as UTF-7 are shown as ISO 8859-1",
+        kind="word",
+        message="escapes in lower case",
+        value="lã",
+        readers="postal-mime perl",
+    ),
+    Explained(
+        reason="escapes of ISO-2022-JP in a text of no or another charset are shown",
+        kind="word",
+        value="8l|a5a|bf?|k|q",
+        readers="mailparser python gmime ruby perl",
+    ),
+    Explained(
+        reason="a message in a digest is taken for a text: the source of its parts is shown",
+        kind="word",
+        message="multipart/digest",
+        readers="mailparser ruby",
+    ),
+    Explained(
+        reason="a = at the end of the body is kept",
+        kind="octets",
+        message="= at the end",
+        readers="ruby perl",
+    ),
+    Explained(
+        reason="an = that begins no escape is dropped, octets of ISO 8859-1 are shown as UTF-8",
+        kind="word",
+        message="bad escapes",
+        value="gr",
+        readers="ruby perl",
     ),
 )
 
@@ -117,7 +149,6 @@ def test_a_reader_has_an_opinion_of_nearly_every_generated_message(bench, judged
     assert sum(reader in opinions for _, opinions in judged) > GENERATED * 0.9
 
 
-@pytest.mark.xfail(reason="the reader is being rewritten", strict=True)
 def test_nothing_that_two_readers_show_of_a_generated_message_is_missing(judged):
     found = [
         (
@@ -130,7 +161,6 @@ def test_nothing_that_two_readers_show_of_a_generated_message_is_missing(judged)
         pytest.fail(text, pytrace=False)
 
 
-@pytest.mark.xfail(reason="the reader is being rewritten", strict=True)
 @pytest.mark.skipif(not corpus(), reason=NO_CORPUS)
 def test_nothing_that_two_readers_show_of_real_mail_is_missing(bench):
     if len(bench.names) < 2:
