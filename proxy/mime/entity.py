@@ -34,6 +34,8 @@ class Declared:
     """In lower case, the likeliest first; none where none is declared."""
     pairs: list[tuple[bytes, bytes]] = field(repr=False)
     """All fields, as in `Fields`."""
+    fallback_types: tuple[str, ...] = ()
+    """What the entity is for readers that do not accept its Content-Type field; none where it is sound."""
 
     @property
     def content_type(self) -> str:
@@ -195,11 +197,14 @@ def decode_body(octets: bytes, encoding: str) -> bytes:
 def declared_by(fields: Fields, default_type: str) -> Declared:
     """What the fields declare; ``default_type`` is that of an entity there without a type of its own."""
     types, dispositions, encodings = [], [], []
+    fallback_types: dict[str, None] = {}
     for name, octets in fields.pairs:
         if name[:8].lower() == b"content-":
             match name.rstrip().lower():
                 case b"content-type":
                     types.append(octets)
+                    if name[12:]:  # a blank before the colon: no field for Python's and Perl's readers
+                        fallback_types["text/plain"] = None
                 case b"content-disposition":
                     dispositions.append(octets)
                 case b"content-transfer-encoding":
@@ -213,12 +218,16 @@ def declared_by(fields: Fields, default_type: str) -> Declared:
         content_types = tuple(
             dict.fromkeys(one.kind if "/" in one.kind else default_type for one in structured)
         )
+        for octets, one in zip(types, structured, strict=False):
+            if "/" not in one.kind or (b"(" in octets and octets.lstrip().startswith(b"(")):
+                fallback_types |= dict.fromkeys(("text/plain", "application/octet-stream"))
     return Declared(
         content_types=content_types,
         types=structured,
         dispositions=_read(dispositions) if dispositions else (),
         transfer_encodings=_mechanisms(encodings) if encodings else (),
         pairs=fields.pairs,
+        fallback_types=tuple(fallback_types) if fallback_types else (),
     )
 
 

@@ -98,6 +98,8 @@ class _Reader:
             self.stack.append(opened)
             if len(declared.content_types) > 1:
                 self._doubt("a part has two types")
+            if declared.fallback_types:
+                self._doubt("a Content-Type field is malformed")
             if not (declared.is_multipart or declared.is_message):
                 return body
             if self.depth + len(self.stack) >= _DEPTH_LIMIT:

@@ -26,6 +26,7 @@ _HEAD_OCTETS = 1024
 """By these a file is known as a message."""
 _DOUBTFUL_PARTS_LIMIT = 900
 """With more parts `Structure` ends early, and shows nothing that a scan has not found."""
+_TOO_MUCH = "not all readings of the message were looked at: too many or too large"
 _SPARE_OCTETS = 1 << 20
 _ENCODINGS = frozenset({"base64", "quoted-printable", *UUENCODINGS})
 _FIELD = re.compile(rb"(?:[ \t]*+\r?\n)*+(?:>?From [^\n]*+\n)?[!-9;-~]{1,76}+[ \t]*+:")
@@ -138,6 +139,9 @@ class _Reading:
             self.forwarded += decoded(inner.pairs)
         for entity in entities:
             self._leaf(entity, depth)
+        if structure.doubts:
+            for entity in _walk(root):
+                self._fallback(entity, depth)
         return root.declared
 
     def _warn(self, warning: str) -> None:
@@ -155,6 +159,28 @@ class _Reading:
                 self._reading(
                     entity, content_type, encoding, tuple([n.text for n in names]), of_encoding, depth
                 )
+
+    def _fallback(self, entity: Entity, depth: int) -> None:
+        """The entity as it is for readers that do not accept its Content-Type field."""
+        how = ("its Content-Type is not accepted",)
+        for content_type in entity.declared.fallback_types:
+            if content_type == "text/plain":
+                for octets in {entity.encoded(): None, entity.read(): None}:
+                    self.octets_left -= len(octets)  # one multipart may be within another
+                    if self.octets_left < 0:
+                        self._warn(_TOO_MUCH)
+                        return
+                    texts = [one.text for one in read_text(octets, "", content_type)]
+                    self.texts += [Text(content_type=content_type, text=text, how=how) for text in texts]
+            elif entity.content_type.startswith("text/"):
+                encoding = entity.transfer_encoding
+                attachment = Attachment(
+                    filenames=tuple([name.text for name in entity.declared.filenames]),
+                    content_type=content_type,
+                    read=entity.read,
+                    how=how,
+                )
+                self._attach(attachment, _head(entity, encoding), depth)
 
     def _reading(
         self,
@@ -245,7 +271,7 @@ class _Reading:
         self.octets_left -= len(octets)
         if depth < _DEPTH_LIMIT and self.octets_left >= 0:
             return octets
-        self._warn("files in files were not all opened: too many or too large")
+        self._warn(_TOO_MUCH)
         return None
 
     def _tnef(self, octets: bytes, depth: int) -> None:

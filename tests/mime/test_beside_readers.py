@@ -28,22 +28,95 @@ class Explained:
     reason: str
     kind: str
     message: str = ""
-    """The beginning of the message's name; empty for any."""
+    """An expression found in the message's name or its features; empty for any."""
     value: str = ""
     """An expression that the whole value matches; empty for any."""
-    readers: frozenset[str]
-    """All who show it are among these."""
+    readers: str
+    """All that show it are among these."""
 
     def covers(self, name: str, one: Missing) -> bool:
         return (
             one.kind == self.kind
-            and name.startswith(self.message)
-            and (not self.value or re.fullmatch(self.value, one.value) is not None)
-            and self.readers.issuperset(one.readers)
+            and re.search(self.message, name) is not None
+            and (not self.value or re.fullmatch(self.value, one.value, re.DOTALL) is not None)
+            and set(self.readers.split()).issuperset(one.readers)
         )
 
 
-EXPLAINED: tuple[Explained, ...] = ()
+EXPLAINED = (
+    Explained(
+        reason="they join text and HTML parts with <br/>",
+        kind="word",
+        value="br",
+        readers="mailparser postal-mime",
+    ),
+    Explained(
+        reason="they show the date of a message in the message in UTC",
+        kind="word",
+        message="^(ak-0696|frag|mp-msg-rfc822|rfc__002)",
+        value=r"\d\d",
+        readers="mailparser postal-mime",
+    ),
+    Explained(
+        reason="the collection's copies have U+FFFD in UTF-8 within encoded-words of ISO 8859-1",
+        kind="word",
+        message="^legacy__",
+        value="1|2sche|frï",
+        readers="mailparser postal-mime",
+    ),
+    Explained(
+        reason="the octet 8A is none of ISO-2022-JP; ours reads it as Shift_JIS with the next one",
+        kind="name",
+        message="^(attachment_emails__attachment_with_encoded_name|plain_emails__raw_email8)",
+        readers="postal-mime python ruby",
+    ),
+    Explained(
+        reason="a delimiter of a multipart in which they find no part",
+        kind="word",
+        message="^malformed__007",
+        value="ab",
+        readers="gmime ruby",
+    ),
+    Explained(
+        reason="UTF-7 in an encoded-word is left encoded",
+        kind="word",
+        message="utf-7|another charset",
+        value="apwa3w|gr|e",
+        readers="mailparser postal-mime ruby",
+    ),
+    Explained(
+        reason="the octets of UTF-8 in a text declared as UTF-7 are shown as ISO 8859-1",
+        kind="word",
+        message="escapes in lower case",
+        value="lã",
+        readers="postal-mime perl",
+    ),
+    Explained(
+        reason="escapes of ISO-2022-JP in a text of no or another charset are shown",
+        kind="word",
+        value="8l|a5a|bf?|k|q",
+        readers="mailparser python gmime ruby perl",
+    ),
+    Explained(
+        reason="a message in a digest is taken for a text: the source of its parts is shown",
+        kind="word",
+        message="multipart/digest",
+        readers="mailparser ruby",
+    ),
+    Explained(
+        reason="a = at the end of the body is kept",
+        kind="octets",
+        message="= at the end",
+        readers="ruby perl",
+    ),
+    Explained(
+        reason="an = that begins no escape is dropped, octets of ISO 8859-1 are shown as UTF-8",
+        kind="word",
+        message="bad escapes",
+        value="gr",
+        readers="ruby perl",
+    ),
+)
 
 
 def corpus() -> list[Path]:
@@ -76,7 +149,6 @@ def test_a_reader_has_an_opinion_of_nearly_every_generated_message(bench, judged
     assert sum(reader in opinions for _, opinions in judged) > GENERATED * 0.9
 
 
-@pytest.mark.xfail(reason="the reader is being rewritten", strict=True)
 def test_nothing_that_two_readers_show_of_a_generated_message_is_missing(judged):
     found = [
         (
@@ -85,10 +157,10 @@ def test_nothing_that_two_readers_show_of_a_generated_message_is_missing(judged)
         )
         for message, opinions in judged
     ]
-    assert not report(found)
+    if text := report(found):
+        pytest.fail(text, pytrace=False)
 
 
-@pytest.mark.xfail(reason="the reader is being rewritten", strict=True)
 @pytest.mark.skipif(not corpus(), reason=NO_CORPUS)
 def test_nothing_that_two_readers_show_of_real_mail_is_missing(bench):
     if len(bench.names) < 2:
@@ -98,7 +170,8 @@ def test_nothing_that_two_readers_show_of_real_mail_is_missing(bench):
         (path.name, missing(ours(message), opinions))
         for path, message, opinions in zip(corpus(), messages, bench.ask(messages), strict=True)
     ]
-    assert not report(found)
+    if text := report(found):
+        pytest.fail(text, pytrace=False)
 
 
 def report(found: Iterable[tuple[str, list[Missing]]]) -> str:

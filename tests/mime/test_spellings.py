@@ -362,4 +362,4 @@ def test_files_in_files_are_opened_to_a_bound_and_then_it_is_said():
     content = INNER
     for _ in range(12):
         content = b"Content-Type: application/octet-stream; name=a.eml\r\n\r\n" + content
-    assert "files in files were not all opened" in read_message(content).warnings[0]
+    assert "not all readings of the message" in read_message(content).warnings[0]

@@ -22,20 +22,20 @@ while (read(STDIN, my $prefix, 4)) {
     $parser->tmp_to_core(1);
     $parser->extract_uuencode(1);
     local $SIG{__WARN__} = sub { };
-    eval { read_part($parser->parse_data($message), \%shown); 1 } or $shown{error} = "$@";
+    eval { read_part($parser->parse_data($message), \%shown, 1); 1 } or $shown{error} = "$@";
     print $json->encode(\%shown), "\n";
 }
 
 sub read_part {
-    my ($part, $shown) = @_;
+    my ($part, $shown, $is_message) = @_;
     my $subject = $part->head->get("Subject", 0);
-    push @{ $shown->{texts} }, words($subject) if defined $subject;
+    push @{ $shown->{texts} }, words($subject) if $is_message && defined $subject;
     my $type = lc($part->effective_type || "text/plain");
     my $name = $part->head->recommended_filename;
     my @names = defined $name && length $name ? (characters($name)) : ();
     if ($part->parts) {
         push @{ $shown->{attachments} }, { names => \@names, type => $type, octets => undef } if @names;
-        read_part($_, $shown) for $part->parts;
+        read_part($_, $shown, $type eq "message/rfc822") for $part->parts;
         return;
     }
     my $octets = $part->bodyhandle ? $part->bodyhandle->as_string : "";

@@ -19,13 +19,18 @@ def read(content):
         except Exception as error:  # noqa: BLE001 # whatever it is, this policy has no opinion
             errors.append(repr(error))
             continue
-        for part in parts:
-            for step in (read_subject, read_part):
-                try:
-                    step(part, shown)
-                except Exception as error:  # noqa: BLE001 # nor about this part
-                    errors.append(repr(error))
+        inner = [part.get_payload(0) for part in parts if is_message(part)]
+        steps = [(read_subject, one) for one in (message, *inner)] + [(read_part, part) for part in parts]
+        for step, part in steps:
+            try:
+                step(part, shown)
+            except Exception as error:  # noqa: BLE001 # nor about this part
+                errors.append(repr(error))
     return shown | {"error": "; ".join(errors)}
+
+
+def is_message(part):
+    return part.get_content_type() == "message/rfc822" and part.is_multipart()
 
 
 def read_subject(part, shown):
