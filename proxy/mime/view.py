@@ -22,6 +22,8 @@ _WARNINGS_LIMIT = 20
 """More of them tell the operator nothing new."""
 _DEPTH_LIMIT = 10
 """Messages attached as files in such messages."""
+_SHOWN = ("text/", "message/")
+"""Types that readers show as text, but for messages: message/delivery-status for example."""
 _HEAD_OCTETS = 1024
 """By these a file is known as a message."""
 _DOUBTFUL_PARTS_LIMIT = 900
@@ -81,7 +83,7 @@ class MimeView:
     """The header fields of the messages in the message."""
     subject: str
     texts: tuple[Text, ...]
-    """Every text/* part, also of forwarded messages and of text files attached."""
+    """Every text/* part, also of forwarded messages and of text files attached; reports (message/*) too."""
     attachments: tuple[Attachment, ...]
     """Every part that has a file name, is marked as attachment, or is no text; also of forwarded messages."""
     warnings: tuple[str, ...]
@@ -193,8 +195,8 @@ class _Reading:
     ) -> None:
         """A leaf read as one of its types, under one of its encodings."""
         encoded = entity.encoded
-        is_text = content_type.startswith("text/")
-        is_attachment = bool(names) or not is_text or entity.declared.is_attachment
+        is_text = content_type.startswith(_SHOWN) and content_type not in MESSAGE_TYPES
+        is_attachment = bool(names) or not content_type.startswith("text/") or entity.declared.is_attachment
         head = b""
         if is_text:
             head = decode_body(encoded(), encoding)

@@ -1,4 +1,4 @@
-"""Readers that do not accept a Content-Type field see another part: what they show is shown too."""
+"""What some readers show of a part by its type, or because they do not accept its type, is shown too."""
 
 import base64
 
@@ -50,3 +50,10 @@ def test_a_word_that_ends_at_the_first_padding_is_whole_for_some():
     body = b"".join([base64.encodebytes(b"secret"[:4]), base64.encodebytes(b"et words")])
     view = read_message(b"Content-Transfer-Encoding: base64\r\n\r\n" + body)
     assert {"secret words", "secr"} <= {text.text for text in view.texts}
+
+
+@pytest.mark.parametrize("kind", ["delivery-status", "disposition-notification", "partial", "x-unknown"])
+def test_a_report_is_a_text_as_well_as_a_file(kind):
+    view = read_message(f"Content-Type: message/{kind}\r\n\r\nReporting-MTA: dns; secret\r\n".encode())
+    assert view.texts[0].text == "Reporting-MTA: dns; secret\r\n"
+    assert [one.content_type for one in view.attachments] == [f"message/{kind}"]
