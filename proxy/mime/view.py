@@ -297,9 +297,10 @@ def _all_parts(content: bytes, root: Entity) -> tuple[list[Entity], list[Declare
     scanned = scan_parts(content)
     if len(scanned.parts) > _DOUBTFUL_PARTS_LIMIT:
         return scanned.parts, scanned.messages
+    # What is encoded the scan has decoded anew, so that its parts are of another source.
     known = {(part.start, part.end) for part in scanned.parts if part.source is content}
-    leaves = (part for part in _walk(root) if not (part.children or part.is_multipart))
-    others = [part for part in leaves if (part.start, part.end) not in known]
+    leaves = (part for part in _walk(root) if part.source is content and not part.children)
+    others = [part for part in leaves if not part.is_multipart and (part.start, part.end) not in known]
     return [*scanned.parts, *others], scanned.messages
 
 

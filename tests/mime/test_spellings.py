@@ -363,3 +363,11 @@ def test_files_in_files_are_opened_to_a_bound_and_then_it_is_said():
     for _ in range(12):
         content = b"Content-Type: application/octet-stream; name=a.eml\r\n\r\n" + content
     assert "not all readings of the message" in read_message(content).warnings[0]
+
+
+def test_a_part_on_which_readers_agree_is_shown_once_also_in_a_message_on_which_they_do_not():
+    inner = b"Subject: inner\r\n\r\nthe inner text"
+    fields = "no field\r\nContent-Type: message/rfc822"
+    view = read_message(message(fields, base64.encodebytes(inner)))
+    assert [text.text for text in view.texts if "inner text" in text.text] == ["the inner text"]
+    assert [header.value for header in view.forwarded_headers] == ["inner"]
