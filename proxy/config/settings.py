@@ -429,6 +429,8 @@ class Config(Settings):
     """Where some recipients are refused and others accepted, and one reply cannot say so."""
     bare_newline: Literal["reject", "normalise", "accept"] = "reject"
     """CR or LF alone, or NUL, in a message: 550 5.6.11, made CRLF, or taken as it is."""
+    strict_addresses: Bool = True
+    """MAIL and RCPT as RFC 5321 spells them; False: as Postfix takes them by default."""
 
     @model_validator(mode="after")
     def _check_group_has_user(self) -> Self:
