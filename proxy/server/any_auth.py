@@ -42,7 +42,7 @@ async def take_anybody(mechanism: str, initial: bytes | None, ask: Ask) -> tuple
             authorization, _, rest = response.partition(b"\0")
             user, nul, _ = rest.partition(b"\0")
             is_right = is_right and bool(nul) and authorization in (b"", user)
-            return _shown(user or authorization, is_right=is_right)
+            return _shown((user or authorization) if nul else b"", is_right=is_right)
         case "XOAUTH2":
             user = response.partition(b"user=")[2].partition(b"\1")[0]
         case "OAUTHBEARER":
@@ -61,7 +61,7 @@ def _shown(user: bytes, *, is_right: bool) -> tuple[str, bool]:
 
 
 def _decode(response: bytes) -> tuple[bytes, bool]:
-    """The octets, and whether they were in base64; what is not is taken as it is."""
+    """The octets, and whether they were in base64; of others nothing is kept: they may be a password."""
     if response == b"*":
         raise Refusal(replies.AUTH_CANCELLED)
     if response == b"=":
@@ -69,4 +69,4 @@ def _decode(response: bytes) -> tuple[bytes, bool]:
     try:
         return b64decode(response, validate=True), True
     except binascii.Error:
-        return response, False
+        return b"", False
