@@ -191,7 +191,7 @@ class SmtpSession(MailTransactions):
             return _parse(plain)
         rest = words[1] if len(words) > 1 else b""
         argument = visible_text(rest)
-        if not argument.isprintable() or argument.encode() != rest:
+        if argument.encode() != rest:
             self.oddities += (Oddity.CHARACTERS,)
         return _parse(words[0])[0], argument
 
