@@ -60,7 +60,6 @@ def received(helo="", recipient="b@example.com", parameters=()):
         ('"q', "?q"),
         ("a..b", "a??b"),
         (".a", "?a"),
-        ("a..b", "a??b"),
         ("bücher.example", "b?cher.example"),
         ("=?utf-8?q?x?=", "??utf-8?q?x??"),
         ("x\r\nSubject: y", "x??Subject??y"),
