@@ -109,7 +109,8 @@ class MailTransactions(Connection):
             raise Refusal(refusal)
         self.reply(replies.START_DATA)
         content = self._begin_content()
-        reader = LineDotReader(content) if Oddity.LINE_END in self.oddities else DotReader(content)
+        in_lines = self.oddities and Oddity.LINE_END in self.oddities
+        reader = LineDotReader(content) if in_lines else DotReader(content)
         while True:
             chunk = await self.read_some(inf, self._chunk_deadline())
             used = reader.feed(chunk)
