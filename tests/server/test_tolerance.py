@@ -67,6 +67,10 @@ async def replies_to(client, *lines):
         ([b"RCPT TO:<a@b>\r\n", b"DATA\r\n", b"FOO\r\n", b"\r\n"], "503 503 500 500", ""),
         ([b"HELO a\r\n", b"MAIL FROM:<a@b> SIZE=1\r\n"], "250 250", "parameter"),
         ([b"EHLO a\r\n", b"MAIL FROM:<a@b> SIZE=99999999999\r\n"], "250 552", ""),
+        *(
+            ([b"EHLO a\r\n", b"MAIL FROM:<a@b> SIZE=" + size + b"\r\n"], "250 250", "parameter")
+            for size in (b"x", b"-1", "\u00b2".encode(), b"")
+        ),
         ([b"XCLIENT ADDR=192.0.2.1\r\n"], "550", ""),
     ],
 )
@@ -77,6 +81,14 @@ async def test_commands_where_everything_is_taken(taking, told, lines, codes, od
     await client.replies()
     await taking.script.closed.wait()
     assert odd(told) == oddities.split()
+
+
+async def test_after_a_hello_that_a_rule_refused_there_is_none(taking, told):
+    client = await taking.greeted()
+    assert await replies_to(client, b"EHLO\r\n") == "250"
+    taking.script.answers["helo"] = "550 5.7.1 Not that name"
+    assert await replies_to(client, b"EHLO x\r\n", b"MAIL FROM:<a@b>\r\n") == "550 250"
+    assert odd(told) == ["hello-name", "command-order"]
 
 
 async def test_what_is_refused_is_not_odd(taking, told):
