@@ -78,13 +78,21 @@ def _config(complaints: Complaints, rules: Config, store: Path, certificate: Lis
         hostname=rules.hostname,
         listen=(ListenerSettings(address=complaints.smtp, auth=auth, tls=certificate),),
         relay=(Route(recipients=("*",), clients=("0.0.0.0/0", "::/0"), to="inbox"),),
-        limits=Limits(message_size=128 << 20, line=128 << 20, header_size=8 << 20, recipients=10_000),
+        limits=Limits(
+            message_size=128 << 20,
+            line=128 << 20,
+            header_size=8 << 20,
+            command_line=64 << 10,
+            recipients=10_000,
+            received_fields=1_000_000,
+        ),
         store=StoreSettings(url=f"sqlite:///{store}", keep=keep, conversations=True),
         web=complaints.web,
         lists=rules.lists,
         rules=rules.rules,
         mixed=rules.mixed,
         bare_newline="accept",
+        strict_addresses=False,
     )
 
 

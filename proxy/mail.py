@@ -150,9 +150,12 @@ class Envelope:
 
     @property
     def declared_size(self) -> int | None:
-        """The octets that the client announced with SIZE= (RFC 1870); None where it did not."""
+        """The octets that the client announced with SIZE= (RFC 1870); None where it did not, or no number."""
         value = self.parameters and self.parameter("SIZE")
-        return int(value) if value else None
+        try:
+            return int(value) if value else None
+        except ValueError:
+            return None
 
     @property
     def smtputf8(self) -> bool:

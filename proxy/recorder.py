@@ -26,7 +26,7 @@ _LINE_OVERHEAD: Final = 100
 """What a line takes beside its octets."""
 _REPLY_LIMIT: Final = 500
 
-_HELLO: Final = re.compile(rb"(?:EHLO|HELO) +(\S{1,255})", re.IGNORECASE)
+_HELLO: Final = re.compile(rb"[ \t]*(?:EHLO|HELO)[ \t]+([^\r\n]{0,255})", re.IGNORECASE)
 
 
 class _Session:
@@ -138,7 +138,7 @@ class Recorder:
             elif direction == "*":
                 session.learn(data)
             elif found := _HELLO.match(data):
-                session.helo = found[1]
+                session.helo = found[1].rstrip()
         self._keep(session, at, direction, data)
         if direction == "*" and data == b"closed":
             self._save(session, ended_at=_moment(at))

@@ -31,7 +31,18 @@ __all__ = ["Addresses", "Ready", "Service", "Supervision", "serve", "with_new_ru
 log = logging.getLogger("gatepost")
 
 
-_SET_AT_START = ("hostname", "listen", "workers", "user", "group", "limits", "store", "web", "bare_newline")
+_SET_AT_START = (
+    "hostname",
+    "listen",
+    "workers",
+    "user",
+    "group",
+    "limits",
+    "store",
+    "web",
+    "bare_newline",
+    "strict_addresses",
+)
 """What a reload does not change."""
 _PUBLISH_SECONDS = 1.0
 _ALONE = "SIGUSR2 replaces workers one by one, and there are none: set workers to 2 or more, or restart"
@@ -96,6 +107,7 @@ class Service:
             limits=self.limits,
             listeners=config.listen,
             bare_newline="keep" if config.bare_newline == "accept" and not relays else config.bare_newline,
+            tolerance="strict" if config.strict_addresses else "lenient" if relays else "everything",
             tap=fan_out(tap, recorder.tap if recorder else None),
             sockets=sockets,
         )

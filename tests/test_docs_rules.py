@@ -1,5 +1,7 @@
 import re
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import yaml
 from proxy.config import load, settings
 from proxy.config.conditions import KEYS
 from proxy.loader import load_rules
+from proxy.mail import Session
 from proxy.reply_template import FIELDS
 from proxy.verdict import Action
 
@@ -113,6 +116,59 @@ def test_the_shipped_file_listens_on_loopback_and_delivers_into_the_inbox():
     assert [listener.address for listener in config.listen] == ["127.0.0.1:2525"]
     assert [(route.recipients, route.to) for route in config.relay] == [(("*",), "inbox")]
     assert config.store.url == f"sqlite:///{ROOT}/gatepost.db"
+
+
+def said(helo):
+    return Session(
+        id="s",
+        client=ip_address("192.0.2.1"),
+        client_port=1,
+        listener="",
+        connected_at=datetime.now(UTC),
+        helo=helo,
+    )
+
+
+NAMES = [
+    "mx.example.org",
+    "mx.example.org.",
+    "[192.0.2.1]",
+    "[IPv6:2001:db8::1]",
+    "m_x.example",
+    "bücher.example",
+]
+NO_NAMES = ["", "localhost", "friend", "\\\\host\\share"]
+ODD_NAMES = [
+    "[192.0.2.1",
+    "192.0.2.1]",
+    "a.b c.d",
+    "<a.b>",
+    "a..b",
+    ".a.b",
+    "a@b.c",
+    "(a.b",
+    "a.b,c.d",
+    "a.b;c",
+    "a.b:c",
+    '"a.b',
+    "a.b\\c",
+]
+
+
+def test_the_example_of_a_rule_for_helo_refuses_what_is_no_name(folder):
+    [example] = [one for one in EXAMPLES if "name: no-name" in one]
+    (folder / "rules.yaml").write_text(example)
+    [rule] = load(folder / "rules.yaml").config.rules
+    hit = [helo for helo in (*NAMES, *NO_NAMES, *ODD_NAMES) if rule.when.holds(said(helo))]
+    assert hit == [*NO_NAMES, *ODD_NAMES]
+
+
+def test_the_shipped_rule_for_helo_needs_its_comment_signs_taken_out_and_no_more(folder):
+    text = (ROOT / "rules.yaml").read_text()
+    commented = re.search(r"^  # - name: no-name .*\n(?:  #   .*\n)+", text, re.MULTILINE)[0]
+    (folder / "rules.yaml").write_text("rules:\n" + commented.replace("  # ", "  "))
+    [rule] = load(folder / "rules.yaml").config.rules
+    assert [helo for helo in (*NAMES, *NO_NAMES) if rule.when.holds(said(helo))] == NO_NAMES
 
 
 @INSTALLED

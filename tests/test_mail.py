@@ -57,6 +57,11 @@ def test_a_recipient_has_a_local_part_and_a_domain(address, local_part, domain):
     assert (recipient.local_part, recipient.domain) == (local_part, domain)
 
 
+@pytest.mark.parametrize("size", ["", "x", "\u00b2", "1" * 5000])
+def test_a_size_that_is_no_number_is_none(size):
+    assert Envelope(mail_from="", parameters=(f"SIZE={size}",)).declared_size is None
+
+
 def test_mail_parameters_are_found_without_regard_to_case():
     envelope = Envelope(mail_from="a@b", parameters=("size=10", "SMTPUTF8"))
     assert (envelope.declared_size, envelope.smtputf8, envelope.parameter("BODY")) == (10, True, None)

@@ -57,6 +57,26 @@ def send(address, *messages):
             client.sendmail(sender, ["bob@example.net"], f"Subject: {subject}\r\n\r\nHello\r\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "helo"),
+    [
+        (b"EHLO a b\r\n", "a b"),
+        (b"ehlo <x>  \r\n", "<x>"),
+        ("HELO b\u00fccher\r\n".encode(), "b\u00fccher"),
+        (b"EHLO " + b"x" * 300 + b"\r\n", "x" * 255),
+    ],
+)
+async def test_a_session_has_the_name_that_its_client_gave(talk, line, helo):
+    def client(address):
+        with socket.create_connection(address, 20) as connection, connection.makefile("rb") as lines:
+            lines.readline()
+            connection.sendall(line + b"QUIT\r\n")
+            lines.read()
+
+    (found,) = await talk(client)
+    assert found.session.helo == helo
+
+
 async def test_each_transaction_of_a_session_has_its_own_part_of_the_conversation(talk):
     messages = ("ann@example.com", "one"), ("eve@example.org", "two")
     (found,) = await talk(lambda address: send(address, *messages))

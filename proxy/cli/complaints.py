@@ -94,9 +94,13 @@ def complaints(
 ) -> None:
     """Run the complaints department: it listens politely and delivers nothing.
 
-    Every message is answered 250, whatever it holds and whoever sends it; any user name and password
-    will do. The raw conversation appears here as it happens (< is the client, > the answer), and in the
-    browser with the messages, to be searched and read.
+    Every message is answered 250, whatever it holds, whoever sends it and however its commands are
+    spelt; any user name and password will do. What a strict server would mind is written down (* odd), and
+    explained in the browser under Checks. Refused are only commands that are unknown or in the wrong order,
+    messages of more than 128 MiB, and what --rules refuse.
+
+    The raw conversation appears here as it happens (< is the client, > the answer), and in the browser
+    with the messages, to be searched and read.
     """
     from proxy.cli.conversation import Conversation  # noqa: PLC0415
     from proxy.complaints import Complaints, complain  # noqa: PLC0415 - it brings the servers in

@@ -281,13 +281,13 @@ class Limits(Settings):
     where a text has characters beyond U+FFFF; and 256 KiB for each connection on which one comes in.
     """
     bogus_commands: Count = 20
-    """Unknown or malformed commands in a session; past it 421 4.7.0."""
+    """Unknown or malformed commands in a session; the last of them is answered 421 4.7.0."""
     auth_tries: Count = 3
     """Failed AUTH in a session; past it 421 4.7.0."""
     received_fields: Count = 50
     """Received fields in a message; past it 554 5.4.6, a mail loop."""
     command_time: Seconds = 300.0
-    """To wait for a command (RFC 5321 section 4.5.3.2.7)."""
+    """To wait for a command (RFC 5321 section 4.5.3.2.7), for all responses of an AUTH, for a handshake."""
     data_time: Seconds = 180.0
     """To wait for the next octets of a message (section 4.5.3.2.5)."""
     message_time: Seconds = 1800.0
@@ -429,6 +429,8 @@ class Config(Settings):
     """Where some recipients are refused and others accepted, and one reply cannot say so."""
     bare_newline: Literal["reject", "normalise", "accept"] = "reject"
     """CR or LF alone, or NUL, in a message: 550 5.6.11, made CRLF, or taken as it is."""
+    strict_addresses: Bool = True
+    """MAIL and RCPT as RFC 5321 spells them; False: as Postfix takes them by default."""
 
     @model_validator(mode="after")
     def _check_group_has_user(self) -> Self:

@@ -24,8 +24,13 @@ MAX_RESPONSE: Final = 12_288 + len("\r\n")
 
 _HASHER: Final = argon2.PasswordHasher()
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
-_CHALLENGES: Final = (b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n")  # "Username:", "Password:"
-_EMPTY_CHALLENGE: Final = b"334 \r\n"
+CHALLENGES: Final = (b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n")  # "Username:", "Password:"
+EMPTY_CHALLENGE: Final = b"334 \r\n"
+_NAMES_OF_MECHANISMS: Final = frozenset(
+    b"PLAIN LOGIN CRAM-MD5 DIGEST-MD5 XOAUTH2 OAUTHBEARER EXTERNAL ANONYMOUS NTLM GSSAPI "
+    b"SCRAM-SHA-1 SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-256-PLUS".split()
+)
+"""Words that are no secret."""
 
 BLANKED: Final = b"********"
 """What is shown in place of a secret."""
@@ -35,13 +40,13 @@ Ask = Callable[[bytes], Awaitable[bytes]]
 
 
 def without_secrets(line: bytes) -> bytes:
-    """A command line as it may be shown: of AUTH only the mechanism, if it is one."""
+    """A command line as it may be shown: of AUTH only the mechanism, if it is a known one."""
     command, *words = line.split()[:3] or [b""]
     if command.upper() != b"AUTH":
         return line
     shown = [
         command,
-        *(word if word.upper() in MECHANISMS.encode().split() else BLANKED for word in words[:1]),
+        *(word if word.upper() in _NAMES_OF_MECHANISMS else BLANKED for word in words[:1]),
     ]
     return b" ".join([*shown, *[BLANKED] * len(words[1:])]) + b"\r\n"
 
@@ -133,7 +138,7 @@ async def authenticate(users: Users, mechanism: str, initial: str, ask: Ask) -> 
 
 
 async def _plain(initial: bytes | None, ask: Ask) -> tuple[str, str]:
-    response = _decode(await ask(_EMPTY_CHALLENGE) if initial is None else initial)
+    response = _decode(await ask(EMPTY_CHALLENGE) if initial is None else initial)
     parts = response.split("\0")
     if len(parts) != 3:
         raise Refusal(replies.BAD_BASE64)
@@ -144,8 +149,8 @@ async def _plain(initial: bytes | None, ask: Ask) -> tuple[str, str]:
 
 
 async def _login(initial: bytes | None, ask: Ask) -> tuple[str, str]:
-    name = _decode(await ask(_CHALLENGES[0]) if initial is None else initial)
-    return name, _decode(await ask(_CHALLENGES[1]))
+    name = _decode(await ask(CHALLENGES[0]) if initial is None else initial)
+    return name, _decode(await ask(CHALLENGES[1]))
 
 
 def _decode(response: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from aiosmtpd.smtp import SMTP
 
+from proxy.oddity import Oddity
 from proxy.server import replies
 from proxy.server.auth import BLANKED, without_secrets
 from proxy.server.endpoint import Endpoint
@@ -77,6 +78,7 @@ class Connection(SMTP):
         "_tls",
         "_writing_paused",
         "endpoint",
+        "oddities",
         "session_ends_at",
         "session_id",
         "smtputf8",
@@ -92,6 +94,8 @@ class Connection(SMTP):
         self.session_id = ""
         self.transport = None
         self.smtputf8 = False
+        self.oddities: tuple[Oddity, ...] = ()
+        """What is odd about the command that is being read or done, where that is tolerated."""
         self.session_ends_at = inf
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._closed: asyncio.Future[None] = self._loop.create_future()  # __del__ of a base asks for it
@@ -251,7 +255,11 @@ class Connection(SMTP):
         if self.endpoint.tap:
             self.tap("C", BLANKED + b"\r\n" if secret else without_secrets(unread[at:end]))
         if unread.find(b"\r", at, end) != end - 2:
-            raise Refusal(replies.BAD_COMMAND_LINE)
+            if self.endpoint.tolerance != "everything":
+                raise Refusal(replies.BAD_COMMAND_LINE)
+            if unread[end - 2 : end - 1] != b"\r":
+                self.oddities += (Oddity.LINE_END,)
+            return unread[at:end].rstrip(b"\r\n")
         return unread[at : end - 2]
 
     async def read_line(self, limit: int, deadline: float, *, secret: bool = False) -> bytes:

@@ -69,6 +69,7 @@ class Tap(Protocol):
     def __call__(self, session_id: str, direction: Literal["C", "D", "S", "*"], data: bytes, /) -> None:
         """``C``: a command, ``D``: message data, ``S``: of the server, ``*``: about the session.
 
-        The last begins with connected, tls, authenticated, transaction, not sent (a reply) or closed.
+        The last begins with connected, tls, authenticated, transaction, odd (`Oddity`), not sent (a reply)
+        or closed.
         What AUTH keeps secret is ``********``.
         """

@@ -12,7 +12,7 @@ from proxy.config.settings import Limits
 from proxy.server import replies
 from proxy.verdict import Reply
 
-__all__ = ["BareNewline", "Content", "DotReader", "MemoryBudget"]
+__all__ = ["BareNewline", "Content", "DotReader", "LineDotReader", "MemoryBudget"]
 
 BareNewline = Literal["reject", "normalise", "accept", "keep"]
 """What is done with CR or LF alone, and with NUL, in a message.
@@ -23,6 +23,7 @@ smuggling). With ``keep`` it is not: for who relays nothing.
 
 _AS_IT_IS: Final = frozenset(("accept", "keep"))
 _END: Final = b"\r\n.\r\n"
+_LINES_END: Final = re.compile(rb"\n\.\r?\n")
 _NEWLINE: Final = re.compile(rb"\r\n?|\n")
 _SOMEBODYS_END: Final = re.compile(rb"[\r\n\0]\.[\r\n\0](?<!\r\n..)", re.DOTALL)
 """A dot alone on what some server takes for a line; behind CRLF it has its transparency dot upstream."""
@@ -209,6 +210,37 @@ class DotReader:
             self._skip = 0
         if octets:
             self._content.add(octets)
+
+
+class LineDotReader:
+    """As `DotReader`, for a client that ends its lines with LF alone: a CR before it makes no difference.
+
+    Only a server that relays nothing may read so: what it takes for the end, others take for text.
+    """
+
+    __slots__ = ("_content", "_held", "_skip")
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._held = b"\n"
+        self._skip = 1
+
+    def feed(self, chunk: bytes) -> int | None:
+        """How many octets of the chunk belong to the message, None if all and it goes on."""
+        held = len(self._held)
+        octets = self._held + chunk
+        if end := _LINES_END.search(octets):
+            self._emit(octets[: end.start() + 1])
+            return end.end() - held
+        unknown = next((tail for tail in (b"\n.\r", b"\n.", b"\n") if octets.endswith(tail)), b"")
+        self._held = unknown
+        self._emit(octets[: len(octets) - len(unknown)])
+        return None
+
+    def _emit(self, octets: bytes) -> None:
+        if octets:
+            self._content.add(octets.replace(b"\n.", b"\n")[self._skip :])
+            self._skip = 0
 
 
 def _beginning_of_end(octets: bytes) -> bytes:

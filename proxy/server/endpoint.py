@@ -3,7 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from proxy.config import ConfigError, LoadedConfig, Problem
 from proxy.config.settings import Limits, ListenerSettings, ListenerTls
@@ -14,9 +14,15 @@ from proxy.server.data import BareNewline, MemoryBudget
 if TYPE_CHECKING:
     from proxy.server.session import SmtpSession
 
-__all__ = ["ConnectionLimits", "Endpoint", "check_listeners", "tls_context"]
+__all__ = ["ConnectionLimits", "Endpoint", "Tolerance", "check_listeners", "tls_context"]
 
 IPAddress = IPv4Address | IPv6Address
+
+Tolerance = Literal["strict", "lenient", "everything"]
+"""Which spellings of commands are taken: those of the standard, those that Postfix takes too, or any.
+
+``everything`` is for a server that relays nothing.
+"""
 
 
 class ConnectionLimits:
@@ -66,6 +72,7 @@ class Endpoint:
     gateway: Gateway
     limits: Limits
     bare_newline: BareNewline
+    tolerance: Tolerance
     connections: ConnectionLimits
     memory: MemoryBudget
     sessions: "set[SmtpSession]"
@@ -89,6 +96,7 @@ class Endpoint:
         gateway: Gateway,
         limits: Limits,
         bare_newline: BareNewline,
+        tolerance: Tolerance,
         connections: ConnectionLimits,
         memory: MemoryBudget,
         sessions: "set[SmtpSession]",
@@ -102,6 +110,7 @@ class Endpoint:
             gateway=gateway,
             limits=limits,
             bare_newline=bare_newline,
+            tolerance=tolerance,
             connections=connections,
             memory=memory,
             sessions=sessions,

@@ -11,7 +11,7 @@ from typing import Final
 from proxy.config.settings import Limits, ListenerSettings
 from proxy.server.contract import Gateway, Tap
 from proxy.server.data import BareNewline, MemoryBudget
-from proxy.server.endpoint import ConnectionLimits, Endpoint
+from proxy.server.endpoint import ConnectionLimits, Endpoint, Tolerance
 from proxy.server.session import SmtpSession
 
 __all__ = ["Server"]
@@ -27,8 +27,9 @@ _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:\[\]\s]+)):([0-9]{1,
 class Server:
     """RECEIVE: SMTP on all listeners, with one budget of connections and of memory.
 
-    ``bare_newline`` says what is done with CR or LF alone in a message. ``tap`` sees all sessions
-    live. ``sockets`` are bound already, one for each listener; without them the server binds its own.
+    ``bare_newline`` says what is done with CR or LF alone in a message, ``tolerance`` how commands may be
+    spelt. ``tap`` sees all sessions live. ``sockets`` are bound already, one for each listener; without
+    them the server binds its own.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Server:
         limits: Limits,
         listeners: Sequence[ListenerSettings],
         bare_newline: BareNewline,
+        tolerance: Tolerance = "strict",
         tap: Tap | None = None,
         sockets: Sequence[socket.socket] | None = None,
     ) -> None:
@@ -49,6 +51,7 @@ class Server:
         self._limits = limits
         self._listeners = tuple(listeners)
         self._bare_newline = bare_newline
+        self._tolerance = tolerance
         self._tap = tap
         self._sockets = sockets or (None,) * len(self._listeners)
         self.connections = ConnectionLimits(limits)
@@ -69,6 +72,7 @@ class Server:
                     gateway=self._gateway,
                     limits=self._limits,
                     bare_newline=self._bare_newline,
+                    tolerance=self._tolerance,
                     connections=self.connections,
                     memory=memory,
                     sessions=self._sessions,

@@ -1,6 +1,8 @@
 """The arguments of MAIL and RCPT (RFC 5321 section 4.1.2), read strictly and kept byte for byte.
 
-An address is what stands between ``<`` and ``>``; it is checked here and never rewritten.
+An address is what is between ``<`` and ``>``; it is checked here and never rewritten. Dots may be anywhere
+in a local part, and one may end a domain: such addresses are in use, and other servers take them. What is
+refused here, `odd_paths` may read.
 """
 
 import re
@@ -13,7 +15,7 @@ from proxy.server import replies
 from proxy.server.replies import Refusal
 from proxy.verdict import Reply
 
-__all__ = ["parse_mail", "parse_rcpt"]
+__all__ = ["is_mailbox", "parse_mail", "parse_rcpt"]
 
 MAX_DOMAIN: Final = 255
 """Octets (RFC 5321 section 4.5.3.1.2)."""
@@ -26,10 +28,10 @@ the 64 octets of section 4.5.3.1.1, and section 4.5.3.1 asks not to enforce what
 MAX_PARAMETERS: Final = 20
 
 _UTF8 = "\u00a0-\U0010ffff"  # UTF8-non-ascii (RFC 6531 section 3.3) without the C1 control characters
-_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}-]+"
-_LOCAL_PART = rf'{_ATEXT}(?:\.{_ATEXT})*|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'
+_DOT_STRING = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}.-]+"
+_LOCAL_PART = rf'{_DOT_STRING}|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'
 _LABEL = rf"(?!-)[A-Za-z0-9_{_UTF8}-]{{1,63}}(?<!-)"
-_MAILBOX = re.compile(rf"({_LOCAL_PART})@((?:{_LABEL})(?:\.{_LABEL})*|\[[0-9A-Za-z:.]+\])")
+_MAILBOX = re.compile(rf"({_LOCAL_PART})@((?:{_LABEL})(?:\.{_LABEL})*\.?|\[[0-9A-Za-z:.]+\])")
 _QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _PATH = re.compile(rf' ?<([^<>"\\]*(?:{_QUOTED}[^<>"\\]*)*)>(?: (.+))?', re.DOTALL)
 _SOURCE_ROUTE = re.compile(r"@[^:]+:.+", re.DOTALL)
@@ -91,14 +93,15 @@ def _split(argument: str, keyword: str, bad_command: Reply, bad_path: Reply) -> 
 
 
 def _check_mailbox(address: str, bad_path: Reply, *, smtputf8: bool) -> None:
-    if len(address) > MAX_PATH or not _is_mailbox(address):
+    if len(address) > MAX_PATH or not is_mailbox(address):
         raise Refusal(bad_path)
     if not smtputf8 and not address.isascii():
         raise Refusal(replies.NEEDS_SMTPUTF8)
 
 
 @lru_cache(maxsize=4096)
-def _is_mailbox(address: str) -> bool:
+def is_mailbox(address: str) -> bool:
+    """True for a local part, ``@`` and a domain or address literal, within their bounds in size."""
     found = _MAILBOX.fullmatch(address)
     if not found:
         return False

@@ -11,13 +11,17 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final, cast
 
 from proxy.mail import Session, new_id
+from proxy.oddity import Oddity
 from proxy.server import replies
+from proxy.server.any_auth import ANY_MECHANISMS, take_anybody
 from proxy.server.auth import MAX_RESPONSE, MECHANISMS, authenticate
 from proxy.server.connection import SessionEnd, encode
 from proxy.server.endpoint import Endpoint, IPAddress
+from proxy.server.paths import is_mailbox
 from proxy.server.proxy_header import read_proxy_header
 from proxy.server.replies import Refusal
 from proxy.server.transaction import MailTransactions
+from proxy.server.visible import visible_text
 from proxy.verdict import TEMPORARY_FAILURE, Reply
 
 __all__ = ["SmtpSession"]
@@ -25,7 +29,7 @@ __all__ = ["SmtpSession"]
 log = logging.getLogger(__name__)
 
 _PROXY_HEADER_SECONDS: Final = 10.0
-_HELO_ARGUMENT: Final = re.compile(r"""[^\s"(),;<>@\\]{1,255}""")  # a little wider than section 4.1.3
+_BLANKS: Final = re.compile(rb"[ \t]+")
 _ANOTHER_PROTOCOL: Final = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT"))
 _TAKES_A_PATH: Final = frozenset((b"MAIL", b"RCPT"))
 _BOGUS: Final = frozenset((500, 501, 504, 555))
@@ -126,12 +130,15 @@ class SmtpSession(MailTransactions):
         if isinstance(answer, Reply):
             await self.answer(answer)
             raise SessionEnd
-        if self.has_input():
-            raise SessionEnd(replies.EARLY_TALKER)  # section 4.3.1: the client waits for the greeting
+        if self.has_input():  # section 4.3.1: the client waits for the greeting
+            if self.endpoint.tolerance != "everything":
+                raise SessionEnd(replies.EARLY_TALKER)
+            self.oddities += (Oddity.EARLY,)
         await self.send_as(f"220 {self.endpoint.hostname} ESMTP Gatepost\r\n".encode(), answer)
 
     async def _converse(self) -> None:
         limit = self.endpoint.limits.command_line
+        strict = self.endpoint.tolerance == "strict"
         self._restart_timer()
         while True:
             try:
@@ -142,19 +149,23 @@ class SmtpSession(MailTransactions):
                 if self.output_is_due():
                     await self.flush(self._command_deadline)
                     await asyncio.sleep(0)  # a long batch must not keep the other sessions waiting
-                command, argument = _parse(line)
+                command, argument = _parse(line) if strict else self._parse_oddly(line)
                 await command(self, argument)
+                if self.oddities:
+                    self._tell_oddities()
                 self._restart_timer()
             except Refusal as refusal:
-                self.reply(refusal.reply)
+                self.oddities = ()
                 if refusal.reply.code in _BOGUS:
                     self._count_error()
                 else:
                     self._restart_timer()
+                self.reply(refusal.reply)
             except SessionEnd:
                 raise
             except Exception:
                 log.exception("session %s: a command failed", self.session_id)
+                self.oddities = ()
                 await self._give_up_whatever_happens()
                 self.reply(TEMPORARY_FAILURE)
 
@@ -165,7 +176,27 @@ class SmtpSession(MailTransactions):
     def _restart_timer(self) -> None:
         self._command_deadline = self._loop.time() + self.endpoint.limits.command_time
 
+    def _tell_oddities(self) -> None:
+        for oddity in dict.fromkeys(self.oddities):
+            self.tap("*", b"odd " + oddity.encode())
+        self.oddities = ()
+
+    def _parse_oddly(self, line: bytes) -> "tuple[Command, str]":
+        """As `_parse`, with white space as it comes; where everything is taken, with any octets."""
+        words = _BLANKS.split(line.strip(b" \t"), maxsplit=1)
+        plain = b" ".join(words)
+        if plain != line.rstrip(b" \t"):
+            self.oddities += (Oddity.SPACES,)
+        if self.endpoint.tolerance != "everything":
+            return _parse(plain)
+        rest = words[1] if len(words) > 1 else b""
+        argument = visible_text(rest)
+        if argument.encode() != rest:
+            self.oddities += (Oddity.CHARACTERS,)
+        return _parse(words[0])[0], argument
+
     def _count_error(self) -> None:
+        """Instead of its own reply, one command too many of no use has 421 (section 4.2.4.2)."""
         self.errors += 1
         if self.errors >= self.endpoint.limits.bogus_commands:
             raise SessionEnd(replies.TOO_MANY_ERRORS)
@@ -179,12 +210,15 @@ class SmtpSession(MailTransactions):
         await self._hello(argument, extended=False)
 
     async def _hello(self, argument: str, *, extended: bool) -> None:
-        if not _HELO_ARGUMENT.fullmatch(argument):
-            raise Refusal(replies.HELO_NEEDS_NAME)
+        argument = argument.strip()
+        if not argument:
+            self._tolerate(Oddity.HELLO, replies.HELO_NEEDS_NAME)
+        elif self.endpoint.tolerance != "strict" and not is_mailbox(f"x@{argument}"):
+            self.oddities += (Oddity.HELLO,)
         await self.give_up()
         self.offered = frozenset()
         session = _greeted(self.smtp_session, argument, extended=extended)
-        if self.smtp_session.helo:
+        if self.smtp_session.helo or self.smtp_session.extended:
             self.smtp_session = _greeted(session, "", extended=False)
         answer = await self.reception.helo(session)
         if isinstance(answer, Reply):
@@ -210,7 +244,7 @@ class SmtpSession(MailTransactions):
         if endpoint.tls and session.tls is None:
             extensions.append("STARTTLS")
         if endpoint.users and (session.tls or endpoint.auth_without_tls) and session.authenticated is None:
-            extensions.append(f"AUTH {MECHANISMS}")
+            extensions.append(f"AUTH {MECHANISMS if endpoint.tolerance != 'everything' else ANY_MECHANISMS}")
         return extensions
 
     async def starttls(self, argument: str) -> None:
@@ -218,9 +252,11 @@ class SmtpSession(MailTransactions):
         if self.endpoint.tls is None:
             raise Refusal(replies.NOT_IMPLEMENTED)
         if argument:
-            raise Refusal(replies.NO_ARGUMENT_ALLOWED)
-        if "STARTTLS" not in self.offered or self.smtp_session.tls:
+            self._tolerate(Oddity.ARGUMENT, replies.NO_ARGUMENT_ALLOWED)
+        if self.smtp_session.tls:
             raise Refusal(replies.NOT_OFFERED)
+        if "STARTTLS" not in self.offered:
+            self._tolerate(Oddity.ORDER, replies.NOT_OFFERED)
         await self.give_up()
         self.reply(replies.READY_FOR_TLS)
         await self.flush(self._command_deadline)
@@ -236,6 +272,9 @@ class SmtpSession(MailTransactions):
         endpoint, session = self.endpoint, self.smtp_session
         if endpoint.users is None:
             raise Refusal(replies.NOT_IMPLEMENTED)
+        if endpoint.tolerance == "everything":
+            await self._take_anybody(argument)
+            return
         if not session.extended:
             raise Refusal(replies.HELO_FIRST)
         if session.tls is None and not endpoint.auth_without_tls:
@@ -246,13 +285,30 @@ class SmtpSession(MailTransactions):
             raise Refusal(replies.NOT_IN_TRANSACTION)
         if self._failed_auth >= endpoint.limits.auth_tries:
             raise SessionEnd(replies.TOO_MANY_TRIES)
+        self._restart_timer()
         mechanism, _, initial = argument.partition(" ")
         user = await authenticate(endpoint.users, mechanism, initial, self._ask_secret)
         if user is None:
             self._failed_auth += 1
             log.info("session %s: AUTH failed for client %s", session.id, session.client)
             raise Refusal(replies.BAD_CREDENTIALS)
-        self.smtp_session = replace(session, authenticated=user)
+        self._authenticated(user)
+
+    async def _take_anybody(self, argument: str) -> None:
+        """Whoever it is, and whenever it is said."""
+        session = self.smtp_session
+        if not session.extended or session.authenticated is not None or self.in_transaction:
+            self.oddities += (Oddity.ORDER,)
+        self._restart_timer()
+        mechanism, _, initial = argument.partition(" ")
+        octets = initial.strip().encode() if initial else None
+        user, is_right = await take_anybody(mechanism, octets, self._ask_secret)
+        if not is_right:
+            self.oddities += (Oddity.AUTH,)
+        self._authenticated(user)
+
+    def _authenticated(self, user: str) -> None:
+        self.smtp_session = replace(self.smtp_session, authenticated=user)
         self.tap("*", b"authenticated " + user.encode("utf-8", "replace"))
         self.reply(replies.AUTHENTICATED)
 
@@ -281,7 +337,7 @@ class SmtpSession(MailTransactions):
     async def quit(self, argument: str) -> None:
         """QUIT (section 4.1.1.10)."""
         if argument:
-            raise Refusal(replies.NO_ARGUMENT_ALLOWED)
+            self._tolerate(Oddity.ARGUMENT, replies.NO_ARGUMENT_ALLOWED)
         raise SessionEnd(replies.BYE)
 
     async def untrusted(self, _argument: str) -> None:
@@ -321,7 +377,7 @@ def _parse(line: bytes) -> "tuple[Command, str]":
         argument = rest.decode()
     except UnicodeDecodeError:
         raise Refusal(replies.BAD_COMMAND_LINE) from None
-    if rest and verb not in _TAKES_A_PATH and not (argument.isascii() and argument.isprintable()):
+    if rest and verb not in _TAKES_A_PATH and not argument.isprintable():
         raise Refusal(replies.BAD_COMMAND_LINE)
     return command, argument
 

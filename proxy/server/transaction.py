@@ -6,11 +6,13 @@ from math import inf
 from typing import Final
 
 from proxy.mail import Envelope, Recipient, Session
+from proxy.oddity import Oddity
 from proxy.server import replies
 from proxy.server.connection import Connection, SessionEnd, encode
 from proxy.server.contract import Reception
-from proxy.server.data import Content, DotReader
+from proxy.server.data import Content, DotReader, LineDotReader
 from proxy.server.endpoint import Endpoint
+from proxy.server.odd_paths import OddPath, read_mail, read_rcpt
 from proxy.server.paths import parse_mail, parse_rcpt
 from proxy.server.replies import Refusal
 from proxy.verdict import Reply
@@ -49,15 +51,19 @@ class MailTransactions(Connection):
     async def mail(self, argument: str) -> None:
         """MAIL FROM (RFC 5321 section 4.1.1.2)."""
         session = self.smtp_session
-        if not session.helo:
-            raise Refusal(replies.HELO_FIRST)
+        if not session.helo and not session.extended:
+            self._tolerate(Oddity.ORDER, replies.HELO_FIRST)
         if self.endpoint.tls_required and session.tls is None:
             raise Refusal(replies.TLS_REQUIRED)
         if self.endpoint.auth_required and session.authenticated is None:
             raise Refusal(replies.AUTH_REQUIRED)
         if self.in_transaction:
             raise Refusal(replies.NESTED_MAIL)
-        mail_from, parameters = parse_mail(argument, self.offered)
+        if self.endpoint.tolerance == "strict":
+            mail_from, parameters = parse_mail(argument, self.offered)
+        else:
+            path = read_mail(argument, self.offered, everything=self.endpoint.tolerance == "everything")
+            mail_from, parameters = self._taken(path)
         envelope = Envelope(mail_from=mail_from, parameters=parameters)
         if parameters:
             size = envelope.declared_size or 0
@@ -81,7 +87,12 @@ class MailTransactions(Connection):
             raise Refusal(replies.MAIL_FIRST)
         if self._content:
             raise Refusal(replies.NOT_WITH_BDAT)
-        address, parameters = parse_rcpt(argument, self.offered, smtputf8=self.smtputf8)
+        if self.endpoint.tolerance == "strict":
+            address, parameters = parse_rcpt(argument, self.offered, smtputf8=self.smtputf8)
+        else:
+            everything = self.endpoint.tolerance == "everything"
+            path = read_rcpt(argument, self.offered, smtputf8=self.smtputf8, everything=everything)
+            address, parameters = self._taken(path)
         if self._recipients >= self.endpoint.limits.recipients:
             raise Refusal(replies.TOO_MANY_RECIPIENTS)
         reply = await self.reception.rcpt(Recipient(address=address, parameters=parameters))
@@ -91,14 +102,15 @@ class MailTransactions(Connection):
     async def data(self, argument: str) -> None:
         """DATA (section 4.1.1.4): what follows is the message, even where the client did not wait for 354."""
         if argument:
-            raise Refusal(replies.NO_ARGUMENT_ALLOWED)
+            self._tolerate(Oddity.ARGUMENT, replies.NO_ARGUMENT_ALLOWED)
         if self._content:
             raise Refusal(replies.NOT_WITH_BDAT)
         if refusal := self._message_refusal():
             raise Refusal(refusal)
         self.reply(replies.START_DATA)
         content = self._begin_content()
-        reader = DotReader(content)
+        in_lines = self.oddities and Oddity.LINE_END in self.oddities
+        reader = LineDotReader(content) if in_lines else DotReader(content)
         while True:
             chunk = await self.read_some(inf, self._chunk_deadline())
             used = reader.feed(chunk)
@@ -138,7 +150,7 @@ class MailTransactions(Connection):
     async def rset(self, argument: str) -> None:
         """RSET (section 4.1.1.5)."""
         if argument:
-            raise Refusal(replies.NO_ARGUMENT_ALLOWED)
+            self._tolerate(Oddity.ARGUMENT, replies.NO_ARGUMENT_ALLOWED)
         await self.give_up()
         self.reply(replies.OK)
 
@@ -156,6 +168,16 @@ class MailTransactions(Connection):
             self.reply(reply)
         if reply.code == 421:
             raise SessionEnd
+
+    def _tolerate(self, oddity: Oddity, refusal: Reply) -> None:
+        """Takes it where everything is taken; else raises `Refusal`."""
+        if self.endpoint.tolerance != "everything":
+            raise Refusal(refusal)
+        self.oddities += (oddity,)
+
+    def _taken(self, path: OddPath) -> tuple[str, tuple[str, ...]]:
+        self.oddities += path.oddities
+        return path.address, path.parameters
 
     def _message_refusal(self) -> Reply | None:
         if not self.in_transaction:

@@ -13,7 +13,7 @@ from proxy.config import Config, ConfigError, load
 from proxy.config.document import read_document
 from proxy.edits import AddHeader, PrefixSubject, RemoveHeader
 
-KEYS = "hostname, listen, workers, user, group, relay, limits, store, web, lists, rules, mixed, bare_newline"
+KEYS = "hostname, listen, workers, user, group, relay, limits, store, web, lists, rules, mixed, bare_newline, strict_addresses"
 RULE_KEYS = "name, filter, with, when, action, reply, tag, mode, on_error, timeout"
 WHEN_KEYS = "sender, recipient, client, helo, authenticated, tls, header, size, not, any, all"
 NETWORK = "an address or network like 192.0.2.1 or 10.0.0.0/8"

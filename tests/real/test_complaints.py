@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -146,6 +148,98 @@ def test_it_keeps_what_no_server_would_take(complaints, tmp_path, content):
     with Archive.open(StoreSettings(url=f"sqlite:///{tmp_path}/kept.db"), tmp_path) as archive:
         (kept,) = archive.kept(KeptQuery(box=Box.INBOX), limit=10)
         assert archive.kept_message(kept.id).content == content
+
+
+ODD_SESSIONS = {
+    "no brackets": (
+        [
+            b"EHLO x.example\r\n",
+            b"MAIL FROM: a@example.org\r\n",
+            b"RCPT TO:bob\r\n",
+            b"DATA\r\n",
+            b"a: b\r\n.\r\n",
+        ],
+        ("a@example.org", ["bob"]),
+        {"MAIL FROM: a@example.org", "RCPT TO:bob"},
+    ),
+    "Latin-1 and UTF-8": (
+        [
+            b"EHLO m\xfcller\r\n",
+            b"MAIL FROM:<j\xfcrgen@example.org>\r\n",
+            "RCPT TO:<j\u00fcrgen@example.com>\r\n".encode(),
+            b"DATA\r\n",
+            b"a: b\r\n.\r\n",
+        ],
+        (r"j\xfcrgen@example.org", ["j\u00fcrgen@example.com"]),
+        {
+            r"EHLO m\xfcller",
+            r"MAIL FROM:&lt;j\xfcrgen@example.org&gt;",
+            "RCPT TO:&lt;j\u00fcrgen@example.com&gt;",
+        },
+    ),
+    "LF at the ends of lines": (
+        [
+            b"HELO\n",
+            b"mail  from:<a@example.org> X=y\n",
+            b"RCPT TO:<b@example.com>\n",
+            b"DATA\n",
+            b"a: b\n\n.\n",
+        ],
+        ("a@example.org", ["b@example.com"]),
+        {"HELO", "mail  from:&lt;a@example.org&gt; X=y", "RCPT TO:&lt;b@example.com&gt;", "DATA"},
+    ),
+    "nobody": (
+        [
+            b"AUTH PLAIN " + base64.b64encode(b"ann\0\0") + b"\r\n",
+            b"MAIL FROM:\0\r\n",
+            b"RCPT TO:<>\r\n",
+            b"DATA now\r\n",
+            b"a: b\r\n.\r\n",
+        ],
+        (r"\x00", [""]),
+        {"AUTH PLAIN ********", r"MAIL FROM:\x00", "RCPT TO:&lt;&gt;", "DATA now"},
+    ),
+    "a mail loop": (
+        [
+            b"EHLO x.example\r\n",
+            b"MAIL FROM:<>\r\n",
+            b"RCPT TO:<@x.example:b..c@example.com.>\r\n",
+            b"DATA\r\n",
+            b"Received: x\r\n" * 200 + b"\r\n.\r\n",
+        ],
+        ("", ["@x.example:b..c@example.com."]),
+        {"RCPT TO:&lt;@x.example:b..c@example.com.&gt;"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD_SESSIONS)
+def test_whatever_a_client_says_its_message_is_kept_and_its_checks_say_what_was_odd(complaints, name):
+    said, (sender, recipients), odd = ODD_SESSIONS[name]
+    running = complaints("--web", "127.0.0.1:0", "--store", "odd.db")
+    desk = re.search(r"http://[^/]+", running.log)[0]
+    with running.client() as client:
+        for piece in said:
+            client.socket.sendall(piece)
+            reply = client.reply()
+            assert reply[0] in "23", (piece, reply)
+    assert reply.startswith("250 2.0.0 ")
+    [message] = httpx.get(f"{desk}/api/v1/messages").json()["messages"]
+    assert (message["mail_from"], message["recipients"]) == (sender, recipients)
+
+    def named():
+        page = httpx.get(f"{desk}/messages/{message['id']}?tab=checks").text
+        return set(re.findall(r"<bdi>&#34;(.*?)&#34; (?:is|has|had|holds|ends|names) ", page))
+
+    give_up = time.monotonic() + 20
+    while (found := named()) != odd:  # the conversation is written a little later than the message
+        assert time.monotonic() < give_up, found
+    for words in filter(
+        None, (f"from:{sender}" if sender else "", *(f"to:{one}" for one in recipients if one))
+    ):
+        found = httpx.get(f"{desk}/api/v1/messages", params={"query": words}).json()
+        assert [one["id"] for one in found["messages"]] == [message["id"]], words
+    assert "Traceback" not in running.log
 
 
 def test_without_a_store_nothing_stays(complaints, tmp_path):

@@ -1,5 +1,7 @@
 """Text that others choose stays text: in a reply, in a field that we add, in the log."""
 
+import re
+
 import pytest
 
 from proxy.testing import FakeUpstream, running_gateway
@@ -47,6 +49,31 @@ def test_what_upstream_says_has_no_controls_for_the_client(talk, said, heard):
     assert len(replies) == 5
 
 
-@pytest.mark.parametrize("name", ["c.example) by evil (x", "a;b", "c(d", "x" * 400])
-def test_no_greeting_writes_into_the_field_that_we_add(talk, gateway, name):
-    assert talk(f"HELO {name}\r\n".encode()) == ["501 5.5.4 A domain name or address literal is expected"]
+NAMES = [
+    "c.example) by evil (x",
+    "a;b",
+    "c(d",
+    "a b",
+    "<x>",
+    '"q',
+    "b\u00fccher.example",
+    "[1.2.3",
+    "%s%n",
+    "x" * 400,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("verb", ["EHLO", "HELO"])
+def test_no_greeting_writes_into_the_field_that_we_add_and_the_journal_has_it_as_given(
+    talk, gateway, upstream, verb, name
+):
+    said = [f"{verb} {name}\r\n".encode(), *BEGIN[1:], b"DATA\r\n", b"Subject: x\r\n\r\n.\r\n"]
+    assert talk(*said)[-1].startswith("250 ")
+    assert gateway.journal()[0].helo == name
+    trace, _, _ = upstream.messages[-1].content.partition(b"\r\nSubject: x")
+    assert re.fullmatch(
+        rb"Received: from [A-Za-z0-9._?-]{1,255} \(\[127\.0\.0\.1\]\)\r\n"
+        rb"\tby \S+ \(Gatepost\) with E?SMTP id \w+\r\n\tfor <[a-z@.]+>;\r\n\t[\w,: +]+",
+        trace,
+    ), trace

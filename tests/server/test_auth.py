@@ -1,5 +1,6 @@
 """AUTH on the wire, and the file of users."""
 
+import asyncio
 from base64 import b64encode
 
 import pytest
@@ -137,6 +138,34 @@ async def test_repeated_failures_end_the_session(mx):
     )
 
 
+@pytest.mark.parametrize("dialogue", ["C: AUTH PLAIN\nS: 334", "C: AUTH LOGIN\nS: 334\nC: QQ==\nS: 334"])
+@pytest.mark.parametrize("octets", ["", "QQ"], ids=["silent", "half"])
+async def test_an_exchange_that_stalls_ends_by_the_time_of_a_command(start, users, dialogue, octets):
+    mx = await start(listener={"auth": {"users": users, "without_tls": True}}, limits={"command_time": 0.2})
+    client = await mx.ready()
+    await client.talk(dialogue)
+    await client.send(octets.encode())
+    assert [reply[:9] for reply in await client.replies()] == ["421 4.4.2"]
+
+
+@pytest.mark.parametrize("tolerance", ["strict", "everything"])
+async def test_an_exchange_has_the_time_of_a_command_from_its_beginning(start, users, tolerance):
+    mx = await start(listener={"auth": {"users": users, "without_tls": True}}, tolerance=tolerance)
+    client = await mx.ready()
+    [session] = mx.server._sessions
+    session._command_deadline = asyncio.get_running_loop().time() + 1  # it has thought for long
+    await client.talk("""
+        C: AUTH LOGIN
+        S: 334
+    """)
+    deadline = session._command_deadline
+    await client.talk("""
+        C: QQ==
+        S: 334
+    """)
+    assert deadline == session._command_deadline > asyncio.get_running_loop().time() + 100
+
+
 async def test_auth_needs_tls_unless_the_operator_says_so(start, users):
     """RELIABILITY 51."""
     mx = await start(listener={"auth": {"users": users}})
@@ -212,7 +241,8 @@ async def test_an_empty_password_can_be_one(users):
         (b"auth login am9l\r\n", b"auth login ********\r\n"),
         (b"AUTH LOGIN\r\n", b"AUTH LOGIN\r\n"),
         (b"AUTH AGpvZQBzZWNyZXQ=\r\n", b"AUTH ********\r\n"),
-        (b"AUTH XOAUTH2 secret of many words\r\n", b"AUTH ******** ********\r\n"),
+        (b"AUTH XOAUTH2 secret of many words\r\n", b"AUTH XOAUTH2 ********\r\n"),
+        (b" AUTH\tXOAUTH3 secret of many words\r\n", b"AUTH ******** ********\r\n"),
         (b"AUTH\r\n", b"AUTH\r\n"),
         (b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<a@b>\r\n"),
         (b"\r\n", b"\r\n"),

@@ -124,6 +124,41 @@ async def test_a_handshake_that_stalls_or_fails_ends_the_connection(start, certi
     assert len(mx.script.calls) <= 3
 
 
+async def test_starttls_is_taken_before_ehlo_where_everything_is(start, certificate, trusting):
+    mx = await start(listener={"tls": certificate}, tolerance="everything")
+    client = await mx.greeted()
+    await client.talk("""
+        C: STARTTLS now
+        S: 220
+    """)
+    await client.start_tls(trusting)
+    await client.talk("""
+        C: STARTTLS
+        S: 503 5.5.1
+        C: MAIL FROM:<a@b>
+        S: 250
+    """)
+    assert mx.script.sessions[-1].tls
+
+
+async def test_a_handshake_in_drips_ends_by_the_time_of_a_command(start, certificate):
+    """RELIABILITY 50, 100."""
+    mx = await start(listener={"tls": certificate}, limits={"command_time": 0.3})
+    client = await mx.ready()
+    await client.talk("""
+        C: STARTTLS
+        S: 220
+    """)
+    begun = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        await client.send(b"\x16\x03\x01\x02\x00")
+        while not client.reader.at_eof() and time.monotonic() - begun < 5:
+            await client.send(b"x")
+            await asyncio.sleep(0.02)
+    assert time.monotonic() - begun < 5
+    assert "close" in mx.script.calls or await mx.script.closed.wait()
+
+
 async def test_tls_before_1_2_is_refused(start, certificate, trusting):
     mx = await start(listener={"tls": {**certificate, "mode": "implicit"}})
     trusting.set_ciphers("ALL:@SECLEVEL=0")

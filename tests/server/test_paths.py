@@ -25,6 +25,12 @@ ADDRESSES = [
     "l" * 64 + "@example.org",
     "bounce+" + "l" * 100 + "=example.com@example.org",
     "l" * 64 + "@" + ".".join(["d" * 46] * 4),
+    ".a@example.org",
+    "a.@example.org",
+    "a..b@example.org",
+    "...@example.org",
+    "a@example.org.",
+    "a@under_score.example.org.",
 ]
 
 
@@ -61,11 +67,11 @@ BAD_PATHS = [
     "<a@b >",
     "<a(comment)@b>",
     "<a@(comment)b>",
-    "<.a@b>",
-    "<a.@b>",
-    "<a..b@c>",
     "<a@b..c>",
-    "<a@b.>",
+    "<a@b..>",
+    "<a@.b>",
+    "<a@.>",
+    "<a@[192.0.2.1].>",
     "<a@-b>",
     "<a@b->",
     "<a@b@c>",

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from proxy.server import hash_password
 from proxy.verdict import Reply, Sending
 
 
@@ -137,12 +138,14 @@ async def test_a_transaction_that_is_given_up_is_reset_once(mx, command):
     ("line", "reply"),
     [
         pytest.param(b"EHLO\r\n", "501 5.5.4", id="no name"),
-        pytest.param(b"EHLO a b\r\n", "501 5.5.4", id="two names"),
-        pytest.param(b"HELO <x>\r\n", "501 5.5.4", id="brackets"),
+        pytest.param(b"EHLO  \r\n", "501 5.5.4", id="blanks for a name"),
         pytest.param(b"ehlo [127.0.0.1]\r\n", "250", id="literal"),
         pytest.param(b"Ehlo a_b\r\n", "250", id="underscore"),
         pytest.param(b"EHLO c  \r\n", "250", id="trailing space"),
-        pytest.param(b"EHLO \xc3\xbc\r\n", "500 5.5.2", id="22 UTF-8"),
+        pytest.param(b"EHLO \xff\r\n", "500 5.5.2", id="22 not UTF-8 in EHLO"),
+        pytest.param(b"HELO a\tb\r\n", "500 5.5.2", id="tab in HELO"),
+        pytest.param(b"HELO a\x1b[31m\r\n", "500 5.5.2", id="escape in HELO"),
+        pytest.param(b"HELO a\xe2\x80\xaeb\r\n", "500 5.5.2", id="right-to-left override in HELO"),
         pytest.param(b"\x80\xff\r\n", "500 5.5.1", id="22 8-bit"),
         pytest.param(b"NOOP \xff\r\n", "500 5.5.2", id="22 8-bit argument"),
         pytest.param(b"MAIL FROM:<\xff@b>\r\n", "500 5.5.2", id="22 not UTF-8"),
@@ -224,13 +227,81 @@ async def test_recipients_past_the_limit_are_put_off(start):
     assert len(mx.script.messages[0][0].recipients) == 2
 
 
-async def test_too_many_bogus_commands_end_the_session(mx):
+HELLOS = [
+    "a b",
+    "<x>",
+    "(x",
+    "a,b;c",
+    '"q',
+    "\\",
+    "a@b",
+    "..",
+    "-a-",
+    "[1.2.3",
+    "a: b",
+    "%s%n",
+    "=?utf-8?q?x?=",
+    "localhost",
+    "bücher.example",
+    "x" * 1500,
+]
+
+
+@pytest.mark.parametrize("name", HELLOS)
+@pytest.mark.parametrize("verb", ["EHLO", "HELO"])
+async def test_a_client_may_call_itself_anything_that_is_printable(mx, verb, name):
+    client = await mx.greeted()
+    await client.talk(f"""
+        C: {verb}   {name}
+        S: 250
+        C: MAIL FROM:<a@b>
+        S: 250
+    """)
+    assert {session.helo for session in mx.script.sessions[1:]} == {name}
+
+
+@pytest.mark.parametrize(
+    "bogus", ["BOGUS", "EHLO", "NOOP \xff", "MAIL FROM:<", "AUTH PLAIN ?", "VRFY", "DATA x"]
+)
+async def test_the_command_that_is_one_too_many_has_421_for_its_reply_and_no_other(start, bogus):
+    """RELIABILITY 36."""
+    mx = await start(limits={"bogus_commands": 3}, listener={"auth": {"users": "any", "without_tls": True}})
+    client = await mx.ready()
+    await client.send(bogus.encode("latin-1") + b"\r\n")
+    own = await client.reply()
+    assert own.startswith("50")
+    await client.send((bogus.encode("latin-1") + b"\r\n") * 30)
+    assert await client.replies() == [own, "421 4.7.0 Too many errors, closing the connection"]
+
+
+async def test_twenty_bogus_commands_have_twenty_replies(mx):
     """RELIABILITY 36."""
     client = await mx.ready()
     await client.send(b"BOGUS\r\n" * 30)
     replies = await client.replies()
-    assert len(replies) == 21
-    assert replies[-1].startswith("421 4.7.0")
+    assert [reply[:3] for reply in replies] == ["500"] * 19 + ["421"]
+
+
+ONE_TOO_MANY = {
+    "recipients": ({"recipients": 1}, ["MAIL FROM:<>", *["RCPT TO:<a@b>"] * 3], "250 250 452 452"),
+    "AUTH": ({"auth_tries": 2}, ["AUTH PLAIN AGFsaWNlAHg="] * 4, "535 535 421"),
+    "a command line": ({}, [f"NOOP {'x' * 3000}", "NOOP"], "500 250"),
+    "a size": ({}, ["BDAT x", "NOOP"], "501"),
+    "another protocol": ({}, ["NOOP", "GET / HTTP/1.1", "NOOP"], "250 421"),
+}
+
+
+@pytest.mark.parametrize("what", ONE_TOO_MANY)
+async def test_what_is_past_a_limit_has_one_reply(start, tmp_path, what):
+    """RELIABILITY 21, 31, 37, 54."""
+    limits, commands, codes = ONE_TOO_MANY[what]
+    users = tmp_path / "users.yaml"
+    users.write_text(f'alice: "{hash_password("right")}"\n')
+    mx = await start(limits=limits, listener={"auth": {"users": users, "without_tls": True}})
+    client = await mx.ready()
+    await client.send("".join(f"{command}\r\n" for command in (*commands, "QUIT")).encode())
+    replies = [reply[:3] for reply in await client.replies()]
+    assert " ".join(replies).removesuffix(" 221") == codes
 
 
 async def test_a_taken_message_forgives_errors(start):

@@ -1,8 +1,12 @@
 """What is wrong with a message is told, and nothing else."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from proxy.web.view import view_message
+from proxy.events import Line
+from proxy.oddity import Oddity
+from proxy.web.view import lint_commands, view_message
 from proxy.web.view.lint import RULES
 
 DATE = b"Date: Tue, 01 Dec 2026 09:30:00 +0000\r\n"
@@ -178,3 +182,70 @@ def test_every_rule_names_its_section():
         assert severity in ("error", "warning", "note")
         assert "RFC" in advice
         assert advice.endswith(").")
+
+
+def lines(*said):
+    """A conversation: ``C MAIL ...``, ``S 250 ...``, ``* odd ...``."""
+    now = datetime.now(UTC)
+    return tuple(Line(at=now, session_id="s", direction=chr(one[0]), data=one[2:]) for one in said)
+
+
+def found_in(session, transaction):
+    findings = lint_commands(lines(*session), lines(*transaction))
+    return [(finding.code, finding.where, finding.text) for finding in findings]
+
+
+@pytest.mark.parametrize("oddity", Oddity)
+def test_whatever_a_server_calls_odd_has_its_words_and_its_advice(oddity):
+    [finding] = lint_commands((), lines(b"C RCPT TO:x\r\n", b"S 250 ok\r\n", f"* odd {oddity}".encode()))
+    assert (finding.code, finding.where) == (oddity, "RCPT")
+    assert finding.text.startswith('"RCPT TO:x" ')
+    assert (finding.severity, finding.advice) == RULES[oddity]
+
+
+def test_what_was_odd_in_the_session_counts_for_its_messages_and_what_was_odd_in_others_does_not():
+    session = (
+        b"* connected 192.0.2.1 1 to x",
+        b"C EHLO a b\r\n",
+        b"* odd hello-name",
+        b"C AUTH LOGIN\r\n",
+        b"S 334 x\r\n",
+        b"C ********\r\n",
+        b"C ********\r\n",
+        b"S 235 x\r\n",
+        b"* odd auth-response",
+        b"C MAIL FROM:other\r\n",
+        b"* odd path-domain",
+    )
+    transaction = (
+        b"C MAIL FROM:x\r\n",
+        b"* transaction 1",
+        b"* odd path-brackets",
+        b"* odd path-domain",
+        b"C RCPT TO:x\r\n",
+        b"* odd path-domain",
+        b"C RCPT TO:x\r\n",
+        b"* odd path-domain",
+        b"* odd something that only a newer server knows",
+    )
+    assert {(code, where) for code, where, _ in found_in(session, transaction)} == {
+        ("hello-name", "EHLO"),
+        ("auth-response", "AUTH"),
+        ("path-brackets", "MAIL"),
+        ("path-domain", "MAIL"),
+        ("path-domain", "RCPT"),
+    }
+    assert len(found_in(session, transaction)) == 5, "the same command is named once"
+
+
+def test_hostile_commands_are_made_visible_and_shortened():
+    command = b"C " + b"\x1b[31m\xe2\x80\xae\xff" + b"x" * 60_000 + b"\r\n"
+    [(_, where, text)] = found_in((), (command, b"* odd command-characters"))
+    assert text.startswith(r'"\x1b[31m\u202e\xff')
+    assert len(text) < 200
+    assert len(where) < 30
+
+
+def test_a_thousand_odd_commands_are_a_short_list():
+    said = [line for n in range(1000) for line in (b"C RCPT TO:%d\r\n" % n, b"* odd path-domain")]
+    assert len(found_in((), said)) == 100

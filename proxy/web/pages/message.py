@@ -13,14 +13,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from proxy.record import Record
-from proxy.store import KeptMessage, State, StoreError
+from proxy.store import Conversation, KeptMessage, State, StoreError, of_transaction
 from proxy.verdict import Evaluation
 from proxy.web.desk import Desk, MeanwhileError
-from proxy.web.pages.conversation import conversation_of
+from proxy.web.pages.conversation import said
 from proxy.web.pages.folders import Place, list_messages
 from proxy.web.rendering import desk_of, is_fragment, render
 from proxy.web.security import who
-from proxy.web.view import MessageView, Piece, highlight
+from proxy.web.view import Finding, MessageView, Piece, highlight, lint_commands, worst_first
 from proxy.web.view.text import visible
 
 __all__ = ["routes"]
@@ -55,6 +55,8 @@ class Opened:
     record: Record | None
     tabs: tuple[Tab, ...]
     tab: str
+    checks: tuple[Finding, ...]
+    """What is wrong with the message and with the commands before it."""
     details: dict[str, Any]
     """What the open tab needs."""
     problem: str = ""
@@ -106,7 +108,9 @@ async def _answer(
 async def _open(desk: Desk, kept: KeptMessage, wanted: str, problem: str) -> Opened:
     view = await desk.view(kept) if kept.state is not State.DELETED else None
     record = await desk.call(desk.archive.record, kept.transaction_id)
-    tabs = tuple(_tabs(view, record))
+    conversation = await desk.call(_conversation, desk, record)
+    checks = worst_first((*view.lint, *_of_commands(conversation, kept.transaction_id))) if view else ()
+    tabs = tuple(_tabs(view, record, checks))
     tab = wanted if any(tab.name == wanted for tab in tabs) else tabs[0].name
     return Opened(
         kept=kept,
@@ -114,12 +118,25 @@ async def _open(desk: Desk, kept: KeptMessage, wanted: str, problem: str) -> Ope
         record=record,
         tabs=tabs,
         tab=tab,
-        details=await _details(desk, tab, kept, view, record),
+        checks=checks,
+        details=_details(tab, kept, view, record, conversation),
         problem=problem,
     )
 
 
-def _tabs(view: MessageView | None, record: Record | None) -> Sequence[Tab]:
+def _conversation(desk: Desk, record: Record | None) -> Conversation | None:
+    """All that was said in the message's session; None where it is not stored. Blocks."""
+    return desk.conversations.conversation(record.session_id) if desk.conversations and record else None
+
+
+def _of_commands(conversation: Conversation | None, transaction_id: str) -> tuple[Finding, ...]:
+    if conversation is None:
+        return ()
+    lines = of_transaction(conversation, transaction_id)
+    return lint_commands(conversation.lines[: conversation.lines.index(lines[0])] if lines else (), lines)
+
+
+def _tabs(view: MessageView | None, record: Record | None, checks: tuple[Finding, ...]) -> Sequence[Tab]:
     hits = sum(evaluation.action is not None for evaluation in record.evaluations) if record else 0
     of_transaction = [
         Tab(name="conversation", label="Conversation"),
@@ -127,7 +144,7 @@ def _tabs(view: MessageView | None, record: Record | None) -> Sequence[Tab]:
     ]
     if view is None:
         return of_transaction
-    errors = sum(finding.severity == "error" for finding in view.lint)
+    errors = sum(finding.severity == "error" for finding in checks)
     found = len(view.links) + len(view.codes)
     return [
         *([Tab(name="html", label="HTML")] if view.html is not None else []),
@@ -137,12 +154,16 @@ def _tabs(view: MessageView | None, record: Record | None) -> Sequence[Tab]:
         Tab(name="structure", label="Structure"),
         Tab(name="source", label="Source"),
         *of_transaction,
-        Tab(name="checks", label="Checks", number=len(view.lint) or None, bad=errors > 0),
+        Tab(name="checks", label="Checks", number=len(checks) or None, bad=errors > 0),
     ]
 
 
-async def _details(
-    desk: Desk, tab: str, kept: KeptMessage, view: MessageView | None, record: Record | None
+def _details(
+    tab: str,
+    kept: KeptMessage,
+    view: MessageView | None,
+    record: Record | None,
+    conversation: Conversation | None,
 ) -> dict[str, Any]:
     match tab:
         case "source":
@@ -151,9 +172,8 @@ async def _details(
                 "left_out": max(0, len(kept.delivered_form) - _SOURCE_OCTETS),
             }
         case "conversation":
-            session_id = record.session_id if record else ""
-            said = await desk.call(conversation_of, desk.conversations, session_id, kept.transaction_id)
-            return {"lines": said}
+            lines = of_transaction(conversation, kept.transaction_id) if conversation else ()
+            return {"lines": said(lines)}
         case "verdicts":
             return {"evaluations": _evaluations(view, record)}
         case _:

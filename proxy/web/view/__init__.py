@@ -4,7 +4,7 @@
     document     its HTML, sanitised; with css and images
     text         its text; with links and codes found in it
     tree         its MIME structure; with attachments
-    lint         what is wrong with it
+    lint         what is wrong with it, and with the commands before it
     highlight    where a filter found what it looked for
 
 Pure functions: nothing is fetched, nothing raises on any message, and the time is linear and bounded.
@@ -13,7 +13,7 @@ Pure functions: nothing is fetched, nothing raises on any message, and the time 
 from proxy.web.view.attachments import AttachmentView
 from proxy.web.view.highlight import Piece, highlight
 from proxy.web.view.links import LinkView
-from proxy.web.view.lint import Finding
+from proxy.web.view.lint import Finding, lint_commands, worst_first
 from proxy.web.view.message import MessageView, attachment, view_message
 from proxy.web.view.tree import Node
 
@@ -26,5 +26,7 @@ __all__ = [
     "Piece",
     "attachment",
     "highlight",
+    "lint_commands",
     "view_message",
+    "worst_first",
 ]

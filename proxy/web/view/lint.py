@@ -2,24 +2,28 @@
 
 RULES           every finding: how bad it is, and the advice
 lint            asks the octets, the header section and the parts
+lint_commands   asks what was said before the message
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from proxy.events import Line
 from proxy.mime import Header
 from proxy.mime.entity import Entity
 from proxy.mime.fields import header_section_end, header_section_start
 from proxy.mime.text import read_text
+from proxy.oddity import Oddity
+from proxy.transcript import visible
 from proxy.web.view.body import html_parts, text_octets, text_parts
 from proxy.web.view.text import visible_line
 from proxy.web.view.tree import walk
 
-__all__ = ["RULES", "Finding", "Severity", "lint"]
+__all__ = ["RULES", "Finding", "Severity", "lint", "lint_commands", "worst_first"]
 
 Severity = Literal["error", "warning", "note"]
 
@@ -71,8 +75,60 @@ RULES: dict[str, tuple[Severity, str]] = {
         "warning",
         "Declare 8bit, or encode as quoted-printable or base64 (RFC 2045 section 6.2).",
     ),
+    Oddity.EARLY: ("error", "Wait for the greeting before the first command (RFC 5321 section 4.3.1)."),
+    Oddity.LINE_END: ("error", "End every command with CR and LF (RFC 5321 section 2.3.8)."),
+    Oddity.CHARACTERS: (
+        "error",
+        "Write commands in ASCII, or in UTF-8 with SMTPUTF8 (RFC 5321 section 2.4).",
+    ),
+    Oddity.SPACES: (
+        "warning",
+        "Write one space between words and none behind the colon (RFC 5321 section 4.1.1.2).",
+    ),
+    Oddity.ORDER: ("error", "Say EHLO first; AUTH once, and before MAIL (RFC 5321 section 4.1.4, RFC 4954)."),
+    Oddity.ARGUMENT: ("error", "DATA, RSET, QUIT and STARTTLS have no argument (RFC 5321 section 4.1.1)."),
+    Oddity.HELLO: (
+        "warning",
+        "Say a domain name, or an address literal like [192.0.2.1] (RFC 5321 section 4.1.1.1).",
+    ),
+    Oddity.AUTH: ("error", "Send the user's name and the rest in UTF-8 as base64 (RFC 4954 section 4)."),
+    Oddity.BRACKETS: ("error", "Write <address> in one pair of angle brackets (RFC 5321 section 4.1.2)."),
+    Oddity.DOTS: (
+        "warning",
+        'Write single dots within a local part, or quote it: "a..b"@ (RFC 5321 section 4.1.2).',
+    ),
+    Oddity.DOMAIN_DOT: ("warning", "Leave the dot at the end of a domain out (RFC 5321 section 4.1.2)."),
+    Oddity.NO_DOMAIN: ("error", "Write the address with its domain (RFC 5321 section 2.3.5)."),
+    Oddity.NEEDS_SMTPUTF8: ("error", "Say SMTPUTF8 at MAIL for such an address (RFC 6531 section 3.4)."),
+    Oddity.SOURCE_ROUTE: ("error", "Leave the route out: <user@domain> (RFC 5321 appendix C)."),
+    Oddity.PATH: ("error", "Write <local-part@domain> (RFC 5321 section 4.1.2)."),
+    Oddity.PARAMETER: (
+        "error",
+        "Use parameters of extensions that the server offers, each once (RFC 5321 section 4.1.1.11).",
+    ),
 }
-"""By code: the severity, and one line of advice."""
+"""By code: the severity, and one line of advice. Those of commands are the values of `Oddity`."""
+
+_COMMANDS: dict[str, str] = {
+    Oddity.EARLY: "was sent before the greeting",
+    Oddity.LINE_END: "ends with LF alone",
+    Oddity.CHARACTERS: "holds control characters or octets that are not UTF-8",
+    Oddity.SPACES: "holds white space where none belongs",
+    Oddity.ORDER: "is at the wrong place",
+    Oddity.ARGUMENT: "has an argument and should have none",
+    Oddity.HELLO: "names neither a domain nor an address literal",
+    Oddity.AUTH: "had a malformed response, no user name or another user to act for",
+    Oddity.BRACKETS: "has a path that is not in one pair of angle brackets",
+    Oddity.DOTS: "has a local part with dots at its ends or behind each other",
+    Oddity.DOMAIN_DOT: "has a domain that ends with a dot",
+    Oddity.NO_DOMAIN: "has an address without a domain",
+    Oddity.NEEDS_SMTPUTF8: "has an address that is not ASCII, without SMTPUTF8",
+    Oddity.SOURCE_ROUTE: "has a source route",
+    Oddity.PATH: "has no address in the standard's syntax",
+    Oddity.PARAMETER: "has a parameter that is unknown, malformed or there twice",
+}
+"""What a finding says of a command."""
+_OF_SESSION = re.compile(rb"\s*(?:EHLO|HELO|AUTH|STARTTLS)\b", re.IGNORECASE)
 
 _FINDINGS_LIMIT = 100
 _SECTION_LIMIT = 1 << 20
@@ -129,8 +185,49 @@ def lint(content: bytes, headers: tuple[Header, ...], root: Entity) -> tuple[Fin
         *_mime(headers, root),
         *_parts(root),
     ]
+    return worst_first(findings[:_FINDINGS_LIMIT])
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors, then warnings, then notes; those of one kind as they come."""
     order = ("error", "warning", "note")
-    return tuple(sorted(findings[:_FINDINGS_LIMIT], key=lambda finding: order.index(finding.severity)))
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
+
+
+def lint_commands(session: Sequence[Line], transaction: Sequence[Line]) -> tuple[Finding, ...]:
+    """What is wrong with the commands before a message; errors first, at most 100.
+
+    Args:
+        session: the lines of its session before it: EHLO, AUTH and STARTTLS count for all its messages.
+        transaction: the lines from MAIL on.
+    """
+    found = [odd for odd in _odd_commands(session) if _OF_SESSION.match(odd[0])]
+    found += _odd_commands(transaction)
+    findings = [
+        _finding(code, f"{_command(command)} {_COMMANDS[code]}", _verb(command))
+        for command, code in dict.fromkeys(found)
+    ]
+    return worst_first(findings[:_FINDINGS_LIMIT])
+
+
+def _odd_commands(lines: Sequence[Line]) -> Iterator[tuple[bytes, str]]:
+    command = b""
+    for line in lines:
+        if line.direction == "C" and line.data.strip(b"*\r\n"):  # a response of AUTH is asterisks
+            command = line.data
+        elif line.direction == "*" and line.data.startswith(b"odd "):
+            code = line.data[4:].decode("ascii", "replace")
+            if code in _COMMANDS:
+                yield command, code
+
+
+def _command(line: bytes) -> str:
+    return f'"{visible_line(visible(line.strip())[0], 100)}"'
+
+
+def _verb(line: bytes) -> str:
+    words = line.split(None, 1)
+    return visible_line(visible(words[0])[0].upper(), 20) if words else ""
 
 
 def _finding(code: str, text: str, where: str = "") -> Finding:
