@@ -76,7 +76,7 @@ class Delivery:
     ) -> None:
         self.servers = servers
         self.given_up = given_up or {}
-        """Servers that failed in this transaction, and why: the next recipient does not wait for them again."""
+        """Servers that failed in this transaction, and why: no other recipient waits for them."""
         self._pool = pool
         self._limits = limits
         self._envelope = envelope
@@ -157,8 +157,10 @@ class Delivery:
             if failed := self.given_up.get(server):
                 error = failed
                 continue
-            self._server = server
             begun = loop.time()
+            if error and begun >= deadline:
+                break
+            self._server = server
             if waiting := self._pool.waiting(server):
                 try:
                     return await self._ask_on(waiting, recipients, size, deadline, anew=True)

@@ -70,7 +70,6 @@ class Pool:
         The server's greeting must be there in `Limits.connect_time`; each command after it has its own time,
         at most half of `Limits.upstream_time`, so that something is left for the next server.
         """
-        loop = asyncio.get_running_loop()
         patience = Patience(
             connect=self._limits.connect_time,
             command=min(COMMAND_SECONDS, self._limits.upstream_time / 2),
