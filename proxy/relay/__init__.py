@@ -3,6 +3,7 @@
 - `delivery`: one transaction: MAIL, RCPT, DATA, the dot
 - `commands`: MAIL and RCPT as this upstream can take them
 - `body`: the message on its way
+- `internationalised`: does it need SMTPUTF8?
 - `pool`: connections that wait, servers that are down
 - `opening`: connect, greet, TLS, AUTH
 - `names`: the addresses of servers that are given by name

@@ -11,7 +11,7 @@ from enum import StrEnum
 from proxy.config.settings import Limits, UpstreamServer
 from proxy.mail import Envelope, Recipient
 from proxy.relay.body import END_OF_DATA, early_refusal, send_body, stuffed
-from proxy.relay.commands import mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
+from proxy.relay.commands import NO_SMTPUTF8, mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
 from proxy.relay.connection import (
     COMMAND_SECONDS,
     LOST,
@@ -20,6 +20,7 @@ from proxy.relay.connection import (
     UpstreamClosingError,
     UpstreamLostError,
 )
+from proxy.relay.internationalised import has_internationalised_header
 from proxy.relay.pool import Pool
 from proxy.values import value
 from proxy.verdict import Reply
@@ -211,7 +212,7 @@ class Delivery:
             if begun:
                 before.insert(0, _RSET)
             self._mail_reply, self._accepted = None, []
-        commands = [*before, *map(rcpt_command, asked)]
+        commands = [*before, *[rcpt_command(extensions, recipient) for recipient in asked]]
         replies = await _exchange(connection, commands, len(before), deadline)
         self._connection = connection
         if before:
@@ -268,6 +269,8 @@ class Delivery:
         extensions = connection.extensions
         if obstacle := mail_obstacle(extensions, self._envelope, size):
             return await self._refused([obstacle])
+        if self._envelope.smtputf8 and "SMTPUTF8" not in extensions and has_internationalised_header(pieces):
+            return await self._refused([NO_SMTPUTF8])
         if "8BITMIME" not in extensions and not all(map(bytes.isascii, pieces)):
             return await self._refused([_NO_8BIT])
         (reply,) = await connection.ask(b"DATA\r\n", min(dot_by, connection.now() + COMMAND_SECONDS))
