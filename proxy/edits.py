@@ -86,12 +86,12 @@ def has_header_section(content: bytes) -> bool:
 def apply(content: bytes, edits: tuple[Edit, ...]) -> tuple[bytes, ...]:
     """The message with the edits, as pieces that each start at a line's beginning.
 
-    Fields added last stand first, as trace fields do (RFC 5321 section 4.4). A message without a header
-    section gets one of these fields and an empty line, or of an empty line alone, since fields are put before
-    the first piece: so its body stays its body. The edits do not look into it.
+    Fields added last stand first, as trace fields do (RFC 5321 section 4.4). Where there is no header
+    section the added fields end with an empty line; without added fields the empty line is there for
+    the fields that the caller puts before it: so its body stays its body. No edit looks into it.
     """
     if not _HEADER_SECTION.match(content):
-        return (*_apply(b"", edits), b"\r\n", content)
+        return (b"".join(_apply(b"", edits)) + b"\r\n", content)
     return _apply(content, edits) if edits else (content,)
 
 
