@@ -361,9 +361,8 @@ async def _exchange(
 ) -> list[Reply]:
     """The reply to each command, in one write where upstream can; raises UpstreamLostError.
 
-    Where the connection ends before all replies are there, a refusal among those that came is valid:
-    that of MAIL answers every RCPT, that of a recipient answers this one, and the others are told that the
-    connection failed.
+    Where the connection ends before all replies are there, a refusal among those that came is valid; in place
+    of the replies that never came stands what the client is told of a connection that failed.
 
     Args:
         connection: to send them on.
@@ -392,13 +391,8 @@ async def _exchange(
     for command, reply in zip(commands, replies, strict=lost is None):
         if reply.code >= 300 and (reply.code < 400 or command == _RSET):
             raise connection.abort(f"nonsense in reply to {command[:4].decode('ascii')}: {reply}")
-    return replies if lost is None else _valid_refusals(replies, len(commands), before, lost)
-
-
-def _valid_refusals(replies: list[Reply], count: int, before: int, lost: UpstreamLostError) -> list[Reply]:
-    """What of the first replies to ``count`` commands is valid; raises ``lost`` where it is nothing."""
-    if 0 < before <= len(replies) and not replies[before - 1].positive:
-        return [*replies[:before], *[replies[before - 1]] * (count - before)]
+    if lost is None:
+        return replies
     if all(reply.positive for reply in replies):  # they promise nothing before the dot
         raise lost
-    return [*replies, *[lost.reply] * (count - len(replies))]
+    return [*replies, *[lost.reply] * (len(commands) - len(replies))]

@@ -121,9 +121,17 @@ async def test_of_recipients_asked_together_who_was_refused_stays_refused(post, 
         assert first.messages == second.messages == ()
 
 
-async def test_what_may_be_the_reply_to_something_else_is_no_refusal(post):
+@pytest.mark.parametrize(
+    "replies",
+    [
+        b"250 ok\r\n550 5.7.1 Whose?\r\n550 5.1.1 And whose?\r\n",
+        [b"550 5.7.1 Whose?\r\n", Stall(0.1), b"250 ok\r\n550 5.1.1 And whose?\r\n"],
+    ],
+    ids=["at once", "in two pieces"],
+)
+async def test_what_may_be_the_reply_to_something_else_is_no_refusal(post, replies):
     """RELIABILITY 80: of three replies to two commands none is known to be the right one."""
-    script = {"mail": OnConnection(1, b"250 ok\r\n550 5.7.1 Whose?\r\n550 5.1.1 And whose?\r\n")}
+    script = {"mail": OnConnection(1, replies)}
     with FakeUpstream(script) as first, FakeUpstream() as second:
         first.script["connect"] = Then(Usual(), "421 4.3.2 Busy")
         assert (await post(first, second)).state is ACCEPTED
