@@ -3,7 +3,7 @@
 import re
 from typing import Self
 
-from proxy.edits import has_header_section
+from proxy.edits import HEADER_SECTION
 from proxy.values import value
 
 __all__ = ["NO_HEADER", "HeaderFacts"]
@@ -27,7 +27,7 @@ class HeaderFacts:
     @classmethod
     def of(cls, section: bytes) -> Self:
         """Read them; never raises. What only looks like fields, in a message without any, has none."""
-        if not has_header_section(section):
+        if not HEADER_SECTION.match(section):
             return cls()
         section = b"\n" + section
         lowered = section.lower()  # and finding in it is many times faster than a regular expression

@@ -115,7 +115,7 @@ class Delivery:
             deadline: on the event loop's clock: all is over by then, and the dot is sent only while
                 there is time for its reply.
         """
-        self.given_up.clear()  # all of it has one deadline, and a server may be back by now
+        self.given_up = {}  # all of it has one deadline, and a server may be back by now
         size = sum(map(len, pieces))
         dot_by = deadline - min(_DOT_SECONDS, self._limits.upstream_time / 4)
         try:
@@ -153,13 +153,13 @@ class Delivery:
             return await self._ask_on(self._connection, recipients, size, deadline, anew=anew)
         self._connection, self._mail_reply, self._accepted = None, None, []
         error: UpstreamLostError | None = None
+        is_first = True
         loop = asyncio.get_running_loop()
         for server in self._pool.in_order(self.servers):
-            if failed := self.given_up.get(server):
+            if self.given_up and (failed := self.given_up.get(server)):
                 error = failed
                 continue
-            begun = loop.time()
-            if error and begun >= deadline:
+            if not is_first and loop.time() >= deadline:
                 break
             self._server = server
             if waiting := self._pool.waiting(server):
@@ -167,25 +167,27 @@ class Delivery:
                     return await self._ask_on(waiting, recipients, size, deadline, anew=True)
                 except UpstreamLostError as lost:
                     if loop.time() >= deadline:
-                        self._give_up(server, lost, begun, deadline)
+                        if is_first:  # else others may have used up its time
+                            self._give_up(server, lost)
                         raise
                     # It had died while it waited: no fault of the server.
+            begun = loop.time()
             try:
                 fresh = await self._pool.fresh(server, deadline)
                 return await self._ask_on(fresh, recipients, size, deadline, anew=True)
             except UpstreamLostError as lost:
-                self._give_up(server, lost, begun, deadline)
-                error = lost
+                now = loop.time()
+                if now - begun >= min(self._limits.connect_time, self._limits.upstream_time) / 2:
+                    self._give_up(server, lost)
+                elif now < deadline:
+                    self.given_up[server] = lost
+                error, is_first = lost, False
         raise error or UpstreamLostError("no server", UNREACHABLE)
 
-    def _give_up(self, server: UpstreamServer, why: UpstreamLostError, begun: float, deadline: float) -> None:
-        """Remember that the server failed, unless those before it had left it no time to answer."""
-        now = asyncio.get_running_loop().time()
-        if now - begun >= min(self._limits.connect_time, self._limits.upstream_time) / 2:
-            self._pool.is_down(server, why)
-        elif now >= deadline:
-            return
+    def _give_up(self, server: UpstreamServer, why: UpstreamLostError) -> None:
+        """The server had time to answer, and other transactions had better ask another one first."""
         self.given_up[server] = why
+        self._pool.is_down(server, why)
 
     async def _ask_on(
         self,
@@ -269,7 +271,8 @@ class Delivery:
         extensions = connection.extensions
         if obstacle := mail_obstacle(extensions, self._envelope, size):
             return await self._refused([obstacle])
-        if self._envelope.smtputf8 and "SMTPUTF8" not in extensions and has_internationalised_header(pieces):
+        asked_for = self._envelope.parameters and self._envelope.smtputf8
+        if asked_for and "SMTPUTF8" not in extensions and has_internationalised_header(pieces):
             return await self._refused([NO_SMTPUTF8])
         if "8BITMIME" not in extensions and not all(map(bytes.isascii, pieces)):
             return await self._refused([_NO_8BIT])
