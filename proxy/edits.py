@@ -7,13 +7,23 @@ import re
 from dataclasses import dataclass
 from email.header import Header
 
-__all__ = ["AddHeader", "Edit", "PrefixSubject", "RemoveHeader", "apply"]
+__all__ = ["HEADER_SECTION", "AddHeader", "Edit", "PrefixSubject", "RemoveHeader", "apply"]
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LINE = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)")
 """One line of a header section with its folds. A bare LF ends it too, for those who read it so."""
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+HEADER_SECTION = re.compile(
+    rb"(?:>*+From (?![ \t]*+:)[^\n]*+\n)*[!-9;-~]++[ \t]*+:"
+    rb"|\r?\n|\Z"
+)
+"""Matches a message that begins with a header section, maybe an empty one; all of any other is body.
+
+It begins with one if it is empty, if its first line is, or if its first line is a field: a name of printable
+ASCII characters, maybe white space (RFC 5322 section 4.5), a colon. ``From `` lines of an mbox before that
+field, with any number of ``>``, are passed over.
+"""
 _WORD_LIMIT = 900
 """Characters that stand together on one line, which may hold 998 octets (RFC 5322 section 2.1.1)."""
 
@@ -72,10 +82,16 @@ Edit = AddHeader | RemoveHeader | PrefixSubject
 def apply(content: bytes, edits: tuple[Edit, ...]) -> tuple[bytes, ...]:
     """The message with the edits, as pieces that each start at a line's beginning.
 
-    Fields added last stand first, as trace fields do (RFC 5321 section 4.4).
+    Fields added last stand first, as trace fields do (RFC 5321 section 4.4). Where there is no header
+    section the added fields end with an empty line; without added fields the empty line is there for
+    the fields that the caller puts before it: so its body stays its body. No edit looks into it.
     """
-    if not edits:
-        return (content,)
+    if not HEADER_SECTION.match(content):
+        return (b"".join(_apply(b"", edits)) + b"\r\n", content)
+    return _apply(content, edits) if edits else (content,)
+
+
+def _apply(content: bytes, edits: tuple[Edit, ...]) -> tuple[bytes, ...]:
     added: list[bytes] = []
     for edit in edits:
         match edit:

@@ -83,7 +83,9 @@ async def _relay(
     config: Config, servers: tuple[UpstreamServer, ...], kept: KeptMessage, recipients: tuple[Recipient, ...]
 ) -> Delivered:
     relay = Relay(hostname=config.hostname, limits=config.limits)
-    delivery = relay.begin(servers, Envelope(mail_from=kept.mail_from))
+    addresses = [kept.mail_from, *[recipient.address for recipient in recipients]]
+    parameters = () if all(map(str.isascii, addresses)) else ("SMTPUTF8",)
+    delivery = relay.begin(servers, Envelope(mail_from=kept.mail_from, parameters=parameters))
     try:
         for recipient in recipients:
             reply = await delivery.rcpt(recipient)

@@ -2,13 +2,14 @@
 
 import email
 import email.policy
+import time
 from email.header import decode_header, make_header
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edits import AddHeader, Edit, PrefixSubject, RemoveHeader, apply
+from proxy.edits import HEADER_SECTION, AddHeader, Edit, PrefixSubject, RemoveHeader, apply
 
 MAIL = (
     b"From: a@example.com\r\nSubject: hello\r\n world\r\nX-Spam: 1\r\nx-spam : 2\r\n folded\r\n"
@@ -81,15 +82,78 @@ def test_remove_takes_out_every_field_of_the_name_with_its_folds():
         pytest.param(b"A: 1\nX: 2\r\nB: 3\r\n\r\n", b"A: 1\r\nB: 3\r\n\r\n", id="after a bare newline"),
         pytest.param(b"X: 1\nA: 2\n\nX: body", b"A: 2\n\nX: body", id="bare newlines throughout"),
         pytest.param(b"\r\nX: body\r\n", b"\r\nX: body\r\n", id="no header section"),
-        pytest.param(b"   \r\nX: 1\r\nA: 2\r\n\r\n", b"   \r\nA: 2\r\n\r\n", id="white space first"),
-        pytest.param(b"no field\r\nX: 1\r\n\r\n", b"no field\r\n\r\n", id="junk first"),
+        pytest.param(b"A: 1\r\njunk\r\nX: 1\r\n\r\n", b"A: 1\r\njunk\r\n\r\n", id="junk within"),
         pytest.param(b"X: 1", b"", id="no line end"),
-        pytest.param(b"X", b"X", id="no colon"),
         pytest.param(b"", b"", id="empty"),
     ],
 )
 def test_remove_from_a_strange_header_section(before, after):
     assert edited(before, RemoveHeader("X")) == after
+
+
+SECTIONS = {
+    "field": b"Subject: x\r\n\r\nbody\r\n",
+    "field without a body": b"Subject: x\r\n",
+    "field without a line end": b"Subject: x",
+    "empty field": b"Subject:\r\n\r\nbody\r\n",
+    "blank before the colon": b"Subject \t: x\r\n\r\nbody\r\n",
+    "any printable name": b"!#~^|: x\r\n\r\nbody\r\n",
+    "a URL looks like a field": b"http://example.com/\r\n",
+    "bare newlines": b"Subject: x\n\nbody\n",
+    "a field called From": b"From : a@example.com\r\n\r\nbody\r\n",
+    "mbox": b"From a@example.com Mon Jan  1 00:00:00 2024\r\nSubject: x\r\n\r\nbody\r\n",
+    "mbox, quoted and twice": b">From a\r\n>>From b\r\nSubject: x\r\n\r\nbody\r\n",
+    "mbox with a bare newline": b"From a\nSubject: x\n\nbody\n",
+    "empty line first": b"\r\nSubject: in the body\r\n",
+    "bare newline first": b"\nSubject: in the body\r\n",
+    "nothing": b"",
+}
+NO_SECTIONS = {
+    "text": b"Hello,\r\n\r\nhow are you?\r\n",
+    "text with a colon": b"Dear all: lunch?\r\n",
+    "text without a line end": b"Hello",
+    "text, then fields": b"Hello\r\nSubject: in the body\r\n\r\nX\r\n",
+    "indented": b" Subject: x\r\n\r\nbody\r\n",
+    "indented with a tab": b"\tx\r\nSubject: in the body\r\n\r\nbody\r\n",
+    "white space alone": b"   \r\nSubject: in the body\r\n\r\nbody\r\n",
+    "no name": b": x\r\n\r\nbody\r\n",
+    "name beyond ASCII": "Überschrift: x\r\n\r\nbody\r\n".encode(),
+    "control character": b"Sub\x01ject: x\r\n\r\nbody\r\n",
+    "a delimiter": b"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n",
+    "From here on": b"From here on we walk.\r\n",
+    "From here on, and a paragraph": b"From here on we walk.\r\n\r\nThen we swim.\r\n",
+    "mbox and text": b"From a@example.com Mon Jan  1 00:00:00 2024\r\nHello\r\n",
+    "mbox and an indented line": b"From a@example.com\r\n Subject: x\r\n\r\nbody\r\n",
+}
+
+
+@pytest.mark.parametrize("content", SECTIONS.values(), ids=SECTIONS)
+def test_fields_are_put_right_before_a_header_section(content):
+    assert HEADER_SECTION.match(content)
+    assert edited(content, AddHeader("X-A", "1")) == b"X-A: 1\r\n" + content
+
+
+@pytest.mark.parametrize("content", NO_SECTIONS.values(), ids=NO_SECTIONS)
+def test_what_has_no_header_section_stays_a_body(content):
+    """Postfix does the same: smtpd where the first line is indented, cleanup where it is no field."""
+    assert not HEADER_SECTION.match(content)
+    assert apply(content, ()) == (b"\r\n", content)
+    edits = AddHeader("X-A", "1"), RemoveHeader("Subject"), PrefixSubject("[A] "), AddHeader("X-B", "2")
+    pieces = apply(content, edits)
+    assert b"".join(pieces) == b"X-B: 2\r\nX-A: 1\r\nSubject: [A]\r\n\r\n" + content
+    assert pieces[-1] is content
+    shown = email.message_from_bytes(b"Received: x\r\n" + b"".join(pieces), policy=email.policy.SMTP)
+    assert shown.keys() == ["Received", "X-B", "X-A", "Subject"]
+    assert shown.get_payload(decode=True) == content
+
+
+@pytest.mark.parametrize(
+    "piece", [b"From x\r\n", b">", b"a", b" ", b"From ", b"\n", b"From \t", b">From a\n>"]
+)
+def test_looking_for_a_header_section_is_linear(piece):
+    begun = time.perf_counter()
+    HEADER_SECTION.match(piece * 200_000)
+    assert time.perf_counter() - begun < 2
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ class Limits(Settings):
     upstream_time: Seconds = 60.0
     """Upstream's answer to the final dot."""
     connect_time: Seconds = 10.0
-    """To reach an upstream server and greet it."""
+    """To reach an upstream server and have its greeting (RFC 5321 section 4.5.3.2.1)."""
     idle_time: Seconds = 60.0
     """An unused upstream connection is kept open."""
     shutdown_time: Seconds = 20.0

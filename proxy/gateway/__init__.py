@@ -12,6 +12,10 @@ from proxy.store import Store
 __all__ = ["Gateway", "Policy"]
 
 
+_KEPT_HERE = frozenset({"SMTPUTF8"})
+"""What a message may need that ends here: in the inbox, or discarded."""
+
+
 class Gateway:
     """What the server asks about every session."""
 
@@ -30,6 +34,7 @@ class Gateway:
 
     def extensions(self) -> frozenset[str]:
         """The SMTP extensions that are kept end to end whatever route a message takes."""
-        if self._relay is None or self.policy.has_local_routes:
-            return frozenset()
-        return self._relay.extensions(self.policy.servers)
+        if self._relay is None or not self.policy.servers:
+            return _KEPT_HERE
+        offered = self._relay.extensions(self.policy.servers)
+        return offered & _KEPT_HERE if self.policy.has_local_routes else offered

@@ -3,6 +3,7 @@
 import re
 from typing import Self
 
+from proxy.edits import HEADER_SECTION
 from proxy.values import value
 
 __all__ = ["NO_HEADER", "HeaderFacts"]
@@ -25,7 +26,9 @@ class HeaderFacts:
 
     @classmethod
     def of(cls, section: bytes) -> Self:
-        """Read them; never raises."""
+        """Read them; never raises. What only looks like fields, in a message without any, has none."""
+        if not HEADER_SECTION.match(section):
+            return cls()
         section = b"\n" + section
         lowered = section.lower()  # and finding in it is many times faster than a regular expression
         return cls(

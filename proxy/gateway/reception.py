@@ -154,12 +154,14 @@ class Reception:
         if isinstance(route.to, tuple):
             if self._relay is None:
                 return _NO_RELAYING, None
-            if transaction.delivery is None or transaction.destination is None:
+            delivery = transaction.delivery
+            if delivery is None or delivery.servers != route.to:
                 # No recipient was accepted yet, so that the route may still be another one.
                 await _abandon(transaction)
-                transaction.delivery = self._relay.begin(route.to, transaction.envelope)
+                delivery = self._relay.begin(route.to, transaction.envelope, after=delivery)
+                transaction.delivery = delivery
             if not pipeline.is_taken_out(transaction.carried, recipient):
-                reply = await transaction.delivery.rcpt(recipient)
+                reply = await delivery.rcpt(recipient)
         if reply.positive:
             transaction.destination = route.to
         return reply.sent(early.sending), None

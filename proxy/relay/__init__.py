@@ -3,6 +3,7 @@
 - `delivery`: one transaction: MAIL, RCPT, DATA, the dot
 - `commands`: MAIL and RCPT as this upstream can take them
 - `body`: the message on its way
+- `internationalised`: does it need SMTPUTF8?
 - `pool`: connections that wait, servers that are down
 - `opening`: connect, greet, TLS, AUTH
 - `names`: the addresses of servers that are given by name
@@ -47,16 +48,21 @@ class Relay:
 
         async def greet(server: UpstreamServer) -> None:
             try:
-                deadline = asyncio.get_running_loop().time() + self._limits.connect_time
+                deadline = asyncio.get_running_loop().time() + self._limits.upstream_time
                 self._pool.give_back(server, await self._pool.fresh(server, deadline))
             except UpstreamLostError:
                 return
 
         await asyncio.gather(*map(greet, servers))
 
-    def begin(self, servers: tuple[UpstreamServer, ...], envelope: Envelope) -> Delivery:
-        """A transaction with one of the servers; nothing is sent yet."""
-        return Delivery(self._pool, self._limits, servers, envelope)
+    def begin(
+        self, servers: tuple[UpstreamServer, ...], envelope: Envelope, *, after: Delivery | None = None
+    ) -> Delivery:
+        """A transaction with one of the servers; nothing is sent yet.
+
+        ``after``: an attempt of the same transaction with other servers; what it knows of them is known.
+        """
+        return Delivery(self._pool, self._limits, servers, envelope, after.given_up if after else None)
 
     async def close(self) -> None:
         """Say goodbye to the servers, for a few seconds; what is still under way then is aborted."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from proxy.relay.connection import Connection
 from proxy.verdict import Reply
 
-__all__ = ["END_OF_DATA", "send_body", "stuffed"]
+__all__ = ["END_OF_DATA", "early_refusal", "send_body", "stuffed"]
 
 END_OF_DATA = b".\r\n"
 _CHUNK_OCTETS = 256 << 10
@@ -53,3 +53,11 @@ async def send_body(
     if reply.code < 400:
         raise connection.abort(f"a reply before the dot: {reply}")
     return reply
+
+
+def early_refusal(end: asyncio.Future[list[Reply]]) -> Reply | None:
+    """Upstream's 4xx or 5xx, where it came before the connection was lost in the midst of the message."""
+    if not end.done() or end.exception():
+        return None
+    (reply,) = end.result()
+    return reply if reply.code >= 400 else None

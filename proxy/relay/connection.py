@@ -11,11 +11,21 @@ from dataclasses import replace
 from proxy.relay.reply_reader import GarbageError, ReplyReader
 from proxy.verdict import Reply
 
-__all__ = ["LOST", "UNREACHABLE", "Connection", "UpstreamClosingError", "UpstreamLostError"]
+__all__ = [
+    "COMMAND_SECONDS",
+    "LOST",
+    "UNREACHABLE",
+    "Connection",
+    "UpstreamClosingError",
+    "UpstreamLostError",
+]
 
 UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="The destination cannot be reached, try again later")
 LOST = Reply(code=451, enhanced="4.4.2", text="The connection to the destination failed, try again later")
 
+COMMAND_SECONDS = 30.0
+"""For the reply to a command, or to several in one write. RFC 5321 section 4.5.3.2 grants 5 minutes, but
+the client waits as well, and a server that takes that long will hardly answer the dot in time."""
 _QUIT_SECONDS = 2.0
 """For the reply to QUIT: it matters to nobody, but a close before it would look like a fault to upstream."""
 _AT_ONCE_OCTETS = 64 << 10
@@ -32,6 +42,8 @@ class UpstreamLostError(Exception):
         """Keep ``why`` for the journal, as one printable line, and the reply that the client is to get."""
         super().__init__(_UNPRINTABLE.sub(" ", why)[:_WHY_LIMIT])
         self.reply = reply
+        self.replies: tuple[Reply, ...] = ()
+        """Whole replies to the first of the commands that were asked together; the others have none."""
 
 
 class UpstreamClosingError(UpstreamLostError):
@@ -93,6 +105,7 @@ class Connection(asyncio.Protocol):
         connection is aborted.
         """
         if self._lost is not None or self._transport.is_closing():  # it closes before it says so
+            self._read_what_is_left()
             raise self._end(UpstreamLostError("connection lost"))
         self._deadline = deadline
         if self._timer is None or deadline < self._rings_at:
@@ -111,7 +124,8 @@ class Connection(asyncio.Protocol):
         """Send octets that are to have so many replies; gives all of them at once. Raises as `write` does.
 
         The future raises UpstreamLostError for any trouble, if not all replies are there at the
-        deadline, and if one of them is 421. Only when it is done more may be asked.
+        deadline, and if one of them is 421; the error has the replies that came before. Only when it is
+        done more may be asked.
         """
         if self._asked is not None:
             raise self.abort("asked twice at once")
@@ -162,9 +176,10 @@ class Connection(asyncio.Protocol):
     def _end(self, error: UpstreamLostError) -> UpstreamLostError:
         self._lost = self._lost or error
         if self._asked and not self._asked.done():
+            self._lost.replies = tuple(self._collected)
             self._asked.set_exception(self._lost)
             self._asked.exception()  # it may be that nobody waits for it
-        self._asked, self._wanted = None, 0
+        self._asked, self._wanted, self._collected = None, 0, []
         self._unsent = b""
         self.resume_writing()
         if self._timer:
@@ -193,17 +208,19 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pair what came with what is awaited."""
+        garbage: GarbageError | None = None
         try:
             replies = self._reader.feed(data)
         except GarbageError as error:
-            self.abort(str(error))
-            return
+            replies, garbage = [*error.replies], error
         for reply in replies:
             if reply.code == 421:  # it may be said at any time
                 self._pair(replies[: replies.index(reply)])
                 self.abort(UpstreamClosingError(reply))
                 return
         self._pair(replies)
+        if garbage:
+            self.abort(str(garbage))
 
     def _pair(self, replies: list[Reply]) -> None:
         if self._collected:
@@ -212,7 +229,8 @@ class Connection(asyncio.Protocol):
         if count < wanted:
             self._collected = replies
         elif count > wanted:
-            # One of them was not asked for, and none can tell which.
+            # One of them was not asked for, and none can tell which: none of them counts.
+            self._collected = []
             self.abort(f"a reply that nothing waits for: {replies[wanted]}")
         else:
             asked = self._asked
@@ -229,9 +247,22 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
+        self._read_what_is_left()
         self._end(UpstreamLostError(f"connection lost: {exc}" if exc else "closed by upstream"))
         if not self.gone.done():
             self.gone.set_result(None)
+
+    def _read_what_is_left(self) -> None:
+        """Take a reply that was still unread when a write failed, since upstream had replied and closed.
+
+        Not over TLS, where only the transport can decrypt it.
+        """
+        if self._asked is None or self._transport.get_extra_info("sslcontext"):
+            return
+        with suppress(OSError), self._transport.get_extra_info("socket").dup() as unread:
+            unread.settimeout(0)
+            while self._asked and (octets := unread.recv(_AT_ONCE_OCTETS)):
+                self.data_received(octets)
 
     def pause_writing(self) -> None:
         """The transport holds enough."""

@@ -10,18 +10,23 @@ from enum import StrEnum
 
 from proxy.config.settings import Limits, UpstreamServer
 from proxy.mail import Envelope, Recipient
-from proxy.relay.body import END_OF_DATA, send_body, stuffed
-from proxy.relay.commands import mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
-from proxy.relay.connection import LOST, UNREACHABLE, Connection, UpstreamClosingError, UpstreamLostError
+from proxy.relay.body import END_OF_DATA, early_refusal, send_body, stuffed
+from proxy.relay.commands import NO_SMTPUTF8, mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
+from proxy.relay.connection import (
+    COMMAND_SECONDS,
+    LOST,
+    UNREACHABLE,
+    Connection,
+    UpstreamClosingError,
+    UpstreamLostError,
+)
+from proxy.relay.internationalised import has_internationalised_header
 from proxy.relay.pool import Pool
 from proxy.values import value
 from proxy.verdict import Reply
 
 __all__ = ["Delivered", "Delivery", "DeliveryState"]
 
-_STEP_SECONDS = 30.0
-"""For the replies to one write of MAIL, RCPT, RSET or DATA. RFC 5321 section 4.5.3.2 grants 5 minutes, but
-the client waits as well, and whoever takes that long will hardly answer the dot in time."""
 _DOT_SECONDS = 10.0
 """The dot is not sent with less time left than this, or a quarter of `Limits.upstream_time`: the message
 would probably end in doubt."""
@@ -63,11 +68,18 @@ class Delivery:
     """One transaction with one of the servers; neither `rcpt` nor `send` raises for upstream's trouble."""
 
     def __init__(
-        self, pool: Pool, limits: Limits, servers: Sequence[UpstreamServer], envelope: Envelope
+        self,
+        pool: Pool,
+        limits: Limits,
+        servers: tuple[UpstreamServer, ...],
+        envelope: Envelope,
+        given_up: dict[UpstreamServer, UpstreamLostError] | None = None,
     ) -> None:
+        self.servers = servers
+        self.given_up = given_up or {}
+        """Servers that failed in this transaction, and why: no other recipient waits for them."""
         self._pool = pool
         self._limits = limits
-        self._servers = servers
         self._envelope = envelope
         self._server: UpstreamServer | None = None
         """The one that was asked last."""
@@ -103,6 +115,7 @@ class Delivery:
             deadline: on the event loop's clock: all is over by then, and the dot is sent only while
                 there is time for its reply.
         """
+        self.given_up = {}  # all of it has one deadline, and a server may be back by now
         size = sum(map(len, pieces))
         dot_by = deadline - min(_DOT_SECONDS, self._limits.upstream_time / 4)
         try:
@@ -120,7 +133,7 @@ class Delivery:
         if mail_reply is None or not mail_reply.positive:  # no transaction is open upstream
             self._pool.give_back(server, connection)
             return
-        reset = connection.ask(_RSET, connection.now() + _STEP_SECONDS)
+        reset = connection.ask(_RSET, connection.now() + COMMAND_SECONDS)
 
         def give_back(reset: asyncio.Future[list[Reply]]) -> None:
             if reset.cancelled() or reset.exception() or not reset.result()[0].positive:
@@ -140,21 +153,41 @@ class Delivery:
             return await self._ask_on(self._connection, recipients, size, deadline, anew=anew)
         self._connection, self._mail_reply, self._accepted = None, None, []
         error: UpstreamLostError | None = None
-        for server in self._pool.in_order(self._servers):
+        is_first = True
+        loop = asyncio.get_running_loop()
+        for server in self._pool.in_order(self.servers):
+            if self.given_up and (failed := self.given_up.get(server)):
+                error = failed
+                continue
+            if not is_first and loop.time() >= deadline:
+                break
             self._server = server
             if waiting := self._pool.waiting(server):
                 try:
                     return await self._ask_on(waiting, recipients, size, deadline, anew=True)
-                except UpstreamLostError:
-                    if asyncio.get_running_loop().time() >= deadline:
+                except UpstreamLostError as lost:
+                    if loop.time() >= deadline:
+                        if is_first:  # else others may have used up its time
+                            self._give_up(server, lost)
                         raise
                     # It had died while it waited: no fault of the server.
+            begun = loop.time()
             try:
                 fresh = await self._pool.fresh(server, deadline)
                 return await self._ask_on(fresh, recipients, size, deadline, anew=True)
             except UpstreamLostError as lost:
-                error = lost
+                now = loop.time()
+                if now - begun >= min(self._limits.connect_time, self._limits.upstream_time) / 2:
+                    self._give_up(server, lost)
+                elif now < deadline:
+                    self.given_up[server] = lost
+                error, is_first = lost, False
         raise error or UpstreamLostError("no server", UNREACHABLE)
+
+    def _give_up(self, server: UpstreamServer, why: UpstreamLostError) -> None:
+        """The server had time to answer, and other transactions had better ask another one first."""
+        self.given_up[server] = why
+        self._pool.is_down(server, why)
 
     async def _ask_on(
         self,
@@ -181,7 +214,7 @@ class Delivery:
             if begun:
                 before.insert(0, _RSET)
             self._mail_reply, self._accepted = None, []
-        commands = [*before, *map(rcpt_command, asked)]
+        commands = [*before, *[rcpt_command(extensions, recipient) for recipient in asked]]
         replies = await _exchange(connection, commands, len(before), deadline)
         self._connection = connection
         if before:
@@ -238,9 +271,12 @@ class Delivery:
         extensions = connection.extensions
         if obstacle := mail_obstacle(extensions, self._envelope, size):
             return await self._refused([obstacle])
+        asked_for = self._envelope.parameters and self._envelope.smtputf8
+        if asked_for and "SMTPUTF8" not in extensions and has_internationalised_header(pieces):
+            return await self._refused([NO_SMTPUTF8])
         if "8BITMIME" not in extensions and not all(map(bytes.isascii, pieces)):
             return await self._refused([_NO_8BIT])
-        (reply,) = await connection.ask(b"DATA\r\n", min(dot_by, connection.now() + _STEP_SECONDS))
+        (reply,) = await connection.ask(b"DATA\r\n", min(dot_by, connection.now() + COMMAND_SECONDS))
         if reply.code != 354:
             if reply.code < 400:
                 raise connection.abort(f"nonsense in reply to DATA: {reply}")
@@ -255,14 +291,19 @@ class Delivery:
             end = connection.ask(b"", dot_by)
             try:
                 early = await send_body(connection, parts, end, dot_by)
+                if early is None:
+                    if connection.now() >= dot_by:
+                        raise connection.abort("no time left for the reply to the dot")
+                    connection.write(END_OF_DATA, deadline)
             except UpstreamClosingError as error:
                 early = error.reply
+            except UpstreamLostError:
+                early = early_refusal(end)
+                if early is None:
+                    raise
             if early:
                 self._drop(f"{early} in the midst of the message")
                 return self._delivered(DeliveryState.REFUSED, early)
-            if connection.now() >= dot_by:
-                raise connection.abort("no time left for the reply to the dot")
-            connection.write(END_OF_DATA, deadline)
         else:
             if connection.now() >= dot_by:
                 raise connection.abort("no time left for the reply to the dot")
@@ -323,6 +364,9 @@ async def _exchange(
 ) -> list[Reply]:
     """The reply to each command, in one write where upstream can; raises UpstreamLostError.
 
+    Where the connection ends before all replies are there, a refusal among those that came is valid; in place
+    of the replies that never came stands what the client is told of a connection that failed.
+
     Args:
         connection: to send them on.
         commands: the first ``before`` of them are RSET and MAIL: without PIPELINING nothing more is
@@ -330,8 +374,9 @@ async def _exchange(
         before: how many.
         deadline: on the event loop's clock; never longer than the time for one step.
     """
-    step_by = min(deadline, connection.now() + _STEP_SECONDS)
+    step_by = min(deadline, connection.now() + COMMAND_SECONDS)
     replies: list[Reply] = []
+    lost: UpstreamLostError | None = None
     try:
         if "PIPELINING" in connection.extensions:
             replies = await connection.ask(b"".join(commands), step_by, len(commands))
@@ -340,10 +385,17 @@ async def _exchange(
                 if before and number == before and not replies[-1].positive:
                     return [*replies, *[replies[-1]] * (len(commands) - before)]
                 replies += await connection.ask(command, step_by)
+    except UpstreamLostError as error:
+        lost = error
+        replies += error.replies
     except asyncio.CancelledError:
         connection.abort("cancelled")
         raise
-    for command, reply in zip(commands, replies, strict=True):
+    for command, reply in zip(commands, replies, strict=lost is None):
         if reply.code >= 300 and (reply.code < 400 or command == _RSET):
             raise connection.abort(f"nonsense in reply to {command[:4].decode('ascii')}: {reply}")
-    return replies
+    if lost is None:
+        return replies
+    if all(reply.positive for reply in replies):  # they promise nothing before the dot
+        raise lost
+    return [*replies, *[lost.reply] * (len(commands) - len(replies))]

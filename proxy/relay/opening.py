@@ -11,8 +11,9 @@ from proxy.config.fields import first_line
 from proxy.config.settings import UpstreamServer
 from proxy.relay.connection import UNREACHABLE, Connection, UpstreamLostError
 from proxy.relay.names import Names, is_address
+from proxy.values import value
 
-__all__ = ["open_connection", "tls_context"]
+__all__ = ["Patience", "open_connection", "tls_context"]
 
 TlsContextOf = Callable[[UpstreamServer], ssl.SSLContext]
 
@@ -24,8 +25,40 @@ class _StartTlsError(Exception):
     """STARTTLS did not lead to TLS."""
 
 
+@value
+class Patience:
+    """How long each step may take, in seconds; none of them goes beyond the deadline."""
+
+    connect: float
+    """To reach the server and have its greeting, with the handshake of implicit TLS before it."""
+    command: float
+    """For each of EHLO, HELO, STARTTLS with its handshake, and AUTH."""
+    deadline: float
+    """For all of them, on the event loop's clock."""
+
+
+class _Limit:
+    """The time limit of the step that is under way, and its name for the log."""
+
+    def __init__(self, patience: Patience, timeout: asyncio.Timeout) -> None:
+        self._patience = patience
+        self._timeout = timeout
+        self.step = ""
+
+    def begin(self, step: str, seconds: float) -> None:
+        self.step = step
+        until = asyncio.get_running_loop().time() + seconds
+        self._timeout.reschedule(min(until, self._patience.deadline))
+
+    def connect(self) -> None:
+        self.begin("greeting", self._patience.connect)
+
+    def command(self, verb: str) -> None:
+        self.begin(f"reply to {verb}", self._patience.command)
+
+
 async def open_connection(
-    server: UpstreamServer, *, hostname: str, deadline: float, context_of: TlsContextOf, names: Names
+    server: UpstreamServer, *, hostname: str, patience: Patience, context_of: TlsContextOf, names: Names
 ) -> Connection:
     """Ready for MAIL; raises UpstreamLostError with the reason, in time by the event loop's clock.
 
@@ -33,20 +66,21 @@ async def open_connection(
     it goes on without, since TLS that anybody may break protects no better (RFC 7435); but a password
     is not sent that way.
     """
+    timeout = asyncio.timeout_at(patience.deadline)
+    limit = _Limit(patience, timeout)
+    starttls = server.tls in ("opportunistic", "required")
     try:
-        async with asyncio.timeout_at(deadline):
+        async with timeout:
             try:
-                return await _open(
-                    server, hostname, context_of, names, starttls=server.tls in ("opportunistic", "required")
-                )
+                return await _open(server, hostname, context_of, names, limit, starttls=starttls)
             except _StartTlsError:
                 if server.tls == "required" or server.auth:
                     raise
-                return await _open(server, hostname, context_of, names, starttls=False)
+                return await _open(server, hostname, context_of, names, limit, starttls=False)
     except UpstreamLostError:
         raise
     except TimeoutError:
-        raise UpstreamLostError("no greeting in time", UNREACHABLE) from None
+        raise UpstreamLostError(f"no {limit.step} in time", UNREACHABLE) from None
     except (_StartTlsError, *_TROUBLE) as error:
         raise UpstreamLostError(f"{type(error).__name__.lstrip('_')}: {error}", UNREACHABLE) from error
 
@@ -65,15 +99,22 @@ def tls_context(server: UpstreamServer) -> ssl.SSLContext:
 
 
 async def _open(
-    server: UpstreamServer, hostname: str, context_of: TlsContextOf, names: Names, *, starttls: bool
+    server: UpstreamServer,
+    hostname: str,
+    context_of: TlsContextOf,
+    names: Names,
+    limit: _Limit,
+    *,
+    starttls: bool,
 ) -> Connection:
+    limit.connect()
     connected = None if is_address(server.host) else await names.connect(server.host, server.port)
     client = aiosmtplib.SMTP(
         hostname=server.host,
         port=None if connected else server.port,
         sock=connected,
         local_hostname=hostname,
-        timeout=None,  # one deadline for all of it is the caller's
+        timeout=None,  # each step has its own limit
         use_tls=server.tls == "implicit",
         start_tls=False,
         tls_context=context_of(server) if server.tls == "implicit" else None,
@@ -82,11 +123,12 @@ async def _open(
     try:
         await client.connect()
         transport = client.transport
-        await _greet(client)
+        await _greet(client, limit)
         if starttls:
-            await _start_tls(client, server, context_of)
+            await _start_tls(client, server, context_of, limit)
             transport = client.transport
         if server.auth:
+            limit.command("AUTH")
             await client.login(server.auth.username, first_line(server.auth.password_file))
         return _take_over(client, str(server))
     except BaseException:
@@ -98,24 +140,32 @@ async def _open(
         raise
 
 
-async def _greet(client: aiosmtplib.SMTP) -> None:
+async def _greet(client: aiosmtplib.SMTP, limit: _Limit) -> None:
     """EHLO, or HELO where that is refused (RFC 5321 section 3.2)."""
+    limit.command("EHLO")
     try:
         await client.ehlo()
-    except aiosmtplib.SMTPHeloError:
+    except aiosmtplib.SMTPHeloError as refused:
         if not client.is_connected:
             raise
-        await client.helo()
+        limit.command("HELO")
+        try:
+            await client.helo()
+        except aiosmtplib.SMTPServerDisconnected:
+            raise refused from None
 
 
-async def _start_tls(client: aiosmtplib.SMTP, server: UpstreamServer, context_of: TlsContextOf) -> None:
+async def _start_tls(
+    client: aiosmtplib.SMTP, server: UpstreamServer, context_of: TlsContextOf, limit: _Limit
+) -> None:
     if not client.supports_extension("starttls"):
         if server.tls == "required":
             raise _StartTlsError("not offered")
         return
+    limit.command("STARTTLS")
     try:
         await client.starttls(tls_context=context_of(server))
-        await _greet(client)
+        await _greet(client, limit)
     except _TROUBLE as error:
         raise _StartTlsError(f"{type(error).__name__}: {error}") from error
 

@@ -7,9 +7,9 @@ from collections import Counter, deque
 from collections.abc import Sequence
 
 from proxy.config.settings import Limits, UpstreamServer
-from proxy.relay.connection import Connection, UpstreamLostError
+from proxy.relay.connection import COMMAND_SECONDS, Connection, UpstreamLostError
 from proxy.relay.names import Names
-from proxy.relay.opening import open_connection, tls_context
+from proxy.relay.opening import Patience, open_connection, tls_context
 
 __all__ = ["Pool"]
 
@@ -65,20 +65,26 @@ class Pool:
         return None
 
     async def fresh(self, server: UpstreamServer, deadline: float) -> Connection:
-        """A new connection, in `Limits.connect_time` and before the deadline; raises UpstreamLostError."""
-        loop = asyncio.get_running_loop()
+        """A new connection before the deadline; raises UpstreamLostError.
+
+        The server's greeting must be there in `Limits.connect_time`; each command after it has its own time,
+        at most half of `Limits.upstream_time`, so that something is left for the next server.
+        """
+        patience = Patience(
+            connect=self._limits.connect_time,
+            command=min(COMMAND_SECONDS, self._limits.upstream_time / 2),
+            deadline=deadline,
+        )
         try:
             connection = await open_connection(
                 server,
                 hostname=self._hostname,
-                deadline=min(deadline, loop.time() + self._limits.connect_time),
+                patience=patience,
                 context_of=self._tls_context,
                 names=self._names,
             )
         except UpstreamLostError as error:
-            if self._down_until.get(server, 0.0) <= loop.time():  # not for each message of a long outage
-                log.warning("upstream %s cannot be used: %s", server, error)
-            self._down_until[server] = loop.time() + _DOWN_SECONDS
+            self.is_down(server, error)
             self.failed[server] += 1
             self._tls_contexts.pop(server, None)  # its files may have been renewed
             raise
@@ -89,6 +95,13 @@ class Pool:
         self.opened[server] += 1
         connection.gone.add_done_callback(lambda _: self._open.discard(connection))
         return connection
+
+    def is_down(self, server: UpstreamServer, why: UpstreamLostError) -> None:
+        """Ask the server last for a while, where there are others."""
+        now = asyncio.get_running_loop().time()
+        if self._down_until.get(server, 0.0) <= now:  # not for each message of a long outage
+            log.warning("upstream %s cannot be used: %s", server, why)
+        self._down_until[server] = now + _DOWN_SECONDS
 
     def give_back(self, server: UpstreamServer, connection: Connection) -> None:
         """Keep it for the next transaction, if it is clean."""

@@ -1,6 +1,7 @@
 """Octets from upstream -> replies, strictly and within bounds (RFC 5321 section 4.2)."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from proxy.verdict import Reply
@@ -17,6 +18,11 @@ _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: .*)?", re.ASCII | re.DOTAL
 
 class GarbageError(Exception):
     """What upstream sent is no SMTP reply."""
+
+    def __init__(self, what: str, replies: Sequence[Reply] = ()) -> None:
+        super().__init__(what)
+        self.replies = replies
+        """Whole replies that arrived together with it, before it."""
 
 
 class ReplyReader:
@@ -40,9 +46,16 @@ class ReplyReader:
             if reply:
                 return [reply]
         *lines, self._rest = (self._rest + octets).split(b"\n")
+        replies: list[Reply] = []
+        try:
+            for line in lines:
+                if reply := self._line(line):
+                    replies.append(reply)  # noqa: PERF401 - those before an error are needed
+        except GarbageError as error:
+            raise GarbageError(str(error), replies) from None
         if len(self._rest) > _LINE_OCTETS:
-            raise GarbageError("a reply line without end")
-        return [reply for line in lines if (reply := self._line(line))]
+            raise GarbageError("a reply line without end", replies)
+        return replies
 
     def _line(self, line: bytes) -> Reply | None:
         if not self._lines and (reply := _one_line(line)):

@@ -38,6 +38,11 @@ _SOURCE_ROUTE = re.compile(r"@[^:]+:.+", re.DOTALL)
 
 _PARAMETER = re.compile(rf"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~{_UTF8}]+))?")
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"  # RFC 3461 section 4
+_UNICODE_POINT = (  # HEXPOINT of RFC 6533 section 3: no NUL, CR or LF, no surrogates
+    r"[01][1-9]|[12]0|2B|3D|7F|5C|[89A-F][0-9A-F]|[1-9A-F][0-9A-F]{2}|[1-9A-CEF][0-9A-F]{3}"
+    r"|D[0-7][0-9A-F]{2}|[1-9A-F][0-9A-F]{4}|10[0-9A-F]{4}"
+)
+_UTF8_XTEXT = rf"(?:[!-*,-<>-\[\]-~{_UTF8}]|\+[0-9A-F]{{2}}|\\x\{{(?i:{_UNICODE_POINT})\}})"
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
 
 _MAIL_VALUES: Final = {
@@ -50,7 +55,9 @@ _MAIL_VALUES: Final = {
 }
 _RCPT_VALUES: Final = {
     "NOTIFY": _NOTIFY,  # RFC 3461 section 4.1
-    "ORCPT": re.compile(rf"(?=.{{1,500}}\Z)[A-Za-z0-9-]+;{_XTEXT}+"),  # RFC 3461 section 4.2
+    "ORCPT": re.compile(  # RFC 3461 section 4.2, RFC 6533 section 3
+        rf"(?=.{{1,500}}\Z)(?:(?i:utf-8);{_UTF8_XTEXT}+|(?!(?i:utf-8);)[A-Za-z0-9-]+;{_XTEXT}+)"
+    ),
 }
 _EXTENSION: Final = {"BODY": "8BITMIME", "RET": "DSN", "ENVID": "DSN", "NOTIFY": "DSN", "ORCPT": "DSN"}
 """The extension that a parameter belongs to, where the two have different names."""
@@ -76,6 +83,8 @@ def parse_rcpt(argument: str, offered: Collection[str], *, smtputf8: bool) -> tu
     """
     address, rest = _split(argument, "TO:", replies.BAD_RCPT, replies.BAD_RECIPIENT)
     parameters, _ = _parameters(rest, _RCPT_VALUES, offered)
+    if rest and not smtputf8 and not rest.isascii():  # ORCPT has a form without (RFC 6533 section 3)
+        raise Refusal(replies.BAD_PARAMETER)
     if address.startswith("@") and _SOURCE_ROUTE.fullmatch(address):
         raise Refusal(replies.SOURCE_ROUTE)
     if address.lower() != "postmaster":

@@ -231,16 +231,15 @@ class SmtpSession(MailTransactions):
 
     def _extensions(self) -> list[str]:
         endpoint, session = self.endpoint, self.smtp_session
+        kept = endpoint.gateway.extensions()
         extensions = [
             f"SIZE {endpoint.limits.message_size}",
             "PIPELINING",
             "CHUNKING",
             "8BITMIME",
-            "SMTPUTF8",
+            *[extension for extension in ("SMTPUTF8", "DSN") if extension in kept],
             "ENHANCEDSTATUSCODES",
         ]
-        if "DSN" in endpoint.gateway.extensions():
-            extensions.append("DSN")
         if endpoint.tls and session.tls is None:
             extensions.append("STARTTLS")
         if endpoint.users and (session.tls or endpoint.auth_without_tls) and session.authenticated is None:

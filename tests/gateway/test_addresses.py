@@ -1,6 +1,7 @@
 """Addresses are compared by mailbox, and go out octet for octet as they came in."""
 
 import socket
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -22,20 +23,27 @@ def settings(upstream, *rules):
 
 @contextmanager
 def stranger(gateway):
-    """Says a command and returns the reply's last line."""
+    """Says a command and returns the reply's last line; SMTPUTF8 is offered from the beginning."""
     with (
         socket.create_connection((gateway.host, gateway.port), timeout=30) as connection,
         connection.makefile("r", encoding="utf-8", newline="\r\n") as replies,
     ):
 
-        def say(command):
+        def ask(command):
             connection.sendall(f"{command}\r\n".encode())
-            while (reply := replies.readline())[3:4] == "-":
-                pass
-            return reply
+            lines = [replies.readline()]
+            while lines[-1][3:4] == "-":
+                lines.append(replies.readline())
+            return lines
+
+        def say(command):
+            return ask(command)[-1]
 
         say(STRANGER)
-        say("EHLO client.example.net")
+        give_up = time.monotonic() + 20
+        while "250-SMTPUTF8\r\n" not in ask("EHLO client.example.net"):
+            assert time.monotonic() < give_up, "the server behind was never greeted"
+            time.sleep(0.01)
         yield say
 
 

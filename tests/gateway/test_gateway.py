@@ -1,11 +1,12 @@
 """What the gateway does with a message: each 250 has an owner, each recipient an end in the journal."""
 
+import email
 import socket
 
 import pytest
 
 from proxy.testing import make_transaction, running_gateway
-from proxy.testing.upstream import Close, FakeUpstream, Then
+from proxy.testing.upstream import Close, FakeUpstream, Stall, Then
 
 A, B, C = "a@example.com", "b@example.com", "c@example.com"
 HIT = {"filter": "match"}
@@ -202,6 +203,78 @@ def test_a_copy_in_quarantine_says_which_rule_put_it_there(send, recipients):
     _, messages, _, (kept,) = send(to(*recipients), rule("hold", action="quarantine", when={"size": ">1B"}))
     assert (messages, kept.recipients, kept.rule) == ((), recipients, "hold")
     assert kept.reason
+
+
+HEADLESS = {
+    "text": b"Hello\r\nX-Spam: no\r\n\r\nbye\r\n",
+    "indented": b" Hello\r\nX-Spam: no\r\n\r\nbye\r\n",
+    "empty line first": b"\r\nX-Spam: no\r\n\r\nbye\r\n",
+}
+TAGGED = {
+    "when": {"size": ">1B"},
+    "action": "tag",
+    "tag": {"add": {"X-Tag": "yes"}, "remove": ["X-Spam"], "subject": "[tag] "},
+}
+
+
+@pytest.mark.parametrize("content", HEADLESS.values(), ids=HEADLESS)
+@pytest.mark.parametrize(
+    ("settings", "fields"), [(None, ["Received"]), (TAGGED, ["Received", "X-Tag", "Subject"])]
+)
+def test_the_body_of_a_message_without_a_header_section_stays_its_body(send, content, settings, fields):
+    """For each reader after the gateway, wherever the message goes; the journal tells no subject of it."""
+    rules = [rule("tag", **settings)] if settings else []
+    hold = rule("hold", action="quarantine", when={"recipient": B})
+    _, (relayed,), (record,), (kept,) = send(make_transaction(content, recipients=(A, B)), *rules, hold)
+    for delivered, expected in ((relayed.content, fields), (kept.delivered_form, ["Received"])):
+        read = email.message_from_bytes(delivered)
+        assert read.keys() == expected
+        assert read.get_payload(decode=True) == content.removeprefix(b"\r\n")
+    assert record.subject == ""
+
+
+def test_what_such_a_message_says_of_itself_is_not_journalled_as_its_fields(send):
+    content = b"Hello\r\nSubject: no\r\nMessage-ID: <no@example.com>\r\n\r\nx\r\n"
+    _, (message,), (record,), _ = send(make_transaction(content, recipients=(A,)))
+    assert message.content.endswith(b"\r\n\r\n" + content)
+    assert (record.subject, record.message_id) == ("", "")
+
+
+@pytest.mark.parametrize("route", ["one", "another"])
+def test_four_recipients_wait_once_for_a_server_that_is_silent(route):
+    """Whether their routes are the same or not."""
+    to_all = ["a@one.example", *(f"{name}@{route}.example" for name in "bcd")]
+    limits = {"connect_time": "500ms"}
+    with FakeUpstream({"connect": Stall()}) as silent:
+        relay = [{"recipients": f"*@{name}.example", "to": [silent.url]} for name in ("one", "another")]
+        with running_gateway({"relay": relay, "limits": limits}) as gateway:
+            assert silent.wait_until(lambda one: one.connections == 2), "each route is probed at the start"
+            silent.wait_until(lambda one: not one.open_connections)
+            reply = gateway.send(make_transaction(recipients=tuple(to_all)))
+            assert (reply.code, reply.enhanced) == (451, "4.4.1")
+            assert [r.reply[:9] for r in gateway.journal()[0].recipients] == ["451 4.4.1"] * 4
+            assert silent.connections == 3
+
+
+def test_a_refused_mail_is_told_to_each_recipient_and_asked_once(send):
+    """Where upstream closes after it, and the replies to RCPT never come."""
+    script = {"mail": ["554 5.7.1 You are listed", Close()]}
+    with FakeUpstream(script) as upstream, running_gateway({}, upstream=upstream) as gateway:
+        assert str(gateway.send(to(A, B, C))) == "554 5.7.1 You are listed"
+        (record,) = gateway.journal()
+        assert [r.reply for r in record.recipients] == ["554 5.7.1 You are listed"] * 3
+        said = [line for lines in upstream.commands for line in lines if line.startswith("MAIL")]
+        assert len(said) == 1
+
+
+def test_recipients_who_are_refused_first_are_asked_in_the_same_transaction_upstream(send):
+    script = {"rcpt": Then("550 5.1.1 Unknown", "450 4.2.1 Busy")}
+    with FakeUpstream(script) as upstream, running_gateway({}, upstream=upstream) as gateway:
+        assert gateway.send(to(A, B, C)).code == 250
+        (message,) = upstream.messages
+        assert addresses(message) == [C]
+        verbs = [line.partition(" ")[0] for line in upstream.commands[message.connection - 1]]
+        assert verbs == ["EHLO", "MAIL", "RCPT", "RCPT", "RCPT", "DATA"]
 
 
 def test_an_endless_header_section_is_refused(send):

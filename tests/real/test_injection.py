@@ -10,10 +10,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from proxy.testing import FakeUpstream
+from proxy.testing.upstream import Close, OnConnection
 
 EVIL = "\x1b[31m\x07\x08\x0b\x0c\x1c\x7f\x85\x9b31m\u2028\u2029\u202e\u2066\u200b\ufeff"
 """What terminals obey, what some readers take for a line end, and what turns text around or hides it."""
@@ -76,16 +78,27 @@ def on_terminal(command, folder, environment):
     return said.decode().replace("\r\n", "\n")
 
 
+def until_greeted(running):
+    """Until the server behind has been greeted, so that SMTPUTF8 is offered."""
+    give_up = time.monotonic() + 20
+    with running.client() as client:
+        while "SMTPUTF8" not in client.say("EHLO client.example.org")[0]:
+            assert time.monotonic() < give_up, "the server behind was never greeted"
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize("step", ["dot", "connect"])
 def test_what_client_and_server_say_is_escaped_in_the_log_and_the_journal(gateway, run, environment, step):
     evil = f"550 5.7.1 No{EVIL} \u00e9\r".encode() + b"\xff\xfe 250 2.0.0 Ok: forged\r\n"
-    with FakeUpstream({step: evil}) as upstream:
+    with FakeUpstream({"mail": OnConnection(1, Close())}) as upstream:  # another one has to be opened
         users = {"users.yaml": "alice: '$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$bm9ib2R5J3MgaGFzaA'\n"}
         running = gateway(
             'listen: {address: "127.0.0.1:0", auth: {users: users.yaml, without_tls: true}}',
             upstream=upstream.port,
             files=users,
         )
+        until_greeted(running)
+        upstream.script[step] = evil
         with running.client() as client:
             heard = client.say(*COMMANDS)
             if heard[-1].startswith("354"):

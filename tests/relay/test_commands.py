@@ -1,9 +1,12 @@
 """What upstream hears of the envelope: RELIABILITY 28, 38, 85, 86."""
 
+import time
+
 import pytest
 
 from proxy.mail import Recipient
 from proxy.relay import DeliveryState
+from proxy.relay.internationalised import has_internationalised_header
 from proxy.testing.upstream import FakeUpstream, Usual
 
 ALL = ("PIPELINING", "SIZE 100000", "8BITMIME", "SMTPUTF8", "DSN", "AUTH PLAIN")
@@ -16,6 +19,7 @@ ALL = ("PIPELINING", "SIZE 100000", "8BITMIME", "SMTPUTF8", "DSN", "AUTH PLAIN")
         (ALL, ("SIZE=1000", "BODY=8BITMIME"), "MAIL FROM:<a@example.com> SIZE=2024 BODY=8BITMIME"),
         ((), ("SIZE=1000", "BODY=8BITMIME"), "MAIL FROM:<a@example.com>"),
         (ALL, ("body=7bit", "smtputf8"), "MAIL FROM:<a@example.com> body=7bit smtputf8"),
+        (ALL[:3], ("body=7bit", "smtputf8"), "MAIL FROM:<a@example.com> body=7bit"),
         (ALL, ("RET=HDRS", "ENVID=x+2By"), "MAIL FROM:<a@example.com> RET=HDRS ENVID=x+2By"),
         (ALL, ("AUTH=somebody@example.com",), "MAIL FROM:<a@example.com> AUTH=<>"),
         ((), ("AUTH=somebody@example.com",), "MAIL FROM:<a@example.com>"),
@@ -31,7 +35,6 @@ async def test_mail_carries_what_upstream_knows(post, extensions, parameters, li
     ("extensions", "envelope", "recipient", "end"),
     [
         (("SIZE 1000",), {"parameters": ("SIZE=1001",)}, "b@example.com", (552, "5.3.4")),
-        (ALL[:3], {"parameters": ("SMTPUTF8",)}, "b@example.com", (550, "5.6.7")),
         (ALL[:3], {"mail_from": "ä@example.com"}, "b@example.com", (550, "5.6.7")),
         (ALL[:3], {}, "ä@example.com", (550, "5.6.7")),
         (ALL[:4], {"parameters": ("RET=FULL",)}, "b@example.com", (451, "4.3.5")),
@@ -73,6 +76,97 @@ async def test_85_what_the_message_turns_out_to_be_counts(post, extensions, cont
         assert (await post(upstream, content=content)).end == end
         assert len(upstream.messages) == (1 if end[0] == 250 else 0)
         assert ("DATA" in upstream.commands[0]) == (end[0] == 250)
+
+
+PART = b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n%s\r\n\r\nx\r\n--b--\r\n'
+FORWARDED = b"Content-Type: message/%s\r\n\r\n%s\r\n\r\nx\r\n"
+PLAIN, RAW = b"Subject: Hello", "Subject: Grüße".encode()
+GRUSS = "Grüße\r\n".encode()
+NEEDS = {
+    "subject": RAW + b"\r\n\r\nx\r\n",
+    "folded": b"Subject: x\r\n " + GRUSS + b"\r\nx\r\n",
+    "no body": RAW + b"\r\n",
+    "bare newlines": RAW + b"\n\nx\n",
+    "not even UTF-8": b"Subject: \xfc\r\n\r\nx\r\n",
+    "a part": PART % (b'Content-Disposition: attachment; filename="' + GRUSS.rstrip() + b'"'),
+    "the second part": PART % (PLAIN + b"\r\n\r\nx\r\n--b\r\n" + RAW),
+    "a part at once": PART % (b"\r\n\r\nx\r\n--b\r\n--b\r\n" + RAW),
+    "a forwarded message": FORWARDED % (b"rfc822", RAW),
+    "an internationalised one": FORWARDED % (b"global", RAW),
+    "a forwarded message in a part": PART % (FORWARDED % (b"rfc822", RAW)),
+    "a multipart in a part": PART % (b"Content-Type: multipart/x; boundary=c\r\n\r\n--c\r\n" + RAW),
+    "after a part of 8-bit text": PART % (PLAIN + b"\r\n\r\n" + GRUSS + b"--b\r\n" + RAW),
+}
+NEEDS_NOT = {
+    "ASCII": PLAIN + b"\r\n\r\nx\r\n",
+    "8-bit text": PLAIN + b"\r\n\r\n" + GRUSS,
+    "8-bit text of a part": PART % (PLAIN + b"\r\n\r\n" + GRUSS),
+    "8-bit text of a forwarded message": FORWARDED % (b"rfc822", PLAIN + b"\r\n\r\n" + GRUSS),
+    "a signature": PLAIN + b"\r\n\r\n-- \r\nTel: 1\r\n" + GRUSS,
+    "after the last delimiter": PART % PLAIN + GRUSS,
+    "what looks like a part": PLAIN + b"\r\n\r\n--b\r\n" + RAW + b"\r\n",
+    "no header section": b"\r\n" + GRUSS,
+    "encoded-words": b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\n" + GRUSS,
+}
+
+
+@pytest.mark.parametrize("content", NEEDS.values(), ids=NEEDS)
+async def test_85_a_message_that_needs_smtputf8_goes_nowhere_without(post, content):
+    """RFC 6531 section 3.2: at any level of its MIME structure."""
+    with FakeUpstream(extensions=ALL[:3]) as upstream:
+        posted = await post(upstream, parameters=("SMTPUTF8",), content=content)
+        assert (posted.codes, posted.end) == ([250], (550, "5.6.7"))
+        assert "DATA" not in upstream.commands[0]
+        assert upstream.messages == ()
+
+
+@pytest.mark.parametrize("content", NEEDS_NOT.values(), ids=NEEDS_NOT)
+async def test_smtputf8_is_dropped_where_it_was_asked_for_in_vain(post, content):
+    with FakeUpstream(extensions=ALL[:3]) as upstream:
+        posted = await post(upstream, parameters=("BODY=8BITMIME", "SMTPUTF8"), content=content)
+        assert posted.state is DeliveryState.ACCEPTED
+        assert upstream.messages[0].parameters == ("BODY=8BITMIME",)
+        assert upstream.messages[0].content == content
+
+
+@pytest.mark.parametrize("content", [*NEEDS.values(), *NEEDS_NOT.values()], ids=[*NEEDS, *NEEDS_NOT])
+async def test_where_upstream_has_smtputf8_or_nobody_asked_for_it_nothing_is_looked_at(post, content):
+    with FakeUpstream(extensions=ALL) as first, FakeUpstream(extensions=ALL[:3]) as second:
+        assert (await post(first, parameters=("SMTPUTF8",), content=content)).state is DeliveryState.ACCEPTED
+        assert (await post(second, content=content)).state is DeliveryState.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\n--b\n", b"--b\r\n\r\n", b"boundary=", b"Content-Type: message/x\n\n", b"\n", b"\n--", b"x"]
+)
+def test_looking_for_the_need_is_linear(piece):
+    content = PART % PLAIN + piece * (1_000_000 // len(piece)) + GRUSS
+    begun = time.perf_counter()
+    has_internationalised_header((b"Received: x\r\n", content))
+    assert time.perf_counter() - begun < 3
+
+
+@pytest.mark.parametrize(
+    ("given", "converted"),
+    [
+        ("ORCPT=utf-8;ü@example.com", r"ORCPT=utf-8;\x{FC}@example.com"),
+        ("ORCPT=UTF-8;用户@例え.example", r"ORCPT=UTF-8;\x{7528}\x{6237}@\x{4F8B}\x{3048}.example"),
+        ("ORCPT=utf-8;\U0001f600@example.com", r"ORCPT=utf-8;\x{1F600}@example.com"),
+        (r"ORCPT=utf-8;\x{FC}ü@example.com", r"ORCPT=utf-8;\x{FC}\x{FC}@example.com"),
+        (r"ORCPT=utf-8;\x{FC}@example.com", r"ORCPT=utf-8;\x{FC}@example.com"),
+        ("ORCPT=rfc822;b+2B@example.com", "ORCPT=rfc822;b+2B@example.com"),
+    ],
+)
+async def test_38_an_original_recipient_is_converted_only_where_upstream_has_no_smtputf8(
+    post, given, converted
+):
+    """RFC 6533 section 3."""
+    recipient = Recipient(address="b@example.com", parameters=("NOTIFY=NEVER", given))
+    for extensions, expected in ((ALL, given), ((*ALL[:3], "DSN"), converted)):
+        with FakeUpstream(extensions=extensions) as upstream:
+            posted = await post(upstream, recipients=[recipient], parameters=("SMTPUTF8",))
+            assert posted.state is DeliveryState.ACCEPTED
+            assert upstream.messages[0].recipients[0].parameters == ("NOTIFY=NEVER", expected)
 
 
 async def test_38_dsn_parameters_pass_through(post):

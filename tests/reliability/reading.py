@@ -7,6 +7,8 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
+from proxy.edits import HEADER_SECTION
+
 PATH = re.compile(rb'[^:]*:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^">])*)>')
 CHUNK = re.compile(rb"([0-9]{1,20})( LAST)?", re.IGNORECASE)
 END = b"\r\n.\r\n"
@@ -23,8 +25,14 @@ class Message:
 
     @classmethod
     def of(cls, mail_from, recipients, content):
-        """One with that content, as octets; without a last line end (BDAT) it is the same as with it."""
+        """One with that content, as octets.
+
+        Without a last line end (BDAT) it is the same as with it, and where all of it is body it is the same
+        as with the empty line that ends what is put before it.
+        """
         whole = content if content.endswith(b"\r\n") or not content else content + b"\r\n"
+        if whole.startswith(b"\r\n") and not HEADER_SECTION.match(whole, 2):
+            whole = whole[2:]
         return cls(mail_from, tuple(recipients), hashlib.sha256(whole).hexdigest(), len(content))
 
 

@@ -4,6 +4,7 @@ import re
 import smtplib
 import socket
 import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -174,6 +175,28 @@ def test_a_fault_on_a_used_connection_is_mended_or_told(until_greeted, step, fau
             came_over = [one.connection for one in upstream.messages]
             assert came_over[0] == used
             assert used not in came_over[1 + (step == "dot") :], "what comes after it comes over a fresh one"
+
+
+@pytest.mark.case(78)
+@pytest.mark.parametrize("used", [False, True], ids=["first", "used"])
+@pytest.mark.parametrize("ending", ["close", "reset", "421", "half a reply"])
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_whole_refusal_is_told_although_the_connection_ends_after_it(
+    until_greeted, step, refusal, ending, used
+):
+    with (
+        FakeUpstream(receive_buffer=SMALL_BUFFER) as upstream,
+        running_gateway({}, upstream=upstream) as gateway,
+    ):
+        until_greeted(gateway)
+        if used:
+            assert gateway.send(message("before")).code == 250
+        upstream.script[step] = OnConnection(1, [FAULTS[refusal], FAULTS[ending], Close()])
+        assert end(gateway, gateway.send(message("one", step))) == REFUSALS[refusal]
+        assert upstream.wait_until(lambda one: not one.open_connections)
+        assert subjects(upstream) == ["before"] * used + ["one"] * (step == "dot"), "it was sent nowhere else"
+        assert gateway.send(message("after")).code == 250
 
 
 @pytest.mark.case(79)
@@ -387,14 +410,85 @@ def test_what_upstream_cannot_take_is_refused_rather_than_damaged(extensions, tr
 
 
 @pytest.mark.case(85)
-def test_an_address_that_upstream_cannot_take_is_refused(talk):
-    with FakeUpstream(extensions=["8BITMIME"]) as upstream, running_gateway({}, upstream=upstream) as gateway:
+def test_an_address_that_upstream_cannot_take_is_refused(talk, until_greeted):
+    """Upstream had SMTPUTF8 when it was greeted, and has it no longer."""
+    offered = ["DSN", "SMTPUTF8"]
+    with (
+        FakeUpstream({"rset": Close()}, extensions=lambda _: offered) as upstream,
+        running_gateway({}, upstream=upstream) as gateway,
+    ):
+        until_greeted(gateway)
+        offered.remove("SMTPUTF8")
+        abandon(gateway)  # so that it is greeted anew
+        assert upstream.wait_until(lambda one: not one.open_connections)
         mail = "MAIL FROM:<\u00fc@example.org> SMTPUTF8\r\n".encode()
-        _, mailed, rcpt = talk(
+        ehlo, mailed, rcpt = talk(
             b"EHLO client.example.org\r\n", mail, b"RCPT TO:<a@example.com>\r\n", to=gateway
         )
-    assert mailed.startswith("250 "), "who knows where it goes"
-    assert rcpt.startswith("550 5.6.7 ")
+        assert "SMTPUTF8" in ehlo
+        assert mailed.startswith("250 "), "who knows where it goes"
+        assert rcpt.startswith("550 5.6.7 ")
+        (ehlo,) = talk(b"EHLO client.example.org\r\n", to=gateway)
+        assert "SMTPUTF8" not in ehlo
+
+
+@pytest.mark.case(85)
+@pytest.mark.parametrize(
+    ("extensions", "routes", "offered"),
+    [
+        ([("SMTPUTF8", "DSN"), ("SMTPUTF8",)], [], True),
+        ([("SMTPUTF8", "DSN"), ("DSN",)], [], False),
+        ([("SMTPUTF8", "DSN")], ["inbox", "discard"], True),
+        ([("DSN",)], ["inbox"], False),
+        ([], ["inbox"], True),
+        ([], ["discard"], True),
+    ],
+)
+def test_smtputf8_is_offered_where_every_route_keeps_it(talk, wait_until, extensions, routes, offered):
+    """As DSN is, but no local route keeps that."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(FakeUpstream(extensions=offer)) for offer in extensions]
+        relay = [
+            {"recipients": f"*@{number}.example", "to": to}
+            for number, to in enumerate([*[server.url for server in servers], *routes])
+        ]
+        gateway = stack.enter_context(running_gateway({"relay": relay}))
+
+        def is_offered(extension="SMTPUTF8"):
+            (ehlo,) = talk(b"EHLO client.example.org\r\n", to=gateway)
+            return extension in ehlo
+
+        for server in servers:
+            assert server.wait_until(lambda one: one.commands)
+        if offered:
+            wait_until(is_offered, "it is offered once all are greeted")
+        assert is_offered() is offered
+        assert not is_offered("DSN") or not routes
+
+
+@pytest.mark.case(85)
+def test_what_was_asked_for_in_vain_is_dropped_and_the_mail_goes_through(talk, until_greeted):
+    offered = ["DSN", "SMTPUTF8", "8BITMIME"]
+    with (
+        FakeUpstream({"rset": Close()}, extensions=lambda _: offered) as upstream,
+        running_gateway({}, upstream=upstream) as gateway,
+    ):
+        until_greeted(gateway)
+        offered.remove("SMTPUTF8")
+        abandon(gateway)
+        assert upstream.wait_until(lambda one: not one.open_connections)
+        *_, ended = talk(
+            b"EHLO client.example.org\r\n",
+            b"MAIL FROM:<a@example.org> SMTPUTF8\r\n",
+            "RCPT TO:<b@example.com> ORCPT=utf-8;\u00fc@example.com\r\n".encode(),
+            b"DATA\r\n",
+            EIGHT_BITS + b".\r\n",
+            to=gateway,
+        )
+        assert ended.startswith("250 ")
+        (message,) = upstream.messages
+        assert message.parameters == ()
+        assert message.recipients[0].parameters == (r"ORCPT=utf-8;\x{FC}@example.com",)
 
 
 @pytest.mark.case(86)

@@ -29,7 +29,7 @@ class Script:
         self.sessions: list[Session] = []
         self.messages: list[tuple[Envelope, bytes]] = []
         self.refusals: list[tuple[str, int]] = []
-        self.offers: frozenset[str] = frozenset()
+        self.offers = frozenset({"SMTPUTF8"})
         self.closed = asyncio.Event()
 
     def reception(self) -> "ScriptedReception":

@@ -201,6 +201,54 @@ def test_rcpt_parameters_are_read_strictly(parameters, code):
         assert parse_rcpt(f"TO:<a@b> {parameters}", ALL, smtputf8=False)[1] == tuple(parameters.split(" "))
 
 
+@pytest.mark.parametrize(
+    ("value", "without_smtputf8", "with_smtputf8"),
+    [
+        (r"utf-8;u@example.com", True, True),
+        (r"UTF-8;\x{FC}@example.com", True, True),
+        (r"utf-8;\x{fc}\x{7528}\x{1F600}\x{10FFFF}\x{D7FF}\x{E000}@example.com", True, True),
+        (r"utf-8;\x{5C}\x{2B}\x{3D}\x{20}\x{10}\x{7F}\x{01}\x{19}@example.com", True, True),
+        (r"utf-8;a+2Bb@example.com", True, True),  # as xtext of any type (RFC 3461 section 4)
+        ("utf-8;ü@example.com", False, True),
+        ("Utf-8;用户@例え.example", False, True),
+        (r"utf-8;\x{FC}ü@example.com", False, True),
+        ("utf-8;" + "ü" * 494, False, True),
+        ("utf-8;" + "ü" * 495, False, False),
+        ("rfc822;ü@example.com", False, False),
+        ("utf-8", False, False),
+        ("utf-8;", False, False),
+        ("utf-8;a+b@example.com", False, False),
+        ("utf-8;a=b@example.com", False, False),
+        ("utf-8;\u0080@example.com", False, False),
+        (r"utf-8;\@example.com", False, False),
+        (r"utf-8;\x@example.com", False, False),
+        (r"utf-8;\x{}@example.com", False, False),
+        (r"utf-8;\x{FC@example.com", False, False),
+        (r"utf-8;\xFC@example.com", False, False),
+        (r"utf-8;\X{FC}@example.com", False, False),
+        (r"utf-8;\x{F}@example.com", False, False),
+        (r"utf-8;\x{0A}@example.com", False, False),
+        (r"utf-8;\x{0D}@example.com", False, False),
+        (r"utf-8;\x{00}@example.com", False, False),
+        (r"utf-8;\x{61}@example.com", False, False),
+        (r"utf-8;\x{0FC}@example.com", False, False),
+        (r"utf-8;\x{D800}@example.com", False, False),
+        (r"utf-8;\x{DFFF}@example.com", False, False),
+        (r"utf-8;\x{110000}@example.com", False, False),
+        (r"utf-8;\x{GG}@example.com", False, False),
+    ],
+)
+def test_an_original_recipient_may_be_internationalised(value, without_smtputf8, with_smtputf8):
+    """RFC 6533 section 3: utf-8-addr-xtext, and with SMTPUTF8 utf-8-addr-unitext."""
+    for smtputf8, passes in ((False, without_smtputf8), (True, with_smtputf8)):
+        if passes:
+            parsed = parse_rcpt(f"TO:<a@b> ORCPT={value}", ALL, smtputf8=smtputf8)
+            assert parsed == ("a@b", (f"ORCPT={value}",))
+        else:
+            with pytest.raises(Refusal, match=r"^501 5\.5\.4 "):
+                parse_rcpt(f"TO:<a@b> ORCPT={value}", ALL, smtputf8=smtputf8)
+
+
 @pytest.mark.parametrize("parameter", ["SIZE=1", "BODY=7BIT", "SMTPUTF8", "AUTH=<>", "RET=FULL", "ENVID=x"])
 def test_parameters_of_an_extension_that_was_not_offered_are_unknown(parameter):
     with pytest.raises(Refusal, match=r"^555 "):

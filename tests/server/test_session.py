@@ -40,7 +40,7 @@ async def test_a_message_is_taken(mx):
 
 async def test_ehlo_offers_what_is_kept(mx):
     client = await mx.greeted()
-    mx.script.offers = frozenset({"DSN"})
+    mx.script.offers = frozenset({"DSN", "SMTPUTF8"})
     await client.send(b"EHLO client.test\r\n")
     assert (await client.reply()).split("\n") == [
         "250-mx.test",
@@ -49,9 +49,21 @@ async def test_ehlo_offers_what_is_kept(mx):
         "250-CHUNKING",
         "250-8BITMIME",
         "250-SMTPUTF8",
-        "250-ENHANCEDSTATUSCODES",
-        "250 DSN",
+        "250-DSN",
+        "250 ENHANCEDSTATUSCODES",
     ]
+
+
+async def test_smtputf8_is_unknown_where_it_is_not_kept(mx):
+    mx.script.offers = frozenset()
+    await mx.talk("""
+        C: MAIL FROM:<ü@b> SMTPUTF8
+        S: 555 5.5.4
+        C: MAIL FROM:<ü@b>
+        S: 553 5.6.7
+        C: MAIL FROM:<a@b>
+        S: 250
+    """)
 
 
 async def test_dsn_parameters_pass_where_dsn_is_offered_and_are_unknown_where_not(mx):
