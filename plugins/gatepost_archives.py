@@ -255,7 +255,10 @@ def _ask_child(request: bytes, seconds: int) -> tuple[list[bytes], str]:
     return lines, "too long" if child.returncode == -_SIGXCPU else f"status {child.returncode}"
 
 
-_CHILD = "import sys; sys.path.insert(0, sys.argv[1]); import gatepost_archives_child as c; c.main(int(sys.argv[2]))"
+_CHILD = (
+    "import sys; sys.path.insert(0, sys.argv[1]);"
+    "import gatepost_archives_child as child; child.main(int(sys.argv[2]))"
+)
 _SIGXCPU = 24
 
 
@@ -307,7 +310,10 @@ _HEADS = re.compile(
     rb"|(?P<vhd>conectix)|(?P<vhdx>vhdxfile)|(?P<rpm>\xed\xab\xee\xdb)|(?P<squashfs>hsqs)",
     re.DOTALL,
 )
-_UNKNOWN = frozenset("ace alz arj dmg egg freearc rpm squashfs stuffit vhd vhdx wim zoo".split())
+_UNKNOWN = frozenset(
+    ("ace", "alz", "arj", "dmg", "egg", "freearc", "rpm", "squashfs", "stuffit", "vhd", "vhdx", "wim", "zoo")
+)
+"""Kinds without a reader."""
 _ISO_MARKS = (b"CD001", b"BEA01", b"CDROM")
 
 
@@ -351,7 +357,7 @@ def _is_old_tar(content: bytes) -> bool:
 
 
 def _behind_a_prefix(content: bytes) -> Iterator[tuple[str, int]]:
-    """Archives of which some reader looks for the beginning: each is checked, since these octets are in programs."""
+    """Archives whose beginning some reader looks for; checked, since programs hold these octets too."""
     for kind, signature, is_one in _SIGNATURES:
         position = content.find(signature, 1, _PREFIX_LIMIT)
         while position >= 0:
@@ -387,7 +393,7 @@ _SIGNATURES: tuple[tuple[str, bytes, Callable[[bytes], bool]], ...] = (
 )
 _FIELD = re.compile(rb"\s*(?:From .*\n)?[!-9;-~]+[ \t]*:")
 _MIME_FIELD = re.compile(
-    rb"^(?:mime-version|content-(?:type|transfer-encoding|disposition))[ \t]*:", re.I | re.M
+    rb"^(?:mime-version|content-(?:type|transfer-encoding|disposition))[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
 _MESSAGE_NAMES = (".eml", ".mht", ".mhtml", ".mbox", ".nws")
 

@@ -89,8 +89,8 @@ def _libarchive(form: str) -> "Reader":
 def _with_pieces(archive: Any, skipped: frozenset[str] = frozenset()) -> Iterator[Member]:
     for entry in archive:
         names = _names_of(entry)
-        if not entry.isfile or not skipped.isdisjoint(names):
-            continue
+        if not skipped.isdisjoint(names):
+            continue  # libarchive takes what is encrypted for the octets themselves
         pieces = _Pieces(entry)
         yield Member(names=names, pieces=pieces, again=True)
         if pieces.failed:
@@ -222,14 +222,13 @@ def _tar(content: bytes, _names: tuple[str, ...]) -> Iterator[Member]:
         # Behind an end there may be another archive, which some readers see.
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:", ignore_zeros=True) as archive:
             for info in archive:
-                pieces = _piece_of_tar(archive, info) if info.isreg() else ()
+                pieces = () if info.issym() or info.islnk() else _pieces_of_tar(archive, info)
                 yield Member(names=(info.name,), pieces=pieces)
-                archive.members.clear()  # it would keep them all
     except tarfile.TarError as error:
         raise UnreadableError(Why.DAMAGED, str(error)) from error
 
 
-def _piece_of_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
+def _pieces_of_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
     try:
         if file := archive.extractfile(info):
             while piece := file.read(_PIECE):

@@ -10,19 +10,20 @@
         encrypted: true
 
 ``extensions`` looks at names as Windows takes them: case, full-width dots, invisible and
-direction-changing characters, and dots and spaces at the end do not count. An attachment with several names
-has them all. ``types`` are those that the sender declares and those that the content shows, whatever its
-name: ``application/x-dosexec`` (Windows), ``application/x-elf`` and ``application/x-mach-binary`` find programs
-under any name. ``mismatch`` finds what is not what a name or the type claims: `gatepost_content` says how.
+direction-changing characters, and dots and spaces at the end do not count. Of an attachment with several
+names each counts. ``types`` are those that the sender declares and those that the content shows, whatever
+its name: ``application/x-dosexec`` (Windows), ``application/x-elf`` and ``application/x-mach-binary`` find
+programs under any name. ``mismatch`` finds what is not what a name or the type claims: `gatepost_content`
+says how.
 
 ``inside_archives`` looks for ``extensions`` in archives, in archives in them, and among the attachments of
 messages in them: `gatepost_archives` says which and how far. Office files and jar are zip files too.
 
 ``encrypted`` finds archives that cannot be looked into: an encrypted member, encrypted names, a damaged
 archive, an unknown kind of archive or compression, one that exceeds the bounds, one for which the extra
-``archives`` is not installed, an office file with a password. ``inside_archives`` alone never takes such an
-archive for clean either, with two exceptions, which are logged: the name of an encrypted member was looked at,
-and only its content was not; and what needs the extra was warned of when the rules were loaded.
+``archives`` is not installed, an office file with a password. They are hits for ``inside_archives`` alone
+too, except two that are logged instead: an encrypted member whose name was looked at, and an archive for
+which the extra is not installed, since a warning has said so when the rules were loaded.
 
 Attachments of forwarded messages count too. Content is looked at in a thread.
 """

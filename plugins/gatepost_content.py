@@ -6,10 +6,10 @@ Two rules say that a claim is false:
 - What is called a PDF, picture, sound, film, office file or archive must begin as one of those does.
 
 The second is as lenient as the readers are, since honest mail is: pictures and films may be of another kind
-of picture or film; a PDF begins within 1,024 bytes; an MP3 may have zeros before it; ``.doc`` may be RTF, Office
-Open XML, HTML or MIME, which Word takes; ``.xls`` may be any of these or a text, since programs export HTML, XML
-and CSV under that name and mail programs declare CSV as ``application/vnd.ms-excel``; ``.docx`` and its like may
-be an OLE file, which is what they are with a password. An empty file claims nothing.
+of picture or film; a PDF begins within 1,024 bytes; an MP3 may have zeros before it; ``.doc`` may be RTF,
+Office Open XML, HTML or MIME, which Word takes; ``.xls`` may be any of these or a text, since programs export
+HTML, XML and CSV under that name and mail programs declare CSV as ``application/vnd.ms-excel``; ``.docx`` and
+its like may be an OLE file, which is what they are with a password. An empty file claims nothing.
 """
 
 import re
@@ -85,14 +85,20 @@ def other_types(content: bytes) -> list[str]:
 
 # Claims --------------------------------------------------------------------------------------------------
 
+_OFFICE = (
+    "doc docm docx dot dotm dotx msg odg odp ods odt pot potm potx pps ppsm ppsx ppt pptm pptx pub rtf"
+    " vsd vsdx xls xlsb xlsm xlsx xlt xltm xltx"
+)
+_MEDIA = (
+    "3gp aac aif aiff amr asf avi flac flv m4a m4v mid midi mkv mov mp3 mp4 mpeg mpg oga ogg opus wav"
+    " webm wma wmv"
+)
 _CLAIMS = {
     "picture": "avif bmp dib gif heic heif ico jfif jpe jpeg jpg png svg tif tiff webp",
-    "media": "3gp aac aif aiff amr asf avi flac flv m4a m4v mid midi mkv mov mp3 mp4 mpeg mpg oga ogg opus wav"
-    " webm wma wmv",
+    "media": _MEDIA,
     "pdf": "pdf",
     "text": "csv eml htm html ics json log md rtf txt vcf xml",
-    "office": "doc docm docx dot dotm dotx msg odg odp ods odt pot potm potx pps ppsm ppsx ppt pptm pptx pub rtf"
-    " vsd vsdx xls xlsb xlsm xlsx xlt xltm xltx",
+    "office": _OFFICE,
     "archive": "7z bz2 cab epub gz jar rar tar tgz xz zip zst",
 }
 _CLAIMED = {extension: claim for claim, extensions in _CLAIMS.items() for extension in extensions.split()}
@@ -109,11 +115,12 @@ _IN_ZIP = rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"
 _MARKUP = rb"\s*(?:<|MIME-Version:)"
 _RTF = rb"\s*\{\\rt"
 _BEGINNINGS = {
-    "picture": rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP|BM.{4}.{8}[\x0c\x28\x34\x38\x40\x6c\x7c]\0"
-    rb"|II\x2a\0|MM\0\x2a|II\x2b\0|MM\0\x2b|\0\0[\x01\x02]\0|.{4}ftyp|\0\0\0\x0cjP  |\0\0\0\x0cJXL |\xff\x0a"
-    rb"|\xff\x4f\xff\x51",
-    "media": rb"\0*(?:ID3|\xff[\xe0-\xff]|TAG|APETAGEX)|RIFF|RIFX|RF64|OggS|fLaC|#!AMR|FORM|MThd|FLV\x01|ADIF|\.snd|caff"
-    rb"|.{4}(?:ftyp|moov|mdat|free|wide|skip|pnot)|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75|\0\0\x01[\xb0-\xbf]|G.{187}G",
+    "picture": rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP|\0\0[\x01\x02]\0|.{4}ftyp"
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0|II[\x2a\x2b]\0|MM\0[\x2a\x2b]"
+    rb"|\0\0\0\x0c(?:jP  |JXL )|\xff\x0a|\xff\x4f\xff\x51",
+    "media": rb"\0*(?:ID3|\xff[\xe2-\xe5\xf0-\xf5\xf8-\xfd]|APETAGEX)|RIFF|RIFX|RF64|OggS|fLaC|#!AMR"
+    rb"|FORM|MThd|FLV\x01|ADIF|\.snd|caff|.{4}(?:ftyp|moov|mdat|free|wide|skip|pnot)|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75"
+    rb"|\0\0\x01[\xb0-\xbf]|G.{187}G",
     "zip": _IN_ZIP,
     "office file": rb"|".join((_IN_ZIP, _OLE)),
     "document": rb"|".join((_OLE, _IN_ZIP, _RTF, _MARKUP, rb"\xdb\xa5")),
@@ -141,9 +148,10 @@ _BEGINS: dict[str, Callable[[bytes], object]] = {
 _FIXED = {
     "pdf": "pdf",
     "picture": "avif bmp dib gif heic heif ico jfif jpe jpeg jpg png tif tiff webp",
-    "media": _CLAIMS["media"],
+    "media": _MEDIA,
     "zip": "zip epub jar odg odp ods odt",
-    "office file": "docm docx dotm dotx potm potx ppsm ppsx pptm pptx vsdx xlsb xlsm xlsx xltm xltx ppt pps pot",
+    "office file": "docm docx dotm dotx pot potm potx pps ppsm ppsx ppt pptm pptx vsdx xlsb xlsm xlsx xltm"
+    " xltx",
     "document": "doc dot",
     "sheet": "xls xlt",
     "OLE file": "msg msi pub vsd",

@@ -51,6 +51,8 @@ _RATIO_FROM = 64 << 20
 _MEMBERS_LIMIT = 10_000
 _LOCAL, _CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
 _UNICODE_PATH = 0x7075
+_ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((octet, 0x2A, 0x4D, 0x18)) for octet in range(0x50, 0x60)))
+"""Of frames, and of those that are skipped (RFC 8878 3.1)."""
 _ENCRYPTED_FLAGS = 0x2041
 """Encrypted, strongly encrypted, names masked (APPNOTE 4.4.4)."""
 
@@ -92,11 +94,15 @@ class Member:
 
 
 class _Decompressor(Protocol):
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    """What those of bz2, lzma and Zstandard have in common."""
 
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 def stem(name: str) -> str:
@@ -137,7 +143,7 @@ def lzma_members(content: bytes, names: Iterable[str]) -> Iterator[Member]:
 
 def zstd_members(content: bytes, names: Iterable[str]) -> Iterator[Member]:
     """The file in it, by the name without its ending; raises ImportError without the library."""
-    yield _only(names, _streams(content, b"\x28\xb5\x2f\xfd", _zstd()))
+    yield _only(names, _streams(content, _ZSTD_MAGICS, _zstd()))
 
 
 def _only(names: Iterable[str], pieces: Iterable[bytes]) -> Member:
@@ -152,7 +158,9 @@ def _gzip_name(content: bytes) -> bytes:
     return content[start : start + 10_000].partition(b"\0")[0] if flags & 8 else b""
 
 
-def _streams(content: bytes, magic: bytes, new: Callable[[], _Decompressor]) -> Iterator[bytes]:
+def _streams(
+    content: bytes, magic: bytes | tuple[bytes, ...], new: Callable[[], _Decompressor]
+) -> Iterator[bytes]:
     """What a file unpacks to: one stream after another, zeros and what is no stream ignored at the end."""
     start = 0
     for _ in range(_MEMBERS_LIMIT):
@@ -182,7 +190,7 @@ class _Inflater:
     def unused_data(self) -> bytes:
         return self._inflate.unused_data
 
-    def decompress(self, data: bytes, max_length: int) -> bytes:
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
         return self._inflate.decompress(self._inflate.unconsumed_tail or data, max_length)
 
 
@@ -200,7 +208,7 @@ class _Inflater64:
     def eof(self) -> bool:
         return bool(self._inflate.eof)
 
-    def decompress(self, data: bytes, _max_length: int) -> bytes:
+    def decompress(self, data: bytes, _max_length: int, /) -> bytes:
         data = self._waiting + data
         self._waiting = data[_FED >> 8 :]
         self.needs_input = not self._waiting
@@ -217,7 +225,7 @@ def _zstd() -> Callable[[], _Decompressor]:
     except ImportError:
         library = importlib.import_module("backports.zstd")
     options = {library.DecompressionParameter.window_log_max: _WINDOW_LOG_LIMIT}
-    return lambda: library.ZstdDecompressor(options=options)  # type: ignore[no-any-return]
+    return lambda: library.ZstdDecompressor(options=options)
 
 
 def _unpacked(
@@ -235,18 +243,16 @@ def _unpacked(
                 fed = bytes(packed[position : position + _FED])
                 position += len(fed)
                 if not fed and not piece:
-                    raise UnreadableError(Why.DAMAGED, "it is cut off")
+                    break
             piece = decompressor.decompress(fed, _PIECE)
             if piece:
                 yield piece
-    except (MemoryError, lzma.LZMAError) as error:
+    except Exception as error:
         if isinstance(error, MemoryError) or "limit" in str(error):
             raise UnreadableError(Why.BOUNDS, "needs too much memory to unpack") from error
         raise UnreadableError(Why.DAMAGED, str(error)) from error
-    except UnreadableError:
-        raise
-    except Exception as error:
-        raise UnreadableError(Why.DAMAGED, str(error)) from error
+    if not decompressor.eof:
+        raise UnreadableError(Why.DAMAGED, "it is cut off")
     return position - len(decompressor.unused_data)
 
 
@@ -331,7 +337,7 @@ def _unlisted(content: bytes, start: int, end: int) -> Iterator[_Entry]:
     position = content.find(_LOCAL, start, end)
     found = 0
     while position >= 0:
-        if (entry := _local(content, position)) and entry.method < 100:  # noqa: PLR2004
+        if (entry := _local(content, position)) and entry.method < 100:
             found += 1
             if found > _MEMBERS_LIMIT:
                 raise UnreadableError(Why.BOUNDS, "too many members")
