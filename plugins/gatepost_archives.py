@@ -219,19 +219,24 @@ class Walk:
         }
         lines, status = _ask_child(json.dumps(request).encode() + b"\n" + content, math.ceil(seconds) + 1)
         for line in lines:
-            answer = json.loads(line)
-            if "walk" in answer:
-                self.end -= answer["seconds"]
-                for key, value in answer["walk"].items():
-                    setattr(self, key, value)
-                return
-            yield Found(
-                name=answer["name"], why=answer["why"] and Why(answer["why"]), detail=answer["detail"]
-            )
+            try:
+                answer = json.loads(line)
+                if "walk" in answer:
+                    self._continue(**answer["walk"])
+                    return
+                why = Why(answer["why"]) if answer["why"] else None
+                found = Found(name=answer["name"], why=why, detail=answer["detail"])
+            except (ValueError, KeyError, TypeError):  # what crashes may write anything
+                break
+            yield found
         if status == "too long":
             raise _ExhaustedError("takes too long to look through")
         self.end -= 1  # so that those that crash end soon
         raise UnreadableError(Why.DAMAGED, f"its reader crashed ({status})")
+
+    def _continue(self, *, members: int, nested: int, unpacked: int, seconds: float) -> None:
+        self.members, self.nested, self.unpacked = members, nested, unpacked
+        self.end -= seconds
 
 
 def _ask_child(request: bytes, seconds: int) -> tuple[list[bytes], str]:

@@ -44,14 +44,12 @@ def main(seconds: int) -> None:
             resource.setrlimit(limit, (value, value + (limit == resource.RLIMIT_CPU)))
     request = json.loads(sys.stdin.buffer.readline())
     content = sys.stdin.buffer.read()
-    end = time.thread_time() + request["seconds"]
-    walk = Walk(end=end, kinds=_KINDS, **request["walk"])
+    start = time.thread_time()
+    walk = Walk(end=start + request["seconds"], kinds=_KINDS, **request["walk"])
     for found in walk.all(content, tuple(request["names"]), request["depth"]):
         _print(name=found.name, why=found.why, detail=found.detail)
-    _print(
-        walk={"members": walk.members, "nested": walk.nested, "unpacked": walk.unpacked},
-        seconds=request["seconds"] - (end - time.thread_time()),
-    )
+    bounds = {"members": walk.members, "nested": walk.nested, "unpacked": walk.unpacked}
+    _print(walk={**bounds, "seconds": time.thread_time() - start})
 
 
 def _print(**fields: Any) -> None:
@@ -215,6 +213,8 @@ def _file_of(image: Any, space: str, path: str) -> Iterator[bytes]:
     with image.open_file_from_iso(**{space: path}) as file:
         while piece := file.read(_PIECE):
             yield piece
+        if file.tell() < file.length():
+            raise UnreadableError(Why.DAMAGED, "it is cut off")
 
 
 def _tar(content: bytes, _names: tuple[str, ...]) -> Iterator[Member]:

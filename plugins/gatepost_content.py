@@ -154,7 +154,7 @@ _FIXED = {
     " xltx",
     "document": "doc dot",
     "sheet": "xls xlt",
-    "OLE file": "msg msi pub vsd",
+    "OLE file": "msi pub vsd",
     "RTF": "rtf",
     "gzip": "gz tgz",
     "bzip2": "bz2",
@@ -202,11 +202,13 @@ _FIXED_BY_TYPE = (
 _APPLE_DOUBLE = b"\0\x05\x16\x07"
 """What a Mac adds to a file, under the file's own name (RFC 1740)."""
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_ENCODED = re.compile(rb"\s*(?:begin [0-7]{3,4} \S|\(This file must be converted with BinHex)")
+"""uuencode or BinHex: what it decodes to is an attachment of its own, or no reader opens it."""
 
 
 def false_claim(content: bytes, plain_names: Iterable[str], content_type: str) -> tuple[str, str]:
     """What it is, and what a name or else the declared type claims; empty where no claim is false."""
-    if not content or content.startswith(_APPLE_DOUBLE):
+    if not content or content.startswith(_APPLE_DOUBLE) or _ENCODED.match(content):
         return "", ""
     kind = sniffed(content)
     extensions = [extension for name in plain_names if (extension := plain_extension(name))]

@@ -392,6 +392,7 @@ def bomb(depth):
     return content
 
 
+MANY_ZEROS = gzip.compress(bytes(32 << 20), 1)
 UNREADABLE = [
     ("zip, encrypted", flagged(zipped("a.txt")), Why.ENCRYPTED),
     ("zip, encrypted strongly", flagged(zipped("a.txt"), 0x41), Why.ENCRYPTED),
@@ -428,9 +429,9 @@ UNREADABLE = [
     ("zst, cut off", zstd.compress(os.urandom(1000))[:-500], Why.DAMAGED),
     ("lzma, needs 2 GiB", lzma_with_a_dictionary_of(2 << 30), Why.BOUNDS),
     ("zip, too deep", bomb(10), Why.BOUNDS),
-    ("tar, too many members", tarred() * 10_001, Why.BOUNDS),
-    ("gz, too large", gzip.compress(bytes(1100 << 20), 1), Why.BOUNDS),
-    ("tar.gz, too large to look into", gzip.compress(tarred("a", bytes(65 << 20)), 1), Why.BOUNDS),
+    ("tar, too many members", tarred()[:1024] * 10_001, Why.BOUNDS),
+    ("gz, too large", MANY_ZEROS * 35, Why.BOUNDS),
+    ("tar.gz, too large to look into", gzip.compress(tarred()) + MANY_ZEROS * 3, Why.BOUNDS),
 ]
 
 
@@ -517,20 +518,17 @@ def reads_with(code, monkeypatch):
         ("os.abort()", (Why.DAMAGED, f"its reader crashed (status -{signal.SIGABRT})")),
         ("os.kill(os.getpid(), 9)", (Why.DAMAGED, f"its reader crashed (status -{signal.SIGKILL})")),
         ("bytearray(2 << 30)", (Why.DAMAGED, "its reader crashed (status 1)")),
-        ("os.fork()", (Why.DAMAGED, "its reader crashed (status 1)")),
         (
             "__import__('tempfile').TemporaryFile().write(bytes(1 << 20))",
             (Why.DAMAGED, "its reader crashed (status 1)"),
         ),
         (
-            "os.write(1, b'no JSON') or os.abort()",
+            "os.write(1, b'no JSON') and os.abort()",
             (Why.DAMAGED, f"its reader crashed (status -{signal.SIGABRT})"),
         ),
     ],
 )
 def test_a_reader_that_hangs_or_crashes_is_ended_alone(code, problem, monkeypatch):
-    if code == "os.fork()" and os.geteuid() == 0:
-        pytest.skip("the kernel lets root fork")
     reads_with(code, monkeypatch)
     content = zipped("a.tar", tarred())
     start = time.monotonic()
@@ -547,7 +545,7 @@ def test_what_was_found_before_the_crash_counts(monkeypatch):
 
 def test_the_time_is_that_of_all_archives_of_a_message():
     archives = Archives(seconds=0.2)
-    content = gzip.compress(bytes(200 << 20), 1)
+    content = MANY_ZEROS * 6
     start = time.thread_time()
     found = [one for _ in range(50) for one in archives.look_into(content, ("a.gz",))]
     assert time.thread_time() - start < 2
