@@ -14,6 +14,7 @@ everything else that could not be looked into; nothing is raised on any content.
 
 import functools
 import importlib.util
+import itertools
 import json
 import math
 import re
@@ -30,7 +31,7 @@ from pathlib import Path
 from gatepost_unpacking import (
     INSTALL,
     Member,
-    RareMethodError,
+    NotHereError,
     UnreadableError,
     Why,
     bzip2_members,
@@ -40,7 +41,7 @@ from gatepost_unpacking import (
     zip_members,
 )
 
-__all__ = ["Archives", "Found", "Kinds", "Walk", "Why", "missing_libraries"]
+__all__ = ["Archives", "Found", "Kinds", "Reader", "Walk", "Why", "missing_libraries"]
 
 _DEPTH_LIMIT = 5
 """Archives in archives."""
@@ -73,10 +74,21 @@ class Found:
     detail: str = ""
 
 
-Kinds = Mapping[str, Callable[[bytes, tuple[str, ...]], Iterator[Member]]]
-"""Readers by kind of archive: content and names -> members; they raise UnreadableError."""
+Reader = Callable[[bytes, tuple[str, ...]], Iterator[Member]]
+"""Content and names of an archive -> its members; raises UnreadableError."""
 
-_HERE: Kinds = {
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """Readers of what is read in a process of its own."""
+
+    readers: Mapping[str, Reader]
+    """By kind of archive."""
+    tar: Callable[[Iterator[bytes]], Iterator[Member]]
+    """Of a tar file in pieces."""
+
+
+_HERE: Mapping[str, Reader] = {
     "zip": lambda content, _names: zip_members(content),
     "gzip": gzip_members,
     "bzip2": bzip2_members,
@@ -133,8 +145,7 @@ class Walk:
             self.nested += len(content)
             if self.nested > _NESTED_LIMIT:
                 raise _ExhaustedError("archives in archives are too large")
-        if depth >= _DEPTH_LIMIT:
-            raise _ExhaustedError("too many archives in archives")
+        self._check_depth(depth)
         if is_message:
             yield from self._attachments(content, depth)
         for kind, offset in kinds:
@@ -151,11 +162,11 @@ class Walk:
         if self.kinds is None and kind not in _HERE:
             yield from self._in_child(content, names, depth)
             return
-        reader = (self.kinds or _HERE).get(kind) or _HERE[kind]
+        reader = (self.kinds.readers if self.kinds else _HERE).get(kind) or _HERE[kind]
         try:
             for member in reader(content, names):
                 yield from self._member(member, depth)
-        except RareMethodError:
+        except NotHereError:
             yield from self._in_child(content, names, depth)
 
     def _member(self, member: Member, depth: int) -> Iterator[Found]:
@@ -166,7 +177,12 @@ class Walk:
             for name in member.names:
                 yield Found(name=_shortened(name))
         try:
-            content = self._unpacked(member.pieces)
+            pieces = self._counted(member.pieces)
+            first = next(pieces, b"")
+            if _is_tar(first):
+                yield from self._tar(itertools.chain((first,), pieces), depth + 1)
+                return
+            content = self._joined(itertools.chain((first,), pieces))
         except _ExhaustedError:
             raise
         except UnreadableError as error:
@@ -174,27 +190,43 @@ class Walk:
         else:
             yield from self._inside(content, member.names, depth + 1)
 
-    def _unpacked(self, pieces: Iterable[bytes]) -> bytes:
+    def _tar(self, pieces: Iterator[bytes], depth: int) -> Iterator[Found]:
+        """Tar files in compressed files are often large: they are read as they are unpacked."""
+        if self.kinds is None:
+            raise NotHereError
+        self._check_depth(depth)
+        for member in self.kinds.tar(pieces):
+            yield from self._member(member, depth)
+
+    def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.unpacked += len(piece)
+            if self.unpacked > _UNPACKED_LIMIT:
+                raise _ExhaustedError("too large when unpacked")
+            self._check_time()
+            yield piece
+        self._check_time()
+
+    def _joined(self, pieces: Iterable[bytes]) -> bytes:
         """The member's octets; of one that is too large nothing, unless it is an archive."""
         kept: list[bytes] = []
         size, tail = 0, b""
         for piece in pieces:
-            self.unpacked += len(piece)
             size += len(piece)
-            if self.unpacked > _UNPACKED_LIMIT:
-                raise _ExhaustedError("too large when unpacked")
-            self._check_time()
             if size <= _NESTED_LIMIT - self.nested:
                 kept.append(piece)
             else:
                 tail = (tail + piece)[-_TAIL:]
-        self._check_time()
         content = kept[0] if len(kept) == 1 else b"".join(kept)
         if size <= len(content):
             return content
         if _kinds_of(content) or _kinds_of(tail) or _may_be_message(content, ()):
             raise _ExhaustedError("archives in archives are too large")
         return b""
+
+    def _check_depth(self, depth: int) -> None:
+        if depth >= _DEPTH_LIMIT:
+            raise _ExhaustedError("too many archives in archives")
 
     def _check_time(self) -> None:
         if time.thread_time() > self.end:
@@ -327,7 +359,7 @@ def _kinds_of(content: bytes) -> list[tuple[str, int]]:
     kinds: list[tuple[str, int]] = []
     if head := _HEADS.match(content):
         kinds.append((head.lastgroup or "", 0))
-    elif content[257:262] == b"ustar" or _is_old_tar(content):
+    elif _is_tar(content):
         kinds.append(("tar", 0))
     elif content[32769:32774] in _ISO_MARKS:
         kinds.append(("iso", 0))
@@ -353,8 +385,10 @@ def _ends_as_zip(content: bytes) -> bool:
     )
 
 
-def _is_old_tar(content: bytes) -> bool:
-    """Whether it begins with a tar header without a signature, by the header's sum."""
+def _is_tar(content: bytes) -> bool:
+    """Whether it begins with a tar header: by the signature, or by the header's sum."""
+    if content[257:262] == b"ustar":
+        return True
     found = re.match(rb"[ 0]*([0-7]{1,7})[ \0]", content[148:156])
     if not found or len(content) < 512 or not content[0]:
         return False

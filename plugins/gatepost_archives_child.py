@@ -20,15 +20,16 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, ParamSpec
 
-from gatepost_archives import Kinds, Walk
+from gatepost_archives import Kinds, Reader, Walk
 from gatepost_unpacking import INSTALL, Member, UnreadableError, Why, stem, zip_members, zstd_members
 
 __all__ = ["main"]
 
 _MEMORY_LIMIT = 768 << 20
 _PIECE = 1 << 20
+_P = ParamSpec("_P")
 
 
 def main(seconds: int) -> None:
@@ -67,7 +68,7 @@ def _library(name: str, purpose: str) -> Any:
 # libarchive ----------------------------------------------------------------------------------------------
 
 
-def _libarchive(form: str) -> "Reader":
+def _libarchive(form: str) -> Reader:
     """Names first: where the octets cannot be had, nothing behind them can."""
 
     def read(content: bytes, _names: tuple[str, ...]) -> Iterator[Member]:
@@ -127,7 +128,7 @@ def _unreadable(error: Exception, name: str = "") -> UnreadableError:
     return UnreadableError(Why.DAMAGED, says)
 
 
-def _filtered(name: str) -> "Reader":
+def _filtered(name: str) -> Reader:
     """A compressed file."""
 
     def read(content: bytes, names: tuple[str, ...]) -> Iterator[Member]:
@@ -205,6 +206,8 @@ def _iso(content: bytes, _names: tuple[str, ...]) -> Iterator[Member]:
                         pieces=_file_of(image, space, path) if inode not in seen else (),
                     )
                     seen.add(inode)
+        if image.pvd.space_size * image.pvd.log_block_size > len(content):
+            raise UnreadableError(Why.DAMAGED, "it is cut off")  # pycdlib shortens its files silently
     except pycdlib.pycdlibexception.PyCdlibException as error:
         raise UnreadableError(Why.DAMAGED, str(error)) from error
 
@@ -213,19 +216,37 @@ def _file_of(image: Any, space: str, path: str) -> Iterator[bytes]:
     with image.open_file_from_iso(**{space: path}) as file:
         while piece := file.read(_PIECE):
             yield piece
-        if file.tell() < file.length():
-            raise UnreadableError(Why.DAMAGED, "it is cut off")
 
 
-def _tar(content: bytes, _names: tuple[str, ...]) -> Iterator[Member]:
+def _tar(pieces: Iterator[bytes]) -> Iterator[Member]:
     try:
         # Behind an end there may be another archive, which some readers see.
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:", ignore_zeros=True) as archive:
+        with tarfile.open(fileobj=_Stream(pieces), mode="r|", ignore_zeros=True) as archive:
             for info in archive:
-                pieces = () if info.issym() or info.islnk() else _pieces_of_tar(archive, info)
-                yield Member(names=(info.name,), pieces=pieces)
+                pieces_of_it = () if info.issym() or info.islnk() else _pieces_of_tar(archive, info)
+                yield Member(names=(info.name,), pieces=pieces_of_it)
     except tarfile.TarError as error:
         raise UnreadableError(Why.DAMAGED, str(error)) from error
+
+
+class _Stream(io.RawIOBase):
+    """Pieces as a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._piece = memoryview(b"")
+
+    def read(self, size: int = -1) -> bytes:
+        parts: list[bytes] = []
+        while size > 0:
+            if not self._piece:
+                self._piece = memoryview(next(self._pieces, b""))
+                if not self._piece:
+                    break
+            parts.append(bytes(self._piece[:size]))
+            self._piece = self._piece[size:]
+            size -= len(parts[-1])
+        return b"".join(parts)
 
 
 def _pieces_of_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
@@ -244,15 +265,12 @@ def _zst(content: bytes, names: tuple[str, ...]) -> Iterator[Member]:
         raise UnreadableError(Why.NOT_INSTALLED, f"zst: {INSTALL}") from error
 
 
-Reader = Callable[[bytes, tuple[str, ...]], Iterator[Member]]
-
-
-def _safe(reader: Reader) -> Reader:
+def _safe(reader: Callable[_P, Iterator[Member]]) -> Callable[_P, Iterator[Member]]:
     """What a library raises on hostile input, other than its own errors, is damage too."""
 
-    def read(content: bytes, names: tuple[str, ...]) -> Iterator[Member]:
+    def read(*arguments: _P.args, **named: _P.kwargs) -> Iterator[Member]:
         try:
-            yield from reader(content, names)
+            yield from reader(*arguments, **named)
         except UnreadableError:
             raise
         except MemoryError as error:
@@ -263,13 +281,16 @@ def _safe(reader: Reader) -> Reader:
     return read
 
 
-_KINDS: Kinds = {
-    "zip": lambda content, _names: zip_members(content, rare=True),
-    "zstd": _safe(_zst),
-    "tar": _safe(_tar),
-    "iso": _safe(_iso),
-    "rar": _safe(_rar),
-    "sevenzip": _safe(_libarchive("7zip")),
-    **{form: _safe(_libarchive(form)) for form in ("cab", "lha", "cpio", "ar", "xar")},
-    **{name: _safe(_filtered(name)) for name in ("compress", "lz4", "lzip")},
-}
+_KINDS = Kinds(
+    readers={
+        "zip": lambda content, _names: zip_members(content, rare=True),
+        "zstd": _safe(_zst),
+        "tar": _safe(lambda content, _names: _tar(iter((content,)))),
+        "iso": _safe(_iso),
+        "rar": _safe(_rar),
+        "sevenzip": _safe(_libarchive("7zip")),
+        **{form: _safe(_libarchive(form)) for form in ("cab", "lha", "cpio", "ar", "xar")},
+        **{name: _safe(_filtered(name)) for name in ("compress", "lz4", "lzip")},
+    },
+    tar=_safe(_tar),
+)

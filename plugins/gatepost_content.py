@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import puremagic
 
-__all__ = ["Kind", "false_claim", "other_types", "plain_extension", "sniffed"]
+__all__ = ["Kind", "false_claim", "other_types", "sniffed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def false_claim(content: bytes, plain_names: Iterable[str], content_type: str) -
     if not content or content.startswith(_APPLE_DOUBLE) or _ENCODED.match(content):
         return "", ""
     kind = sniffed(content)
-    extensions = [extension for name in plain_names if (extension := plain_extension(name))]
+    extensions = [extension for name in plain_names if (extension := _extension(name))]
     is_message = content_type.startswith("message/") and _FIELD.match(content)
     for extension in extensions:
         claim = _CLAIMED.get(extension, "")
@@ -230,6 +230,6 @@ def false_claim(content: bytes, plain_names: Iterable[str], content_type: str) -
     return "", ""
 
 
-def plain_extension(name: str) -> str:
+def _extension(name: str) -> str:
     """What follows the last dot; empty where there is none."""
     return name.rpartition(".")[2] if "." in name else ""

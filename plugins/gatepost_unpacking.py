@@ -2,7 +2,7 @@
 
 It unpacks in pieces, so that whoever asks can stop; the memory for a piece is bounded whatever the input.
 Deflate64 and Zstandard need libraries of the extra ``archives`` and are for a process that can be killed.
-Nothing but `UnreadableError` and `RareMethodError` is raised.
+Nothing but `UnreadableError` and `NotHereError` is raised.
 """
 
 import bz2
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 __all__ = [
     "INSTALL",
     "Member",
-    "RareMethodError",
+    "NotHereError",
     "UnreadableError",
     "Why",
     "bzip2_members",
@@ -77,8 +77,8 @@ class UnreadableError(Exception):
         self.detail = detail
 
 
-class RareMethodError(Exception):
-    """A zip file has members that only `zip_members` with ``rare`` unpacks."""
+class NotHereError(Exception):
+    """It is for a process that can be killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,11 +274,11 @@ class _Entry:
 def zip_members(content: bytes, *, rare: bool = False) -> Iterator[Member]:
     """What its directory names, under that name and those before the members, and what it leaves out.
 
-    ``rare``: unpack Deflate64 and Zstandard too; otherwise RareMethodError is raised where they occur.
+    ``rare``: unpack Deflate64 and Zstandard too; otherwise NotHereError is raised where they occur.
     """
     entries, damage = _entries(content)
     if not rare and any(entry.method in _RARE for entry in entries):
-        raise RareMethodError
+        raise NotHereError
     for entry in entries:
         yield Member(names=entry.names, pieces=_entry_pieces(content, entry))
     if damage:

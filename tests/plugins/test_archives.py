@@ -17,9 +17,6 @@ import zipfile
 import zlib
 
 import gatepost_archives
-import inflate64
-import libarchive
-import pycdlib
 import pytest
 from gatepost_archives import Archives, Why, missing_libraries
 from gatepost_attachments import Attachments
@@ -28,12 +25,20 @@ from hypothesis import strategies as st
 
 from proxy.testing import make_transaction
 
+if missing_libraries():
+    pytest.skip(missing_libraries(), allow_module_level=True)
+
+import inflate64
+import libarchive
+import pycdlib
+
 try:
     from compression import zstd
 except ImportError:
     from backports import zstd
 
 EXE = "evil.exe"
+MANY_ZEROS = gzip.compress(bytes(32 << 20), 1)
 
 
 def names_in(content, *names):
@@ -256,7 +261,7 @@ def test_a_name_in_an_archive_is_found_by_content_under_any_name(kind):
     assert any(name.endswith(EXE) for name in found), found
 
 
-@pytest.mark.parametrize("outer", ["zip", "7z", "tar.gz", "rar 5", "mail"])
+@pytest.mark.parametrize("outer", ["7z", "tar.gz", "mail"])
 @pytest.mark.parametrize("inner", CONTAINERS)
 def test_archives_are_looked_into_in_any_mix(inner, outer):
     made = mail if outer == "mail" else CONTAINERS[outer]
@@ -270,6 +275,12 @@ def test_archives_are_looked_into_in_any_mix(inner, outer):
 def test_every_kind_is_unpacked(outer):
     content = CONTAINERS[outer]("inner.dat", zipped())
     assert EXE in names_in(content, "a")
+
+
+def test_a_tar_file_in_a_compressed_one_may_be_large():
+    content = gzip.compress(tarred("a.txt")) + MANY_ZEROS * 3 + gzip.compress(tarred("inner.dat", zipped()))
+    assert names_in(content, "a.tar.gz") == {"a.tar", "a.txt", "inner.dat", EXE}
+    assert problems_in(content, "a.tar.gz") == []
 
 
 @pytest.mark.parametrize(
@@ -392,7 +403,6 @@ def bomb(depth):
     return content
 
 
-MANY_ZEROS = gzip.compress(bytes(32 << 20), 1)
 UNREADABLE = [
     ("zip, encrypted", flagged(zipped("a.txt")), Why.ENCRYPTED),
     ("zip, encrypted strongly", flagged(zipped("a.txt"), 0x41), Why.ENCRYPTED),
@@ -431,7 +441,7 @@ UNREADABLE = [
     ("zip, too deep", bomb(10), Why.BOUNDS),
     ("tar, too many members", tarred()[:1024] * 10_001, Why.BOUNDS),
     ("gz, too large", MANY_ZEROS * 35, Why.BOUNDS),
-    ("tar.gz, too large to look into", gzip.compress(tarred()) + MANY_ZEROS * 3, Why.BOUNDS),
+    ("7z in gz, too large", gzip.compress(sevenzipped()) + MANY_ZEROS * 3, Why.BOUNDS),
 ]
 
 
@@ -506,8 +516,8 @@ def test_nothing_is_missing_where_these_tests_run():
 
 def reads_with(code, monkeypatch):
     """The child reads a tar file with this code."""
-    kinds = f"import gatepost_archives_child as child; child._KINDS['tar'] = lambda content, names: {code};"
-    imports = "import os, sys; sys.path.insert(0, sys.argv[1]);"
+    kinds = f"child._KINDS.readers['tar'] = lambda content, names: {code};"
+    imports = "import os, sys; sys.path.insert(0, sys.argv[1]); import gatepost_archives_child as child;"
     monkeypatch.setattr(gatepost_archives, "_CHILD", imports + kinds + gatepost_archives._CHILD)
 
 
@@ -530,9 +540,9 @@ def reads_with(code, monkeypatch):
 )
 def test_a_reader_that_hangs_or_crashes_is_ended_alone(code, problem, monkeypatch):
     reads_with(code, monkeypatch)
-    content = zipped("a.tar", tarred())
+    content = tarred()
     start = time.monotonic()
-    found = list(Archives(seconds=1).look_into(content, ("a.zip",)))
+    found = list(Archives(seconds=1).look_into(content, ("a.tar",)))
     assert time.monotonic() - start < 60
     assert [(one.why, one.detail) for one in found if one.why] == [problem]
 
@@ -560,7 +570,7 @@ SAMPLES = [make() for kind, make in CONTAINERS.items() if not kind.startswith("i
     st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(max_size=4)), min_size=1, max_size=4),
     st.integers(0, 3000),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_mutated_archive_of_any_kind_neither_raises_nor_hangs(sample, changes, cut):
     changed = bytearray(sample)
     for position, octets in changes:
