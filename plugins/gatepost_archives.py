@@ -106,8 +106,10 @@ class Archives:
     def look_into(self, content: bytes, names: tuple[str, ...]) -> Iterator[Found]:
         """What is in an attachment of these names; nothing where it is no archive."""
         walk = Walk(end=self._end)
-        yield from walk.all(content, names, 0)
-        self._end = walk.end
+        try:
+            yield from walk.all(content, names, 0)
+        finally:
+            self._end = walk.end
 
 
 class _ExhaustedError(UnreadableError):
@@ -157,6 +159,8 @@ class Walk:
                 yield _found(names[0] if names else "", error)
 
     def _members(self, kind: str, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
+        if kind == _ENCRYPTED_OFFICE:
+            raise UnreadableError(Why.ENCRYPTED_OFFICE, names[0] if names else "")
         if kind in _UNKNOWN:
             raise UnreadableError(Why.UNKNOWN, kind)
         if self.kinds is None and kind not in _HERE:
@@ -342,15 +346,36 @@ _HEADS = re.compile(
     rb"|(?P<rar>Rar!\x1a\x07[\0\x01])|(?P<cab>MSCF\0{4})|(?P<ar>!<arch>\n)|(?P<xar>xar!\0\x1c)"
     rb"|(?P<compress>\x1f\x9d[\x89-\x90])|(?P<lz4>\x04\x22\x4d\x18)|(?P<lzip>LZIP[\0\x01])"
     rb"|(?P<cpio>07070[127][0-9A-Fa-f]{70})|(?P<lha>..-l[hz][0-9a-dsx]-.{13}[\0-\x03])"
-    rb"|(?P<arj>\x60\xea..[\x1e-\x40][\x01-\x20])|(?P<ace>.{7}\*\*ACE\*\*)|(?P<zoo>.{20}\xdc\xa7\xc4\xfd)"
-    rb"|(?P<alz>ALZ\x01)|(?P<egg>EGGA)|(?P<stuffit>SIT!|StuffIt )|(?P<wim>MSWIM\0{3})|(?P<freearc>ArC\x01)"
-    rb"|(?P<vhd>conectix)|(?P<vhdx>vhdxfile)|(?P<rpm>\xed\xab\xee\xdb)|(?P<squashfs>hsqs)",
+    rb"|(?P<arj>\x60\xea.[\0-\x0a][\x1e-\x40][\x01-\x20])|(?P<ace>.{7}\*\*ACE\*\*)|(?P<zoo>.{20}\xdc\xa7\xc4\xfd)"
+    rb"|(?P<alz>ALZ\x01)|(?P<egg>EGGA\0\x01)|(?P<stuffit>SIT!.{6}rLau|StuffIt )"
+    rb"|(?P<wim>MSWIM\0{3})|(?P<freearc>ArC\x01)"
+    rb"|(?P<vhd>conectix)|(?P<vhdx>vhdxfile)|(?P<rpm>\xed\xab\xee\xdb)|(?P<squashfs>hsqs.{24}\x04\0)"
+    rb"|(?P<rar14>RE~\^)",
     re.DOTALL,
 )
 _UNKNOWN = frozenset(
-    ("ace", "alz", "arj", "dmg", "egg", "freearc", "rpm", "squashfs", "stuffit", "vhd", "vhdx", "wim", "zoo")
+    (
+        "ace",
+        "alz",
+        "arj",
+        "dmg",
+        "egg",
+        "freearc",
+        "rar14",
+        "rpm",
+        "squashfs",
+        "stuffit",
+        "vhd",
+        "vhdx",
+        "wim",
+        "zoo",
+    )
 )
 """Kinds without a reader."""
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
+"""A stream of an OLE file: an office file with a password (MS-OFFCRYPTO 2.3.4)."""
+_ENCRYPTED_OFFICE = "encrypted office file"
 _ISO_MARKS = (b"CD001", b"BEA01", b"CDROM")
 
 
@@ -367,6 +392,8 @@ def _kinds_of(content: bytes) -> list[tuple[str, int]]:
         kinds.append(("vhd", 0))
     elif content[-512:-508] == b"koly":
         kinds.append(("dmg", 0))
+    elif content.startswith(_OLE):
+        kinds += [(_ENCRYPTED_OFFICE, 0)] if _ENCRYPTED_PACKAGE in content else []
     else:
         kinds += _behind_a_prefix(content)
     if ("zip", 0) not in kinds and _ends_as_zip(content):

@@ -61,7 +61,7 @@ def _print(**fields: Any) -> None:
 def _library(name: str, purpose: str) -> Any:
     try:
         return importlib.import_module(name)
-    except (ImportError, TypeError, OSError) as error:  # the last two: no libarchive for libarchive-c
+    except Exception as error:  # libarchive-c raises various ones where there is no libarchive
         raise UnreadableError(Why.NOT_INSTALLED, f"{purpose}: {INSTALL} and libarchive") from error
 
 

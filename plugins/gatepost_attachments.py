@@ -22,8 +22,8 @@ messages in them: `gatepost_archives` says which and how far. Office files and j
 ``encrypted`` finds archives that cannot be looked into: an encrypted member, encrypted names, a damaged
 archive, an unknown kind of archive or compression, one that exceeds the bounds, one for which the extra
 ``archives`` is not installed, an office file with a password. They are hits for ``inside_archives`` alone
-too, except two that are logged instead: an encrypted member whose name was looked at, and an archive for
-which the extra is not installed, since a warning has said so when the rules were loaded.
+too, except two that are logged instead: an encrypted member (or office file) whose name was looked at, and an
+archive for which the extra is not installed, since a warning has said so when the rules were loaded.
 
 Attachments of forwarded messages count too. Content is looked at in a thread.
 """
@@ -33,6 +33,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -46,10 +47,9 @@ __all__ = ["Attachments"]
 _INLINE_LIMIT = 64 << 10
 """Octets of a message above which it is read in a thread."""
 _MATCHES_LIMIT = 10
-_ENCRYPTED_OFFICE = "EncryptedPackage".encode("utf-16-le")
-"""A stream of an OLE file: an office file with a password (MS-OFFCRYPTO 2.3.4)."""
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_NAMES_SEEN = (Why.ENCRYPTED, Why.NOT_INSTALLED)
+_THREADS = 4
+"""Of a rule, so that those of the event loop, which look up names too, stay free."""
+_ONLY_LOGGED = (Why.ENCRYPTED, Why.ENCRYPTED_OFFICE, Why.NOT_INSTALLED)
 """What is no hit for inside_archives alone."""
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ class Attachments:
         self._endings = tuple("." + _plain(extension).lstrip(".") for extension in self.extensions)
         self._reads = bool(self.types or self.mismatch or self.inside_archives or self.encrypted)
         self._types = [content_type.lower() for content_type in self.types]
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="attachments")
         if (self.inside_archives or self.encrypted) and (missing := missing_libraries()):
             log.warning("attachments: not all kinds of archives can be looked into: %s", missing)
 
@@ -87,8 +88,12 @@ class Attachments:
         """A hit names the attachment and what was found."""
         message = transaction.message
         if len(message.content) > _INLINE_LIMIT or (self._reads and message.view.attachments):
-            return await asyncio.to_thread(self._look, message)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._look, message)
         return self._look(message)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=False)
 
     def _look(self, message: Message) -> Verdict | None:
         found: list[tuple[str, Match]] = []
@@ -128,25 +133,26 @@ class Attachments:
             is_, claim = false_claim(content, map(_plain, names), attachment.content_type)
             if claim:
                 yield f"{is_}, but {_printable(claim)}", is_.removeprefix("content of type ")
-        if self.encrypted and content.startswith(_OLE) and _ENCRYPTED_OFFICE in content:
-            yield "encrypted office file", _printable(attachment.filename)
         if self.inside_archives or self.encrypted:
             yield from self._findings_inside(archives.look_into(content, names), where)
 
     def _findings_inside(self, members: Iterator[Found], where: str) -> Iterator[tuple[str, str]]:
+        unseen = ""
         for member in members:
-            if self.inside_archives and not member.why and (ending := self._ending(member.name)):
-                yield f"extension {ending} inside", _printable(member.name)
-                return
             if not member.why:
+                if self.inside_archives and (ending := self._ending(member.name)):
+                    yield f"extension {ending} inside", _printable(member.name)
+                    return
                 continue
-            reason = (
-                member.why if member.why == Why.ENCRYPTED else f"{member.why}: {_printable(member.detail)}"
-            )
-            if self.encrypted or member.why not in _NAMES_SEEN:
+            reason = str(member.why)
+            if member.why not in (Why.ENCRYPTED, Why.ENCRYPTED_OFFICE):
+                reason += f": {_printable(member.detail)}"
+            if self.encrypted or member.why not in _ONLY_LOGGED:
                 yield reason, _printable(member.name)
                 return
-            log.warning("%s could not be looked into: %s", where, reason)
+            unseen = unseen or reason
+        if unseen:
+            log.warning("%s could not be looked into: %s", where, unseen)
 
     def _ending(self, filename: str) -> str:
         """The listed extension that the name has; empty where it has none."""

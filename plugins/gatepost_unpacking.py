@@ -62,6 +62,7 @@ class Why(StrEnum):
 
     ENCRYPTED = "encrypted member"
     ENCRYPTED_NAMES = "encrypted names"
+    ENCRYPTED_OFFICE = "encrypted office file"
     BOUNDS = "archive exceeds bounds"
     DAMAGED = "damaged archive"
     UNKNOWN = "archive of an unknown kind"
@@ -292,15 +293,17 @@ def _entries(content: bytes) -> tuple[list[_Entry], str]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
-            listed = [_listed(content, info) for info in infos]
+            listed = [(info, *_listed(content, info)) for info in infos]
     except Exception as error:  # noqa: BLE001 # on hostile input zipfile raises whatever it stumbles upon
         return list(_unlisted(content, 0, len(content))), f"no usable directory: {error}"
     _check(infos, len(content))
     entries: list[_Entry] = []
     end = 0
-    for info, entry in zip(infos, listed, strict=True):
+    for info, entry, local in listed:
         entries += _unlisted(content, end, info.header_offset)
         entries.append(entry)
+        if local and (local.method != entry.method or (local.size >= 0 and local.end != entry.end)):
+            entries.append(local)  # some readers believe it rather than the directory
         end = entry.end
     entries += _unlisted(content, end, len(content))
     return entries, ""
@@ -317,12 +320,12 @@ def _check(infos: list[zipfile.ZipInfo], size: int) -> None:
         end = info.header_offset + 30 + info.compress_size
 
 
-def _listed(content: bytes, info: zipfile.ZipInfo) -> _Entry:
-    """The member by its entry in the directory; what stands before its octets is read too."""
+def _listed(content: bytes, info: zipfile.ZipInfo) -> tuple[_Entry, _Entry | None]:
+    """The member by its entry in the directory, and by the header before its octets."""
     name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
     names = _names(name, info.extra)
     local = _local(content, info.header_offset)
-    return _Entry(
+    entry = _Entry(
         names=tuple(dict.fromkeys((*names, *local.names))) if local else names,
         flags=info.flag_bits | (local.flags if local else 0),
         method=info.compress_type,
@@ -330,6 +333,7 @@ def _listed(content: bytes, info: zipfile.ZipInfo) -> _Entry:
         end=(local.start if local else info.header_offset) + info.compress_size,
         size=info.file_size,
     )
+    return entry, local
 
 
 def _unlisted(content: bytes, start: int, end: int) -> Iterator[_Entry]:

@@ -85,6 +85,14 @@ def sevenzipped(name=EXE, content=b"x"):
     return made_by_libarchive("7zip", name, content)
 
 
+def filtered(name, content=b"x" * 100):
+    pieces = []
+    writer = lambda piece: pieces.append(bytes(piece)) or len(piece)  # noqa: E731
+    with libarchive.custom_writer(writer, "raw", name) as archive:
+        archive.add_file_from_memory("x", len(content), content)
+    return b"".join(pieces)
+
+
 def tarred(name=EXE, content=b"x", form=tarfile.PAX_FORMAT):
     octets = io.BytesIO()
     with tarfile.open(fileobj=octets, mode="w", format=form) as archive:
@@ -290,6 +298,11 @@ def test_a_tar_file_in_a_compressed_one_may_be_large():
         (lzma.compress(b"x", lzma.FORMAT_ALONE), ("evil.exe.lzma",), {"evil.exe"}),
         (bz2.compress(b"x"), ("evil.exe.bz2",), {"evil.exe"}),
         (zstd.compress(b"x"), ("evil.exe.zst",), {"evil.exe"}),
+        (b"\x50\x2a\x4d\x18\4\0\0\0abcd" + zstd.compress(b"x"), ("evil.exe.zst",), {"evil.exe"}),
+        (filtered("compress"), ("evil.exe.Z",), {"evil.exe"}),
+        (filtered("lz4"), ("evil.exe.lz4",), {"evil.exe"}),
+        (filtered("lzip"), ("evil.exe.lz",), {"evil.exe"}),
+        (filtered("lz4", zipped()), ("a.lz4",), {"a", EXE}),
         (gzip.compress(b"x"), ("evil.exe.gz",), {"evil.exe"}),
         (gzip.compress(b"x"), ("evil.exe",), {"evil"}),
         (gzip.compress(b"x"), ("a.gz", "evil.exe.gz"), {"a", "evil.exe"}),
@@ -358,6 +371,18 @@ def test_every_name_of_a_member_of_a_zip_counts(content):
     assert any(name.replace("\0", ".").replace("．", ".").endswith(".exe") for name in found), found  # noqa: RUF001
 
 
+def with_two_methods(directory, header):
+    """A member with another method in the directory than in the header before it."""
+    packed = zipped_as(header, zipped(method=zipfile.ZIP_STORED), "inner.dat")
+    central = packed.index(b"PK\x01\x02", packed.rindex(b"PK\x05\x06") - 60)
+    return packed[: central + 10] + directory.to_bytes(2, "little") + packed[central + 12 :]
+
+
+@pytest.mark.parametrize(("directory", "header"), [(8, 0), (0, 8), (0, 0)])
+def test_a_member_is_unpacked_as_the_directory_says_and_as_the_header_before_it_does(directory, header):
+    assert EXE in names_in(with_two_methods(directory, header), "a.zip")
+
+
 def test_what_is_in_a_member_that_the_directory_leaves_out_counts():
     hidden = zipped("inner.dat", zipped()).partition(b"PK\x01\x02")[0]
     assert EXE in names_in(hidden + zipped("a.txt"), "a.zip")
@@ -403,6 +428,8 @@ def bomb(depth):
     return content
 
 
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+ENCRYPTED_OFFICE = OLE + "EncryptedPackage".encode("utf-16-le") + bytes(100)
 UNREADABLE = [
     ("zip, encrypted", flagged(zipped("a.txt")), Why.ENCRYPTED),
     ("zip, encrypted strongly", flagged(zipped("a.txt"), 0x41), Why.ENCRYPTED),
@@ -414,6 +441,8 @@ UNREADABLE = [
     ("rar 4, encrypted names", rar4("a.txt", main_flags=0x80), Why.ENCRYPTED_NAMES),
     ("rar 5, encrypted", encrypted_rar5(), Why.ENCRYPTED),
     ("rar 5, encrypted names", rar5_with_encrypted_names(), Why.ENCRYPTED_NAMES),
+    ("office file, encrypted", ENCRYPTED_OFFICE, Why.ENCRYPTED_OFFICE),
+    ("office file in zip, encrypted", zipped("a.docx", ENCRYPTED_OFFICE), Why.ENCRYPTED_OFFICE),
     ("zip, PPMd", zipped_as(98, b"x"), Why.UNKNOWN),
     ("arj", ARJ, Why.UNKNOWN),
     ("wim", b"MSWIM\0\0\0" + bytes(200), Why.UNKNOWN),
@@ -454,7 +483,7 @@ async def test_an_archive_that_cannot_be_looked_into_is_a_hit_and_says_why(conte
     assert hit
     assert hit.reason.startswith(f"attachment a.dat: {why}"), hit.reason
     within = await Attachments(extensions=["js"], inside_archives=True).filter_message(transaction)
-    assert bool(within) == (why != Why.ENCRYPTED)
+    assert bool(within) == (why not in (Why.ENCRYPTED, Why.ENCRYPTED_OFFICE))
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
@@ -496,6 +525,15 @@ async def test_without_the_extra_it_says_what_to_install(module, content, monkey
     with caplog.at_level(logging.WARNING):
         assert await inside.filter_message(transaction) is None
     assert "could not be looked into" in caplog.text
+
+
+async def test_without_libarchive_itself_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(gatepost_archives, "_libarchive", lambda: "/nowhere/libarchive.so")
+    assert problems_in(sevenzipped()) == [
+        (Why.NOT_INSTALLED, "7zip: install gatepost[archives] and libarchive")
+    ]
+    monkeypatch.setattr(gatepost_archives, "_libarchive", str)
+    assert "apt install libarchive13" in missing_libraries()
 
 
 def test_what_is_not_installed_is_warned_of_when_the_rule_is_loaded(monkeypatch, caplog):
