@@ -154,26 +154,188 @@ async def test_types_as_declared_and_as_the_content_shows(types, filename, conte
         ("a.jpg", archive(("a", b"x")), "image/jpeg", True),
         ("a.png", b"#!/bin/sh\n", "image/png", True),
         ("a.pdf", OLE, "application/pdf", True),
+        ("a.txt", PROGRAM, "text/plain", True),
+        ("a.svg", PROGRAM, "image/svg+xml", True),
         ("a.exe", PROGRAM, "application/octet-stream", False),
         ("a.bin", PROGRAM, "application/octet-stream", False),
         ("a.docx", archive(("a", b"x")), "application/octet-stream", False),
         ("a.doc", archive(("[Content_Types].xml", b"x")), "application/msword", False),
-        ("a.xls", b"<html>", "application/vnd.ms-excel", False),
         ("a.jpg", b"\x89PNG\r\n\x1a\n", "image/jpeg", False),
         ("a.txt", b"#!/bin/sh\n", "text/plain", False),
         ("a.txt", b"MZungu", "text/plain", False),
         ("a.pdf", PDF, "application/octet-stream", False),
-        ("a.zip", archive(("a", b"x")), "application/pdf", False),
     ],
 )
-async def test_only_what_is_dangerous_is_a_mismatch(filename, content, declared, found):
+async def test_programs_scripts_archives_and_office_files_may_not_be_called_something_else(
+    filename, content, declared, found
+):
     assert bool(await verdict(Attachments(mismatch=True), mail(filename, content, declared))) == found
+
+
+HTML = b"<!DOCTYPE html><script>location='https://example.com'</script>"
+SCRIPT = b"WScript.CreateObject('WScript.Shell')\r\n"
+ZIP = archive(("a", b"x"))
+BMP = b"BM" + bytes(12) + b"\x28\0\0\0" + bytes(40)
+MP4 = b"\0\0\0\x18ftypisom" + bytes(20)
+MOV = b"\0\0\0\x08wide" + bytes(20)
+TIFF = b"II*\0" + bytes(20)
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("content", [HTML, SCRIPT, BOM + HTML, b"\0" * 50, b"\xff\xfe<\0h\0t\0m\0l\0"])
+@pytest.mark.parametrize(
+    "filename",
+    [
+        *(
+            "a.pdf",
+            "a.PDF",
+            "a.pdf. ",
+            "a.png",
+            "a.jpg",
+            "a.jpeg",
+            "a.gif",
+            "a.webp",
+            "a.bmp",
+            "a.tiff",
+            "a.heic",
+        ),
+        *("a.zip", "a.docx", "a.xlsx", "a.pptx", "a.docm", "a.ppt", "a.odt", "a.epub", "a.jar"),
+        *("a.gz", "a.tgz", "a.bz2", "a.xz", "a.zst", "a.7z", "a.rar", "a.cab"),
+        *("a.mp3", "a.mp4", "a.m4a", "a.mov", "a.wav", "a.ogg", "a.flac", "a.avi", "a.mkv", "a.wmv"),
+    ],
+)
+async def test_what_is_called_a_kind_with_a_fixed_beginning_must_begin_so(filename, content):
+    hit = await verdict(Attachments(mismatch=True), mail(filename, content))
+    assert hit
+    assert "content that is no " in hit.reason
+    assert "but named ." in hit.reason
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        *(
+            "application/pdf",
+            "application/x-pdf",
+            "image/png",
+            "image/jpeg",
+            "image/jpg",
+            "image/pjpeg",
+            "image/gif",
+        ),
+        *("image/webp", "image/bmp", "image/x-ms-bmp", "image/tiff", "audio/mpeg", "audio/mp3", "video/mp4"),
+        *(
+            "audio/x-wav",
+            "video/quicktime",
+            "application/zip",
+            "application/x-zip-compressed",
+            "application/gzip",
+        ),
+        *("application/x-gzip", "application/x-7z-compressed", "application/vnd.rar", "application/msword-x"),
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/vnd.ms-excel.sheet.macroenabled.12",
+        "application/vnd.ms-powerpoint",
+        "application/vnd.oasis.opendocument.text",
+    ],
+)
+async def test_what_is_declared_as_such_a_kind_must_begin_so(declared):
+    hit = await verdict(Attachments(mismatch=True), mail("a.dat", HTML, declared))
+    assert bool(hit) == (declared != "application/msword-x")
+    assert hit is None or hit.reason == f"attachment a.dat: {hit.matches[0].text}, but declared as {declared}"
+
+
+@pytest.mark.parametrize(
+    ("filename", "content", "declared"),
+    [
+        ("a.pdf", b"", "application/pdf"),
+        ("a.pdf", b"\r\n" * 500 + PDF, "application/pdf"),
+        ("a.pdf", BOM + PDF, "application/pdf"),
+        ("a.pdf", PDF, "application/x-pdf"),
+        ("a.jpg", b"\xff\xd8\xff\xdb" + bytes(9), "image/jpeg"),
+        ("a.jpg", b"\xff\xd8\xff\xe1" + bytes(9), "image/pjpeg"),
+        ("a.jpg", b"RIFF\0\0\0\0WEBPVP8 ", "image/jpeg"),
+        ("a.jpg", b"\0\0\0\x18ftypheic", "image/jpeg"),
+        ("a.gif", b"GIF87a" + bytes(9), "image/gif"),
+        ("a.bmp", BMP, "image/bmp"),
+        ("a.tif", TIFF, "image/tiff"),
+        ("a.tif", b"MM\0*" + bytes(9), "image/tiff"),
+        ("a.ico", b"\0\0\1\0\1\0", "image/x-icon"),
+        ("a.svg", b"<svg/>", "image/svg+xml"),
+        ("a.mp3", b"ID3\4" + bytes(9), "audio/mpeg"),
+        ("a.mp3", b"\xff\xfb\x90d" + bytes(9), "audio/mpeg"),
+        ("a.mp3", b"\xff\xf3\x90d" + bytes(9), "audio/mp3"),
+        ("a.mp3", b"\xff\xf2\x90d" + bytes(9), "audio/mp3"),
+        ("a.mp3", bytes(500) + b"\xff\xfb\x90d", "audio/mpeg"),
+        ("a.aac", b"\xff\xf1\x50\x80", "audio/aac"),
+        ("a.mp4", MP4, "video/mp4"),
+        ("a.m4a", MP4, "audio/mp4"),
+        ("a.mov", MOV, "video/quicktime"),
+        ("a.wav", b"RIFF\0\0\0\0WAVE", "audio/x-wav"),
+        ("a.amr", b"#!AMR\n", "audio/amr"),
+        ("a.zip", ZIP, "application/x-zip-compressed"),
+        ("a.zip", b"PK\x05\x06" + bytes(18), "application/zip"),
+        ("a.zip", b"PK\x07\x08" + ZIP, "application/zip"),
+        ("a.docx", OLE, "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("a.doc", b"{\\rtf1", "application/msword"),
+        ("a.doc", OLE, "application/msword"),
+        ("a.doc", BOM + b"<html>", "application/msword"),
+        ("a.doc", b"MIME-Version: 1.0\r\n", "application/msword"),
+        ("a.xls", b"<html>", "application/vnd.ms-excel"),
+        ("a.xls", b"\r\n<?xml version='1.0'?>", "application/vnd.ms-excel"),
+        ("a.xls", b"name\tprice\r\n", "application/vnd.ms-excel"),
+        ("a.xls", b"\xff\xfen\0a\0", "application/vnd.ms-excel"),
+        ("a.xls", b"\x09\x08\x10\0", "application/vnd.ms-excel"),
+        ("a.csv", b"name,price\r\n", "application/vnd.ms-excel"),
+        ("a.ppt", OLE, "application/vnd.ms-powerpoint"),
+        ("a.gz", b"\x1f\x8b\x08" + bytes(9), "application/gzip"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+        ("a.rar", b"Rar!\x1a\x07\x01\0", "application/vnd.rar"),
+        ("a.jpg", b"\0\x05\x16\x07\0\2\0\0", "application/applefile"),
+        ("a.png", b"begin 644 a.png\n", "application/octet-stream"),
+        ("pdf", HTML, "text/html"),
+        ("Re: photo.jpg", b"Subject: x\r\n\r\n", "message/rfc822"),
+    ],
+)
+async def test_honest_files_are_no_mismatch(filename, content, declared):
+    attachment = Attachment(filenames=(filename,), content_type=declared, read=lambda: content)
+    assert await look_at(attachment) is None
+
+
+async def look_at(*attachments: Attachment, filter_: Attachments | None = None) -> Verdict | None:
+    view = MimeView(headers=(), subject="", texts=(), attachments=attachments, warnings=())
+    transaction = transaction_of(b"")
+    transaction.message._view.append(view)
+    return await (filter_ or Attachments(mismatch=True)).filter_message(transaction)
+
+
+async def test_each_name_of_an_attachment_counts():
+    names = ("notes.txt", "a.exe", "a.pdf")
+    attachment = Attachment(filenames=names, content_type="text/plain", read=lambda: HTML)
+    hit = await look_at(attachment, filter_=Attachments(extensions=["exe"], mismatch=True))
+    assert hit
+    assert hit.reason == "attachment notes.txt: extension exe and 1 more"
+    assert [match.text for match in hit.matches] == ["a.exe", "content that is no pdf"]
+
+
+@pytest.mark.parametrize("declared", ["message/rfc822", "message/partial", "message/external-body"])
+async def test_the_content_of_a_message_part_is_looked_at(declared):
+    attachment = Attachment(
+        filenames=("a.dat",), content_type=declared, read=lambda: archive(("a.exe", b"x"))
+    )
+    hit = await look_at(attachment, filter_=Attachments(extensions=["exe"], inside_archives=True))
+    assert hit
+    assert hit.reason == "attachment a.dat: extension exe inside"
 
 
 def nested(levels: int, innermost: bytes) -> bytes:
     for _ in range(levels):
         innermost = archive(("inner.dat", innermost))
     return innermost
+
+
+def encrypted_office() -> bytes:
+    return OLE + "EncryptedPackage".encode("utf-16-le") + bytes(100)
 
 
 def local_only(octets: bytes) -> bytes:
@@ -198,9 +360,13 @@ ALL = Attachments(extensions=["exe"], inside_archives=True, encrypted=True)
         (encrypted(archive(("a.txt", b"x"))), "encrypted member"),
         (nested(1, encrypted(archive(("a.txt", b"x")))), "encrypted member"),
         (archive(("a.txt", b"a.exe")), None),
-        (archive(("in.zip", b"PK\x03\x04 damaged")), None),
+        (
+            archive(("in.zip", b"PK\x03\x04 damaged")),
+            "damaged archive: no usable directory: File is not a zip file",
+        ),
         (archive(("a.txt", b"x" * MIB), compression=zipfile.ZIP_LZMA), None),
-        (b"PK\x03\x04", None),
+        (b"PK\x03\x04", "damaged archive: no usable directory: File is not a zip file"),
+        (encrypted_office(), "encrypted office file"),
         (b"PK\x05\x06" + bytes(18), None),
         (PDF, None),
     ],
@@ -314,7 +480,31 @@ def test_no_attachment_raises(content, filename):
 CORPUS = sorted(Path(os.environ["GATEPOST_CORPUS"]).rglob("*.*")) if "GATEPOST_CORPUS" in os.environ else []
 
 
+MADE_UP = frozenset(
+    [
+        "attachment_emails__attachment_content_location.eml",
+        "attachment_emails__attachment_only_email.eml",
+        "attachment_emails__attachment_with_base64_encoded_name.eml",
+        "attachment_emails__attachment_with_encoded_name.eml",
+        "error_emails__missing_content_disposition.eml",
+        "malformed__017.eml",
+        "mime_emails__email_with_similar_boundaries.eml",
+        "mime_emails__raw_email12.eml",
+        "mime_emails__raw_email7.eml",
+        "mime_emails__raw_email_with_binary_encoded.eml",
+        "plain_emails__raw_email8.eml",
+        "rfc__000.eml",
+        "rfc__002.eml",
+        "rfc__007.eml",
+        "russian-headers.msg",
+        "russian.msg",
+        "thirdparty__013.eml",
+    ]
+)
+"""Their attachments hold "blah blah blah", for example, and are called .pdf."""
+
+
 @pytest.mark.skipif(not CORPUS, reason="GATEPOST_CORPUS is not set")
 async def test_ordinary_mail_of_the_corpus_is_no_hit():
     hits = {path.name: hit.reason for path in CORPUS if (hit := await verdict(EVERYTHING, path.read_bytes()))}
-    assert len(hits) < len(CORPUS) / 50, hits
+    assert hits.keys() - MADE_UP == set(), hits

@@ -1,0 +1,471 @@
+"""What is in an archive, and in the archives in it: names, and what cannot be looked into.
+
+An archive is known by its content: zip, 7z, rar, gz, bz2, xz, lzma, zst, Z, lz4, tar, cab, iso, lha, cpio, ar
+and xar, a zip, 7z, rar or cab also with something before it. A message in an archive is an archive of its
+attachments. Files of kinds that nobody here reads (arj, ace, wim, disk images, ...) are known as such.
+
+Zip, gz, bz2, xz and lzma are read here, by the standard library, in pieces and within bounds. All others
+are read by `gatepost_archives_child` in a process of its own, which may crash or be killed: the libraries for
+them are written in C, or may run for long on what was made for that.
+
+The bounds hold for one attachment, those of time for one message. What exceeds them is reported, as is
+everything else that could not be looked into; nothing is raised on any content.
+"""
+
+import functools
+import importlib.util
+import itertools
+import json
+import math
+import re
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from ctypes.util import find_library
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatepost_unpacking import (
+    INSTALL,
+    Member,
+    NotHereError,
+    UnreadableError,
+    Why,
+    bzip2_members,
+    gzip_members,
+    lzma_members,
+    xz_members,
+    zip_members,
+)
+
+__all__ = ["Archives", "Found", "Kinds", "Reader", "Walk", "Why", "missing_libraries"]
+
+_DEPTH_LIMIT = 5
+"""Archives in archives."""
+_MEMBERS_LIMIT = 10_000
+"""In all archives of one attachment."""
+_NESTED_LIMIT = 64 << 20
+"""Octets of the archives in archives that are unpacked for one attachment."""
+_UNPACKED_LIMIT = 1 << 30
+"""Octets that are unpacked for one attachment, most of them only to see what they are."""
+_SECONDS = 5.0
+"""Processor time for all archives of a message."""
+_CHILD_SECONDS = 20.0
+"""Time on the clock for one child; it ends earlier unless the machine is overloaded."""
+_CHILDREN = threading.BoundedSemaphore(2)
+"""Children at a time: each may take 768 MiB."""
+_NAME_LIMIT = 1000
+"""Characters of a name that are kept at either end."""
+_PREFIX_LIMIT = 2 << 20
+"""Octets before a 7z, rar or cab: as many as the readers of self-extracting archives look at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The name of a member, or what cannot be looked into and why."""
+
+    name: str
+    """Shortened in the middle where it is long."""
+    why: Why | None = None
+    """None: it is just a name."""
+    detail: str = ""
+
+
+Reader = Callable[[bytes, tuple[str, ...]], Iterator[Member]]
+"""Content and names of an archive -> its members; raises UnreadableError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """Readers of what is read in a process of its own."""
+
+    readers: Mapping[str, Reader]
+    """By kind of archive."""
+    tar: Callable[[Iterator[bytes]], Iterator[Member]]
+    """Of a tar file in pieces."""
+
+
+_HERE: Mapping[str, Reader] = {
+    "zip": lambda content, _names: zip_members(content),
+    "gzip": gzip_members,
+    "bzip2": bzip2_members,
+    "xz": xz_members,
+    "lzma": lzma_members,
+}
+
+
+class Archives:
+    """The archives of one message: all of them share the time."""
+
+    def __init__(self, seconds: float = _SECONDS) -> None:
+        self._end = time.thread_time() + seconds
+
+    def look_into(self, content: bytes, names: tuple[str, ...]) -> Iterator[Found]:
+        """What is in an attachment of these names; nothing where it is no archive."""
+        walk = Walk(end=self._end)
+        try:
+            yield from walk.all(content, names, 0)
+        finally:
+            self._end = walk.end
+
+
+class _ExhaustedError(UnreadableError):
+    """A bound for all of the attachment is exceeded."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Why.BOUNDS, detail)
+
+
+@dataclass(slots=True, kw_only=True)
+class Walk:
+    """One attachment's way through its members."""
+
+    end: float
+    """`time.thread_time` at which it ends."""
+    kinds: Kinds | None = None
+    """Readers of what is otherwise left to a process of its own: set where this is that process."""
+    members: int = 0
+    nested: int = 0
+    unpacked: int = 0
+
+    def all(self, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
+        """What is in it; a bound that ends the walk is the last that is found."""
+        try:
+            yield from self._inside(content, names, depth)
+        except _ExhaustedError as error:
+            yield _found(names[0] if names else "", error)
+
+    def _inside(self, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
+        kinds = _kinds_of(content)
+        is_message = depth > 0 and not kinds and _may_be_message(content, names)
+        if not kinds and not is_message:
+            return
+        if depth > 0:
+            self.nested += len(content)
+            if self.nested > _NESTED_LIMIT:
+                raise _ExhaustedError("archives in archives are too large")
+        self._check_depth(depth)
+        if is_message:
+            yield from self._attachments(content, depth)
+        for kind, offset in kinds:
+            try:
+                yield from self._members(kind, content[offset:], names, depth)
+            except _ExhaustedError:
+                raise
+            except UnreadableError as error:
+                yield _found(names[0] if names else "", error)
+
+    def _members(self, kind: str, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
+        if kind == _ENCRYPTED_OFFICE:
+            raise UnreadableError(Why.ENCRYPTED_OFFICE, names[0] if names else "")
+        if kind in _UNKNOWN:
+            raise UnreadableError(Why.UNKNOWN, kind)
+        if self.kinds is None and kind not in _HERE:
+            yield from self._in_child(content, names, depth)
+            return
+        reader = (self.kinds.readers if self.kinds else _HERE).get(kind) or _HERE[kind]
+        try:
+            for member in reader(content, names):
+                yield from self._member(member, depth)
+        except NotHereError:
+            yield from self._in_child(content, names, depth)
+
+    def _member(self, member: Member, depth: int) -> Iterator[Found]:
+        if not member.again:
+            self.members += 1
+            if self.members > _MEMBERS_LIMIT:
+                raise _ExhaustedError("too many members")
+            for name in member.names:
+                yield Found(name=_shortened(name))
+        try:
+            pieces = self._counted(member.pieces)
+            first = next(pieces, b"")
+            if _is_tar(first):
+                yield from self._tar(itertools.chain((first,), pieces), depth + 1)
+                return
+            content = self._joined(itertools.chain((first,), pieces))
+        except _ExhaustedError:
+            raise
+        except UnreadableError as error:
+            yield _found(member.names[0] if member.names else "", error)
+        else:
+            yield from self._inside(content, member.names, depth + 1)
+
+    def _tar(self, pieces: Iterator[bytes], depth: int) -> Iterator[Found]:
+        """Tar files in compressed files are often large: they are read as they are unpacked."""
+        if self.kinds is None:
+            raise NotHereError
+        self._check_depth(depth)
+        for member in self.kinds.tar(pieces):
+            yield from self._member(member, depth)
+
+    def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.unpacked += len(piece)
+            if self.unpacked > _UNPACKED_LIMIT:
+                raise _ExhaustedError("too large when unpacked")
+            self._check_time()
+            yield piece
+        self._check_time()
+
+    def _joined(self, pieces: Iterable[bytes]) -> bytes:
+        """The member's octets; of one that is too large nothing, unless it is an archive."""
+        kept: list[bytes] = []
+        size, tail = 0, b""
+        for piece in pieces:
+            size += len(piece)
+            if size <= _NESTED_LIMIT - self.nested:
+                kept.append(piece)
+            else:
+                tail = (tail + piece)[-_TAIL:]
+        content = kept[0] if len(kept) == 1 else b"".join(kept)
+        if size <= len(content):
+            return content
+        if _kinds_of(content) or _kinds_of(tail) or _may_be_message(content, ()):
+            raise _ExhaustedError("archives in archives are too large")
+        return b""
+
+    def _check_depth(self, depth: int) -> None:
+        if depth >= _DEPTH_LIMIT:
+            raise _ExhaustedError("too many archives in archives")
+
+    def _check_time(self) -> None:
+        if time.thread_time() > self.end:
+            raise _ExhaustedError("takes too long to look through")
+
+    def _attachments(self, content: bytes, depth: int) -> Iterator[Found]:
+        from proxy import Message  # noqa: PLC0415 - the child seldom needs it, and starts without it
+
+        for attachment in Message(content=content).view.attachments:
+            pieces = (attachment.read() for _ in range(1))  # decoded only if its turn comes
+            yield from self._member(Member(names=attachment.filenames or ("",), pieces=pieces), depth)
+
+    def _in_child(self, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
+        """The same walk, from here on, in a process of its own."""
+        self._check_time()
+        seconds = self.end - time.thread_time()
+        request = {
+            "names": [_shortened(name) for name in names],
+            "depth": depth,
+            "seconds": seconds,
+            "walk": {"members": self.members, "nested": self.nested, "unpacked": self.unpacked},
+        }
+        lines, status = _ask_child(json.dumps(request).encode() + b"\n" + content, math.ceil(seconds) + 1)
+        for line in lines:
+            try:
+                answer = json.loads(line)
+                if "walk" in answer:
+                    self._continue(**answer["walk"])
+                    return
+                why = Why(answer["why"]) if answer["why"] else None
+                found = Found(name=answer["name"], why=why, detail=answer["detail"])
+            except (ValueError, KeyError, TypeError):  # what crashes may write anything
+                break
+            yield found
+        if status == "too long":
+            raise _ExhaustedError("takes too long to look through")
+        self.end -= 1  # so that those that crash end soon
+        raise UnreadableError(Why.DAMAGED, f"its reader crashed ({status})")
+
+    def _continue(self, *, members: int, nested: int, unpacked: int, seconds: float) -> None:
+        self.members, self.nested, self.unpacked = members, nested, unpacked
+        self.end -= seconds
+
+
+def _ask_child(request: bytes, seconds: int) -> tuple[list[bytes], str]:
+    """The lines of its answer, and how it ended; raises OSError where it cannot be started."""
+    with _CHILDREN:
+        child = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-I", "-c", _CHILD, str(Path(__file__).parent), str(seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1", "LIBARCHIVE": _libarchive()},
+        )
+        try:
+            answer, _ = child.communicate(request, timeout=_CHILD_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            answer, _ = child.communicate()
+            return answer.splitlines(), "too long"
+    # A last line that was cut off is no answer.
+    lines = answer[: answer.rfind(b"\n") + 1].splitlines()
+    return lines, "too long" if child.returncode == -_SIGXCPU else f"status {child.returncode}"
+
+
+_CHILD = (
+    "import sys; sys.path.insert(0, sys.argv[1]);"
+    "import gatepost_archives_child as child; child.main(int(sys.argv[2]))"
+)
+_SIGXCPU = 24
+
+
+@functools.cache
+def _libarchive() -> str:
+    return find_library("archive") or ""
+
+
+def missing_libraries() -> str:
+    """What to install so that all kinds of archives can be looked into; empty where nothing is missing."""
+    modules = ["inflate64", "libarchive", "pycdlib", "rarfile"]
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if not any(_installed(module) for module in ("compression.zstd", "backports.zstd")):
+        missing.append("backports.zstd")
+    if missing:
+        return f"{INSTALL} (there is no {', '.join(missing)})"
+    return "" if _libarchive() else "install libarchive (Debian: apt install libarchive13)"
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its package is not there
+        return False
+
+
+def _found(name: str, error: UnreadableError) -> Found:
+    return Found(name=_shortened(name), why=error.why, detail=error.detail[:200])
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 2 * _NAME_LIMIT else name[:_NAME_LIMIT] + name[-_NAME_LIMIT:]
+
+
+# What content is -----------------------------------------------------------------------------------------
+
+_TAIL = 66_000
+"""Octets at the end of a file in which a zip's directory ends: the longest comment and what is before it."""
+_HEADS = re.compile(
+    rb"(?P<zip>PK\x03\x04|PK\x05\x06|PK\x07\x08PK)|(?P<gzip>\x1f\x8b\x08)"
+    rb"|(?P<bzip2>BZh[1-9](?:1AY&SY|\x17rE8P\x90))|(?P<xz>\xfd7zXZ\0)"
+    rb"|(?P<lzma>\]\0\0[\0-\xff]{2}(?:\xff{8}|[\0-\xff]{4}\0{4}))"
+    rb"|(?P<zstd>\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)|(?P<sevenzip>7z\xbc\xaf\x27\x1c)"
+    rb"|(?P<rar>Rar!\x1a\x07[\0\x01])|(?P<cab>MSCF\0{4})|(?P<ar>!<arch>\n)|(?P<xar>xar!\0\x1c)"
+    rb"|(?P<compress>\x1f\x9d[\x89-\x90])|(?P<lz4>\x04\x22\x4d\x18)|(?P<lzip>LZIP[\0\x01])"
+    rb"|(?P<cpio>07070[127][0-9A-Fa-f]{70})|(?P<lha>..-l[hz][0-9a-dsx]-.{13}[\0-\x03])"
+    rb"|(?P<arj>\x60\xea.[\0-\x0a][\x1e-\x40][\x01-\x20])|(?P<ace>.{7}\*\*ACE\*\*)|(?P<zoo>.{20}\xdc\xa7\xc4\xfd)"
+    rb"|(?P<alz>ALZ\x01)|(?P<egg>EGGA\0\x01)|(?P<stuffit>SIT!.{6}rLau|StuffIt )"
+    rb"|(?P<wim>MSWIM\0{3})|(?P<freearc>ArC\x01)"
+    rb"|(?P<vhd>conectix)|(?P<vhdx>vhdxfile)|(?P<rpm>\xed\xab\xee\xdb)|(?P<squashfs>hsqs.{24}\x04\0)"
+    rb"|(?P<rar14>RE~\^)",
+    re.DOTALL,
+)
+_UNKNOWN = frozenset(
+    (
+        "ace",
+        "alz",
+        "arj",
+        "dmg",
+        "egg",
+        "freearc",
+        "rar14",
+        "rpm",
+        "squashfs",
+        "stuffit",
+        "vhd",
+        "vhdx",
+        "wim",
+        "zoo",
+    )
+)
+"""Kinds without a reader."""
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
+"""A stream of an OLE file: an office file with a password (MS-OFFCRYPTO 2.3.4)."""
+_ENCRYPTED_OFFICE = "encrypted office file"
+_ISO_MARKS = (b"CD001", b"BEA01", b"CDROM")
+
+
+def _kinds_of(content: bytes) -> list[tuple[str, int]]:
+    """The kinds of archive that it is, and at which offset; mostly none or one."""
+    kinds: list[tuple[str, int]] = []
+    if head := _HEADS.match(content):
+        kinds.append((head.lastgroup or "", 0))
+    elif _is_tar(content):
+        kinds.append(("tar", 0))
+    elif content[32769:32774] in _ISO_MARKS:
+        kinds.append(("iso", 0))
+    elif content[-512:-504] == b"conectix":
+        kinds.append(("vhd", 0))
+    elif content[-512:-508] == b"koly":
+        kinds.append(("dmg", 0))
+    elif content.startswith(_OLE):
+        kinds += [(_ENCRYPTED_OFFICE, 0)] if _ENCRYPTED_PACKAGE in content else []
+    else:
+        kinds += _behind_a_prefix(content)
+    if ("zip", 0) not in kinds and _ends_as_zip(content):
+        kinds.append(("zip", 0))
+    return kinds
+
+
+def _ends_as_zip(content: bytes) -> bool:
+    """Whether it ends with a zip's directory, whatever it begins with."""
+    end = content.rfind(b"PK\x05\x06", -_TAIL)
+    if end < 0:
+        return False
+    directory = end - int.from_bytes(content[end + 12 : end + 16], "little")
+    return (
+        content.startswith(b"PK\x01\x02", max(directory, 0)) or content[end - 20 : end - 16] == b"PK\x06\x07"
+    )
+
+
+def _is_tar(content: bytes) -> bool:
+    """Whether it begins with a tar header: by the signature, or by the header's sum."""
+    if content[257:262] == b"ustar":
+        return True
+    found = re.match(rb"[ 0]*([0-7]{1,7})[ \0]", content[148:156])
+    if not found or len(content) < 512 or not content[0]:
+        return False
+    return sum(content[:148]) + 8 * 32 + sum(content[156:512]) == int(found[1], 8)
+
+
+def _behind_a_prefix(content: bytes) -> Iterator[tuple[str, int]]:
+    """Archives whose beginning some reader looks for; checked, since programs hold these octets too."""
+    for kind, signature, is_one in _SIGNATURES:
+        position = content.find(signature, 1, _PREFIX_LIMIT)
+        while position >= 0:
+            if is_one(content[position : position + 64]):
+                yield kind, position
+                break
+            position = content.find(signature, position + 1, _PREFIX_LIMIT)
+
+
+def _is_sevenzip(header: bytes) -> bool:
+    return len(header) >= 32 and zlib.crc32(header[12:32]) == int.from_bytes(header[8:12], "little")
+
+
+def _is_rar(header: bytes) -> bool:
+    """Whether the main header follows (or, in RAR 5, that of encrypted names)."""
+    if header[6:7] == b"\0":
+        return header[9:10] == b"\x73"
+    size = header[12:13]  # of the header, in one octet for these
+    length = size[0] if size else 0
+    return header[6:8] == b"\x01\0" and zlib.crc32(header[12 : 13 + length]) == int.from_bytes(
+        header[8:12], "little"
+    )
+
+
+def _is_cab(header: bytes) -> bool:
+    return header[24:26] == b"\x03\x01"
+
+
+_SIGNATURES: tuple[tuple[str, bytes, Callable[[bytes], bool]], ...] = (
+    ("sevenzip", b"7z\xbc\xaf\x27\x1c", _is_sevenzip),
+    ("rar", b"Rar!\x1a\x07", _is_rar),
+    ("cab", b"MSCF\0\0\0\0", _is_cab),
+)
+_FIELD = re.compile(rb"\s*(?:From .*\n)?[!-9;-~]+[ \t]*:")
+_MIME_FIELD = re.compile(
+    rb"^(?:mime-version|content-(?:type|transfer-encoding|disposition))[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
+_MESSAGE_NAMES = (".eml", ".mht", ".mhtml", ".mbox", ".nws")
+
+
+def _may_be_message(content: bytes, names: tuple[str, ...]) -> bool:
+    """Whether it is a message with parts, by its first fields or by a name."""
+    if any(name.lower().endswith(_MESSAGE_NAMES) for name in names):
+        return bool(content)
+    return bool(_FIELD.match(content[:1000]) and _MIME_FIELD.search(content[:16_384]))
