@@ -66,7 +66,8 @@ class _Scan:
     def run(self) -> None:
         """Find the parts of the content."""
         start = header_section_start(self.content)
-        self._close(_Segment(0), start)
+        if start:  # all of it is body to a reader who expects the first field in the first line
+            self._close(_Segment(0), read_fields(self.content, start).body)
         segment = self._open(start, is_message=self.depth > 0)
         position = segment.start
         while delimiter := next_delimiter(self.content, position):

@@ -371,3 +371,12 @@ def test_a_part_on_which_readers_agree_is_shown_once_also_in_a_message_on_which_
     view = read_message(message(fields, base64.encodebytes(inner)))
     assert [text.text for text in view.texts if "inner text" in text.text] == ["the inner text"]
     assert [header.value for header in view.forwarded_headers] == ["inner"]
+
+
+@pytest.mark.parametrize("first", ["", "\r\n", " indented\r\n", "no field\r\n", "\tx\r\ny\r\n"])
+def test_what_is_body_where_there_is_no_header_section_is_a_text(first):
+    content = f"{first}Subject: a wire transfer\r\n\r\nlunch".encode()
+    view = read_message(content)
+    assert view.subject == "a wire transfer"
+    assert any("lunch" in text.text for text in view.texts)
+    assert not first or any(f"{first}Subject: a wire transfer" in text.text for text in view.texts)
