@@ -1,6 +1,7 @@
 """Every message gives a view, in linear time, and nothing in it hides from who looks."""
 
 import base64
+import cProfile
 import os
 import time
 from pathlib import Path
@@ -344,3 +345,21 @@ def test_every_message_of_the_corpus_gives_a_view():
 )
 def test_leading_lines_are_passed_over_as_far_as_they_are_whole(content, start):
     assert header_section_start(content) == start
+
+
+@pytest.mark.parametrize("encoding", [b"base64", b"7bit"])
+def test_a_large_part_is_passed_over_in_as_many_steps_as_a_small_one(encoding):
+    """What is done in Python does not grow with the size: only searches and copies do."""
+
+    def calls(size: int) -> int:
+        body = {b"base64": base64.encodebytes(bytes(range(256)) * (size // 256))}.get(
+            encoding, b"so many words in a line of text\r\n" * (size // 33)
+        )
+        part = b"Content-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: %b\r\n\r\n%b\r\n"
+        content = MULTIPART + b"--b\r\n\r\nhi\r\n--b\r\n" + part % (encoding, body) + b"--b--\r\n"
+        profile = cProfile.Profile()
+        profile.runcall(read_message, content)
+        return sum(entry.callcount for entry in profile.getstats())
+
+    calls(1 << 10)  # what is cached is there from here on
+    assert calls(5 << 20) == calls(64 << 10)
