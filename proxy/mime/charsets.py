@@ -11,7 +11,15 @@ from collections.abc import Callable
 from encodings.aliases import aliases
 from functools import lru_cache
 
-__all__ = ["charset_name", "decode_as", "decode_charset", "decode_octets", "has_escapes", "mostly_utf_8"]
+__all__ = [
+    "charset_name",
+    "decode_as",
+    "decode_charset",
+    "decode_octets",
+    "has_escapes",
+    "is_utf_8",
+    "mostly_utf_8",
+]
 
 _NO_CHARSETS = {
     "base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec",  # no text
@@ -162,6 +170,15 @@ def decode_octets(octets: bytes) -> str:
 def has_escapes(octets: bytes) -> bool:
     """True for 7-bit octets with the escapes of ISO-2022-JP (RFC 1468) and those like it."""
     return octets.isascii() and bool(_ESCAPE.search(octets))
+
+
+def is_utf_8(octets: bytes) -> bool:
+    """True if the octets are UTF-8, which ASCII is too."""
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def mostly_utf_8(octets: bytes) -> bool:

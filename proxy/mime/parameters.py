@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from proxy.mime.charsets import decode_charset
+from proxy.mime.charsets import decode_charset, is_utf_8
 from proxy.mime.words import decode_value
 
 __all__ = ["Named", "Structured", "read_structured"]
@@ -226,19 +226,11 @@ def _readings(parameters: list[_Parameter]) -> Iterator[tuple[str, str]]:
         for octets, how in one.readings:
             encoded = "encoded-word" if b"=?" in octets else ""
             yield decode_value(octets), _joined_how(encoded, how)
-            if not (octets.isascii() or _is_utf_8(octets)):
+            if not (octets.isascii() or is_utf_8(octets)):
                 yield octets.decode("utf-8", "replace"), _joined_how("damaged UTF-8", how)
                 yield octets.decode("latin-1"), _joined_how("ISO 8859-1", how)
             if b"?=" in octets and b" " in octets:  # white space between encoded-words of unlike charsets
                 yield decode_value(octets.replace(b" ", b"")), _joined_how("encoded-word", "blanks removed")
-
-
-def _is_utf_8(octets: bytes) -> bool:
-    try:
-        octets.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _joined_how(*hows: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from proxy.mime.charsets import charset_name, decode_as, has_escapes, mostly_utf_8
+from proxy.mime.charsets import charset_name, decode_as, has_escapes, is_utf_8, mostly_utf_8
 from proxy.values import value
 
 __all__ = ["Reading", "read_text"]
@@ -87,7 +87,7 @@ def _ways(octets: bytes, name: str | None, charset: str, content_type: str) -> I
         yield _MARKS[mark], _BY_MARK
     if (not name or name in _ASCII_BASED) and has_escapes(octets):
         yield "iso-2022", _BY_ESCAPES
-    fits = _is_utf_8(octets)
+    fits = is_utf_8(octets)
     if name and name != "utf_8" and not (name == "windows-1252" and "ascii" in charset.lower()):
         yield from _labelled(octets, name, fits=fits)
         return
@@ -123,14 +123,6 @@ def _guessed(octets: bytes) -> list[tuple[str, str]]:
     """Of text that is no UTF-8 as a whole: UTF-8 with octets in the way, or of no multi-byte charset."""
     ways = [("utf_8", _AS_UTF_8), ("windows-1252", _AS_WINDOWS)]
     return ways if mostly_utf_8(octets) else ways[::-1]
-
-
-def _is_utf_8(octets: bytes) -> bool:
-    try:
-        octets.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _charset_in_markup(octets: bytes, content_type: str) -> str | None:
