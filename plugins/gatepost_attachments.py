@@ -69,7 +69,7 @@ class Attachments:
         if not (self.extensions or self.types or self.mismatch or self.encrypted):
             raise ValueError("nothing to look for: expected extensions, types, mismatch or encrypted")
         for extension in self.extensions:
-            if not re.fullmatch(r"\.?[^\s./\\][^\s/\\]*", extension):
+            if not re.fullmatch(r"\.?[^\s./\\*?][^\s/\\*?]*", extension):
                 raise ValueError(f"extensions: {extension!r}: expected like exe or tar.gz")
         for content_type in self.types:
             if not re.fullmatch(r"[^\s/]+/[^\s/]+", content_type):
@@ -81,7 +81,11 @@ class Attachments:
         self._types = [content_type.lower() for content_type in self.types]
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="attachments")
         if (self.inside_archives or self.encrypted) and (missing := missing_libraries()):
-            log.warning("attachments: not all kinds of archives can be looked into: %s", missing)
+            log.warning(
+                "attachments: 7z, rar, cab, iso, tar and others cannot be looked into: a hit of `encrypted`, and"
+                " passed by `inside_archives` alone. To look into them %s",
+                missing,
+            )
 
     @hookimpl
     async def filter_message(self, transaction: Transaction) -> Verdict | None:

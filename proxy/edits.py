@@ -7,23 +7,15 @@ import re
 from dataclasses import dataclass
 from email.header import Header
 
-__all__ = ["HEADER_SECTION", "AddHeader", "Edit", "PrefixSubject", "RemoveHeader", "apply"]
+from proxy.mime.fields import HEADER_SECTION
+
+__all__ = ["AddHeader", "Edit", "PrefixSubject", "RemoveHeader", "apply"]
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LINE = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)")
 """One line of a header section with its folds. A bare LF ends it too, for those who read it so."""
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
-HEADER_SECTION = re.compile(
-    rb"(?:>*+From (?![ \t]*+:)[^\n]*+\n)*[!-9;-~]++[ \t]*+:"
-    rb"|\r?\n|\Z"
-)
-"""Matches a message that begins with a header section, maybe an empty one; all of any other is body.
-
-It begins with one if it is empty, if its first line is, or if its first line is a field: a name of printable
-ASCII characters, maybe white space (RFC 5322 section 4.5), a colon. ``From `` lines of an mbox before that
-field, with any number of ``>``, are passed over.
-"""
 _WORD_LIMIT = 900
 """Characters that stand together on one line, which may hold 998 octets (RFC 5322 section 2.1.1)."""
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edits import HEADER_SECTION, AddHeader, Edit, PrefixSubject, RemoveHeader, apply
+from proxy.edits import AddHeader, Edit, PrefixSubject, RemoveHeader, apply
+from proxy.mime.fields import HEADER_SECTION
 
 MAIL = (
     b"From: a@example.com\r\nSubject: hello\r\n world\r\nX-Spam: 1\r\nx-spam : 2\r\n folded\r\n"

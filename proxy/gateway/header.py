@@ -3,7 +3,7 @@
 import re
 from typing import Self
 
-from proxy.edits import HEADER_SECTION
+from proxy.mime.fields import HEADER_SECTION
 from proxy.values import value
 
 __all__ = ["NO_HEADER", "HeaderFacts"]

@@ -99,7 +99,7 @@ class Declared:
                 texts.setdefault(text, _how("name", how, number))
         if any("%" in text for text in texts):
             for text in list(texts):
-                texts.setdefault(unquote(text), "filename percent-decoded")
+                texts.setdefault(unquote(text), "filename, percent-decoded")
         return tuple([Named(text, how) for text, how in texts.items()])
 
     def text_of(self, name: bytes) -> str:
@@ -113,7 +113,9 @@ class Declared:
 def _how(parameter: str, how: str, number: int) -> str:
     if not how and not number:
         return ""
-    return f"{parameter}{f' from {how}' if how else ''}{' of a second field' if number else ''}"
+    origin = how.startswith(("RFC", "encoded-word"))
+    words = f" from {how}" if origin else f", {how}" if how else ""
+    return f"{parameter}{words}{' (of a second field)' if number else ''}"
 
 
 @value

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from proxy.mime.words import decode_octets, decode_value
 
 __all__ = [
+    "HEADER_SECTION",
     "Fields",
     "Header",
     "decoded",
@@ -19,6 +20,16 @@ __all__ = [
     "read_header_section",
 ]
 
+HEADER_SECTION = re.compile(
+    rb"(?:>*+From (?![ \t]*+:)[^\n]*+\n)*[!-9;-~]++[ \t]*+:"
+    rb"|\r?\n|\Z"
+)
+"""Matches a message that begins with a header section, maybe an empty one; all of any other is body.
+
+It begins with one if it is empty, if its first line is, or if its first line is a field: a name of printable
+ASCII characters, maybe white space (RFC 5322 section 4.5), a colon. ``From `` lines of an mbox before that
+field, with any number of ``>``, are passed over.
+"""
 _FIELD = re.compile(rb"([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
 _LINE = re.compile(rb"^([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.MULTILINE)
 # Possessive groups with alternatives go wrong in Python before 3.11.5 and are not used here

@@ -195,7 +195,7 @@ def _unquoted(text: bytes, how: str) -> Iterator[tuple[bytes, str]]:
         if b"\\" in text:
             yield _PAIR.sub(rb"\1", text), "quoted-pairs undone"
         if b" " in text or b"\t" in text:
-            yield text.split(maxsplit=1)[0], "first word"
+            yield text.split(maxsplit=1)[0], "only its first word"
         return
     inner, rest = quoted[1], text[quoted.end() :]
     if rest:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from proxy.mime.entity import MESSAGE_TYPES, Declared, Entity, decode_body
-from proxy.mime.fields import Header, decoded
+from proxy.mime.fields import HEADER_SECTION, Header, decoded
 from proxy.mime.scan import scan_parts
 from proxy.mime.structure import read_structure
 from proxy.mime.text import read_text
@@ -80,7 +80,8 @@ class MimeView:
     headers: tuple[Header, ...]
     """In the order of the message."""
     forwarded_headers: tuple[Header, ...] = ()
-    """The header fields of the messages in the message."""
+    """The header fields of the messages in the message, one after the other; and what looks like fields in a
+    message without a header section, whose text it is."""
     subject: str
     texts: tuple[Text, ...]
     """Every text/* part, also of forwarded messages and of text files attached; reports (message/*) too."""
@@ -102,10 +103,13 @@ def read_message(content: bytes) -> MimeView:
     """
     reading = _Reading(octets_left=4 * len(content) + _SPARE_OCTETS)
     root = reading.message(content, 0)
-    headers = decoded(root.pairs)
+    headers, forwarded = decoded(root.pairs), tuple(reading.forwarded)
+    if not HEADER_SECTION.match(content) or content.startswith((b"\r\n", b"\n")):
+        # All of it is body once our fields are before it; what may be taken for fields is shown as such.
+        headers, forwarded = (), headers + forwarded
     return MimeView(
         headers=headers,
-        forwarded_headers=tuple(reading.forwarded),
+        forwarded_headers=forwarded,
         subject=next((header.value for header in headers if header.name.lower() == "subject"), ""),
         texts=tuple(reading.texts),
         attachments=tuple(reading.attachments),

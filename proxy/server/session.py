@@ -337,6 +337,7 @@ class SmtpSession(MailTransactions):
         """QUIT (section 4.1.1.10)."""
         if argument:
             self._tolerate(Oddity.ARGUMENT, replies.NO_ARGUMENT_ALLOWED)
+        self._tell_oddities()
         raise SessionEnd(replies.BYE)
 
     async def untrusted(self, _argument: str) -> None:

@@ -56,7 +56,8 @@ class Excerpt:
 def read_excerpt(content: bytes) -> Excerpt:
     """Of a message's octets."""
     view = Message(content=content[:CONTENT_LIMIT]).view
-    names = [attachment.filename[:_SHOWN_LIMIT] for attachment in view.attachments[:_NAMES_LIMIT]]
+    all_names = dict.fromkeys(name for attachment in view.attachments for name in attachment.filenames)
+    names = [name[:_SHOWN_LIMIT] for name in list(all_names)[:_NAMES_LIMIT]]
     return Excerpt(
         subject=_field(view, "subject"),
         header_from=_field(view, "from"),
@@ -74,7 +75,7 @@ def _field(view: MimeView, name: str) -> str:
 def _body(texts: Iterable[Text]) -> str:
     pieces: list[str] = []
     room = _TEXT_LIMIT
-    for part in texts:
+    for part in sorted(texts, key=lambda text: bool(text.how)):  # the plain readings first
         html = part.content_type == "text/html"
         pieces.append((plain_text(part.text[:_MARKUP_LIMIT]) if html else part.text)[:room])
         room -= len(pieces[-1])

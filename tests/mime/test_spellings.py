@@ -377,6 +377,8 @@ def test_a_part_on_which_readers_agree_is_shown_once_also_in_a_message_on_which_
 def test_what_is_body_where_there_is_no_header_section_is_a_text(first):
     content = f"{first}Subject: a wire transfer\r\n\r\nlunch".encode()
     view = read_message(content)
-    assert view.subject == "a wire transfer"
+    fields = view.forwarded_headers if first else view.headers
+    assert [(field.name, field.value) for field in fields] == [("Subject", "a wire transfer")]
+    assert view.subject == ("" if first else "a wire transfer")
     assert any("lunch" in text.text for text in view.texts)
     assert not first or any(f"{first}Subject: a wire transfer" in text.text for text in view.texts)

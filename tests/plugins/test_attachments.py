@@ -438,6 +438,7 @@ async def test_an_archive_beyond_the_bounds_is_a_hit(content, reason):
         ({"inside_archives": True}, "nothing to look for"),
         ({"inside_archives": True, "mismatch": True}, "expected extensions"),
         ({"extensions": [""]}, "expected like exe"),
+        ({"extensions": ["*.js"]}, "expected like exe"),
         ({"extensions": ["a/b"]}, "expected like exe"),
         ({"types": ["zip"]}, "expected like application/zip"),
     ],

@@ -248,7 +248,9 @@ async def test_the_reason_names_word_and_place_and_the_match_shows_what_stands_t
 async def test_the_reason_counts_further_matches_and_says_what_was_broken():
     hit = await verdict(Keywords(words=["a b", "c"]), b" \r\nSubject: a b\r\n\r\na b c")
     assert hit
-    assert hit.reason.startswith('"a b" in subject and 3 more (readers may see another structure: ')
+    assert hit.reason.startswith(
+        '"a b" in subject of a forwarded message and 3 more (readers may see another structure: '
+    )
 
 
 async def test_a_place_named_by_the_sender_holds_no_control_characters():

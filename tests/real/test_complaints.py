@@ -1,6 +1,7 @@
 """The complaints department takes everything, shows it, and delivers nothing."""
 
 import base64
+import html
 import re
 import signal
 import socket
@@ -234,6 +235,8 @@ def test_whatever_a_client_says_its_message_is_kept_and_its_checks_say_what_was_
     give_up = time.monotonic() + 20
     while (found := named()) != odd:  # the conversation is written a little later than the message
         assert time.monotonic() < give_up, found
+    texts = [one["text"] for one in httpx.get(f"{desk}/api/v1/messages/{message['id']}").json()["lint"]]
+    assert all(any(text.startswith(f'"{html.unescape(one)}" ') for text in texts) for one in odd)
     for words in filter(
         None, (f"from:{sender}" if sender else "", *(f"to:{one}" for one in recipients if one))
     ):

@@ -62,7 +62,7 @@ async def replies_to(client, *lines):
         ([b"EHLO a.example\rx\r\n"], "250", "command-characters hello-name"),
         ([b"NOOP \xfc\r\n"], "250", "command-characters"),
         ([b"NOOP " + b"x" * 60_000 + b"\r\n", b"NOOP\r\n"], "500 250", ""),
-        ([b"RSET now\r\n", b"QUIT now\r\n"], "250 221", "command-argument"),
+        ([b"RSET now\r\n", b"QUIT now\r\n"], "250 221", "command-argument command-argument"),
         ([b"EHLO a\r\n", b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<a@b>\r\n"], "250 250 503", ""),
         ([b"RCPT TO:<a@b>\r\n", b"DATA\r\n", b"FOO\r\n", b"\r\n"], "503 503 500 500", ""),
         ([b"HELO a\r\n", b"MAIL FROM:<a@b> SIZE=1\r\n"], "250 250", "parameter"),

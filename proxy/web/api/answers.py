@@ -235,7 +235,9 @@ class Message(Answer):
     codes: list[Text] = Field(description="What looks like a one-time code, the likeliest first.")
     attachments: list[Attachment]
     tree: MimePart
-    lint: list[Finding] = Field(description="What is wrong with the message; errors first.")
+    lint: list[Finding] = Field(
+        description="What is wrong with the message and with the commands before it; errors first."
+    )
     notes: list[Text] = Field(description="What is not shown because there is too much of it.")
     record: JournalRecord | None = Field(
         description="What the journal says of its transaction: session, user, verdicts; null: it is too old."

@@ -15,6 +15,7 @@ from proxy.web.api.answers import (
 )
 from proxy.web.api.asked import DeleteMessages, Form, ListMessages, MarkSeen, read_query
 from proxy.web.api.operation import Call, NoBody, NoParameters, Operation, Parameters
+from proxy.web.checks import checks_of, conversation_of
 from proxy.web.desk import Desk
 from proxy.web.files import file_answer, html_answer
 from proxy.web.problems import Kind, Problem, WrongValue
@@ -67,6 +68,7 @@ async def full_message(desk: Desk, kept: KeptMessage) -> Message:
         {
             **fields_of(kept),
             **fields_of(view),
+            "lint": checks_of(kept, view, await conversation_of(desk, record)),
             "record": JournalRecord.model_validate(record) if record else None,
         }
     )

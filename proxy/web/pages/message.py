@@ -15,12 +15,13 @@ from starlette.routing import Route
 from proxy.record import Record
 from proxy.store import Conversation, KeptMessage, State, StoreError, of_transaction
 from proxy.verdict import Evaluation
+from proxy.web.checks import checks_of, conversation_of
 from proxy.web.desk import Desk, MeanwhileError
 from proxy.web.pages.conversation import said
 from proxy.web.pages.folders import Place, list_messages
 from proxy.web.rendering import desk_of, is_fragment, render
 from proxy.web.security import who
-from proxy.web.view import Finding, MessageView, Piece, highlight, lint_commands, worst_first
+from proxy.web.view import Finding, MessageView, Piece, highlight
 from proxy.web.view.text import visible
 
 __all__ = ["routes"]
@@ -108,8 +109,8 @@ async def _answer(
 async def _open(desk: Desk, kept: KeptMessage, wanted: str, problem: str) -> Opened:
     view = await desk.view(kept) if kept.state is not State.DELETED else None
     record = await desk.call(desk.archive.record, kept.transaction_id)
-    conversation = await desk.call(_conversation, desk, record)
-    checks = worst_first((*view.lint, *_of_commands(conversation, kept.transaction_id))) if view else ()
+    conversation = await conversation_of(desk, record)
+    checks = checks_of(kept, view, conversation) if view else ()
     tabs = tuple(_tabs(view, record, checks))
     tab = wanted if any(tab.name == wanted for tab in tabs) else tabs[0].name
     return Opened(
@@ -122,18 +123,6 @@ async def _open(desk: Desk, kept: KeptMessage, wanted: str, problem: str) -> Ope
         details=_details(tab, kept, view, record, conversation),
         problem=problem,
     )
-
-
-def _conversation(desk: Desk, record: Record | None) -> Conversation | None:
-    """All that was said in the message's session; None where it is not stored. Blocks."""
-    return desk.conversations.conversation(record.session_id) if desk.conversations and record else None
-
-
-def _of_commands(conversation: Conversation | None, transaction_id: str) -> tuple[Finding, ...]:
-    if conversation is None:
-        return ()
-    lines = of_transaction(conversation, transaction_id)
-    return lint_commands(conversation.lines[: conversation.lines.index(lines[0])] if lines else (), lines)
 
 
 def _tabs(view: MessageView | None, record: Record | None, checks: tuple[Finding, ...]) -> Sequence[Tab]:
