@@ -82,8 +82,8 @@ class Attachments:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="attachments")
         if (self.inside_archives or self.encrypted) and (missing := missing_libraries()):
             log.warning(
-                "attachments: 7z, rar, cab, iso, tar and others cannot be looked into: a hit of `encrypted`, and"
-                " passed by `inside_archives` alone. To look into them %s",
+                "attachments: 7z, rar, cab, iso, zst and others cannot be looked into: `encrypted` hits them,"
+                " `inside_archives` alone lets them pass. To look into them %s",
                 missing,
             )
 
