@@ -95,9 +95,11 @@ def read_header_section(content: bytes) -> tuple[Header, ...]:
 
 def decoded(pairs: list[tuple[bytes, bytes]]) -> tuple[Header, ...]:
     """Fields as characters."""
-    return tuple(
-        [Header(name=decode_octets(name).rstrip(), value=decode_value(value)) for name, value in pairs]
-    )
+    headers = []
+    for octets, value in pairs:
+        name = octets.decode("ascii") if octets.isascii() else decode_octets(octets)  # most are: a call saved
+        headers.append(Header(name=name.rstrip(), value=decode_value(value)))
+    return tuple(headers)
 
 
 def read_fields(content: bytes, start: int = 0) -> Fields:

@@ -8,7 +8,7 @@ not *sound*: `scan` finds what any of them may see.
 from dataclasses import dataclass, field
 
 from proxy.mime.delimiters import Delimiter, is_content_field, next_delimiter, prefix_in
-from proxy.mime.entity import Declared, Entity, declared_by
+from proxy.mime.entity import MESSAGE_TYPES, Declared, Entity, declared_by
 from proxy.mime.fields import Fields, header_section_start, read_fields
 
 __all__ = ["Structure", "read_structure"]
@@ -100,12 +100,14 @@ class _Reader:
                 self._doubt("a part has two types")
             if declared.fallback_types:
                 self._doubt("a Content-Type field is malformed")
-            if not (declared.is_multipart or declared.is_message):
+            content_type = declared.content_types[0]
+            is_multipart = content_type.startswith("multipart/")
+            if not is_multipart and content_type not in MESSAGE_TYPES:
                 return body
             if self.depth + len(self.stack) >= _DEPTH_LIMIT:
                 self._fault(-1, f"nested more than {_DEPTH_LIMIT} deep: not opened")
                 return body
-            if declared.is_multipart:
+            if is_multipart:
                 self._await_parts(opened)
                 return body
             if declared.is_encoded or self.shared.entities >= _ENTITIES_LIMIT:

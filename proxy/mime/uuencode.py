@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 from proxy.mime.transfer import decode_base64
 
-__all__ = ["BLOCKS_LIMIT", "ENCODINGS", "Block", "decode_uuencoded", "find_blocks", "without_blocks"]
+__all__ = ["BEGIN", "BLOCKS_LIMIT", "ENCODINGS", "Block", "decode_uuencoded", "find_blocks", "without_blocks"]
 
 ENCODINGS = frozenset({"x-uuencode", "uuencode", "x-uue", "uue", "x-uu"})
 """What a Content-Transfer-Encoding field calls it, in lower case; no RFC names it."""
+BEGIN = b"begin"
+"""A text without it has no files in it."""
 BLOCKS_LIMIT = 1000
 """No more are looked for in one text."""
 
@@ -46,12 +48,12 @@ class Block:
 def find_blocks(text: bytes) -> tuple[Block, ...]:
     """The files in the octets of a text, in order, at most ``BLOCKS_LIMIT``."""
     blocks: list[Block] = []
-    position = text.find(b"begin")
+    position = text.find(BEGIN)
     while position >= 0 and len(blocks) < BLOCKS_LIMIT:
         found = _BEGIN.match(text, position) if _begins_line(text, position) else None
         if found:
             blocks.append(_read_block(text, found))
-        position = text.find(b"begin", blocks[-1].end if found else position + 1)
+        position = text.find(BEGIN, blocks[-1].end if found else position + 1)
     return tuple(blocks)
 
 

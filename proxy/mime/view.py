@@ -12,8 +12,8 @@ from proxy.mime.structure import read_structure
 from proxy.mime.text import read_text
 from proxy.mime.tnef import is_tnef, read_tnef
 from proxy.mime.transfer import other_readings
+from proxy.mime.uuencode import BEGIN, find_blocks
 from proxy.mime.uuencode import ENCODINGS as UUENCODINGS
-from proxy.mime.uuencode import find_blocks
 from proxy.mime.words import decode_octets
 
 __all__ = ["Attachment", "MimeView", "Text", "read_message"]
@@ -36,6 +36,7 @@ _MESSAGE_FIELD = re.compile(
     rb"^(received|return-path|delivered-to|from|to|date|subject|message-id|mime-version)[ \t]*+:",
     re.IGNORECASE | re.MULTILINE,
 )
+_NOT_ENCODED = ("",)
 _FROM_TNEF = ("from winmail.dat",)
 _MESSAGE_FILES = (".eml", ".mht", ".mhtml", ".nws", ".mail")
 
@@ -155,16 +156,16 @@ class _Reading:
             self.warnings.append(warning)
 
     def _leaf(self, entity: Entity, depth: int) -> None:
+        # Most messages are one text without a name or an encoding: the checks for that save a dozen calls.
         declared = entity.declared
-        names = declared.filenames
-        how = tuple([name.how for name in names if name.how])
-        encodings = _mechanisms(declared)
+        named = declared.filenames if declared.types or declared.dispositions else ()
+        names = tuple([name.text for name in named]) if named else ()
+        how = tuple([name.how for name in named if name.how]) if named else ()
+        encodings = _mechanisms(declared) if declared.transfer_encodings else _NOT_ENCODED
         for encoding in encodings:
             of_encoding = (*how, f"read as {encoding or 'not encoded'}") if len(encodings) > 1 else how
             for content_type in declared.content_types:
-                self._reading(
-                    entity, content_type, encoding, tuple([n.text for n in names]), of_encoding, depth
-                )
+                self._reading(entity, content_type, encoding, names, of_encoding, depth)
 
     def _fallback(self, entity: Entity, depth: int) -> None:
         """The entity as it is for readers that do not accept its Content-Type field."""
@@ -198,25 +199,31 @@ class _Reading:
         depth: int,
     ) -> None:
         """A leaf read as one of its types, under one of its encodings."""
-        encoded = entity.encoded
+        dispositions = entity.declared.dispositions
         is_text = content_type.startswith(_SHOWN) and content_type not in MESSAGE_TYPES
-        is_attachment = bool(names) or not content_type.startswith("text/") or entity.declared.is_attachment
+        is_attachment = bool(names) or not content_type.startswith("text/")
+        is_attachment = is_attachment or (bool(dispositions) and entity.declared.is_attachment)
         head = b""
         if is_text:
-            head = decode_body(encoded(), encoding)
+            head = entity.encoded()
+            if encoding:
+                head = decode_body(head, encoding)
             self._text(entity, head, content_type, names, how)
-            self._uuencoded(head, depth)
+            if BEGIN in head:
+                self._uuencoded(head, depth)
         if encoding in UUENCODINGS:
-            self._uuencoded(encoded(), depth)
+            self._uuencoded(entity.encoded(), depth)
         if is_attachment:
             attachment = Attachment(
                 filenames=names,
                 content_type=content_type,
-                read=lambda: decode_body(encoded(), encoding),
+                read=lambda: decode_body(entity.encoded(), encoding),
                 how=how,
             )
             head = head or _head(entity, encoding)
             self._attach(attachment, head, depth, is_open=_is_open(entity, encoding))
+        if not encoding:
+            return
         for octets in other_readings(entity.source, entity.start, entity.end, encoding):
             odd = (*how, "base64 read in another way")
             if is_text:
