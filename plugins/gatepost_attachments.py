@@ -55,6 +55,10 @@ _ONLY_LOGGED = (Why.ENCRYPTED, Why.ENCRYPTED_OFFICE, Why.NOT_INSTALLED)
 log = logging.getLogger(__name__)
 
 
+class NotReadError(Exception):
+    """Nothing was found in a message of which not all could be read: the rule's `on_error` decides."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Attachments:
     """Says yes where an attachment has one of the extensions, types or other properties asked for."""
@@ -109,7 +113,11 @@ class Attachments:
             if len(found) >= _MATCHES_LIMIT:
                 break
         if not found:
-            return None
+            if not message.view.unread:
+                return None
+            if self.encrypted:
+                return Verdict(reason=f"cannot be looked into: {message.view.unread}")
+            raise NotReadError(message.view.unread)
         why, match = found[0]
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         warning = f" ({_printable(message.view.warnings[0])})" if message.view.warnings else ""

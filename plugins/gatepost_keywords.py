@@ -51,6 +51,10 @@ _PATTERN_MEMORY = 16 << 20
 """Octets for the automata of one pattern, and of all together."""
 
 
+class NotReadError(Exception):
+    """Nothing was found in a message of which not all could be read: the rule's `on_error` decides."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Keywords:
     """Says yes where one of the words or patterns stands in one of the places."""
@@ -85,6 +89,8 @@ class Keywords:
             if len(found) >= _MATCHES_LIMIT:
                 break
         if not found:
+            if view.unread:
+                raise NotReadError(view.unread)
             return None
         what, match = found[0]
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 __all__ = ["Delimiter", "is_content_field", "next_delimiter", "prefix_in"]
 
 _CONTENT_FIELD = re.compile(rb"content-[a-z-]{2,30}[ \t]*+:", re.IGNORECASE)
-_TEXT_LIMIT = 1000
+_TEXT_LIMIT = 64 << 10
 _BOUNDARY_LIMIT = 70
 """Characters of a boundary (RFC 2046 section 5.1.1)."""
 
@@ -17,27 +17,24 @@ class Delimiter(NamedTuple):
 
     start: int
     text: bytes
-    """What stands behind the hyphens, without white space at its end; at most 1,000 bytes, at least one."""
+    """What stands behind the hyphens, without white space at its end; at most 64 KiB."""
     end: int
     """Where the next line begins."""
 
 
 def next_delimiter(content: bytes, position: int) -> Delimiter | None:
     """The first such line from ``position``, the beginning of a line, on; None where there is none."""
-    while True:
-        if not content.startswith(b"--", position):
-            # One byte is looked for ten times as fast as three, and base64 has no hyphen: of a large
-            # attachment the first search finds the line behind it.
-            hyphen = content.find(b"-", position)
-            position = content.find(b"\n--", max(hyphen - 1, 0)) + 1 if hyphen >= 0 else 0
-            if not position:
-                return None
-        newline = content.find(b"\n", position)
-        end = len(content) if newline < 0 else newline + 1
-        text = content[position + 2 : min(end, position + 2 + _TEXT_LIMIT)].partition(b"\r")[0].rstrip()
-        if text:
-            return Delimiter(position, text, end)
-        position = end
+    if not content.startswith(b"--", position):
+        # One byte is looked for ten times as fast as three, and base64 has no hyphen: of a large
+        # attachment the first search finds the line behind it.
+        hyphen = content.find(b"-", position)
+        position = content.find(b"\n--", max(hyphen - 1, 0)) + 1 if hyphen >= 0 else 0
+        if not position:
+            return None
+    newline = content.find(b"\n", position)
+    end = len(content) if newline < 0 else newline + 1
+    text = content[position + 2 : min(end, position + 2 + _TEXT_LIMIT)].partition(b"\r")[0].rstrip()
+    return Delimiter(position, text, end)
 
 
 def is_content_field(content: bytes, position: int) -> bool:

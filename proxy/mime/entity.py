@@ -72,9 +72,10 @@ class Declared:
         """Those that a multipart may have, the likeliest first."""
         found: dict[bytes, None] = {}
         for content_type in self.types:
+            for octets in content_type.octets(b"boundary"):
+                found.setdefault(octets.rstrip())  # blanks before it count
             for reading in content_type.readings(b"boundary"):
                 found.setdefault(reading.text.rstrip().encode("utf-8", "surrogateescape"))
-        found.pop(b"", None)
         return tuple(found)
 
     @property
@@ -97,6 +98,8 @@ class Declared:
         for number, content_type in enumerate(self.types):
             for text, how in content_type.readings(b"name"):
                 texts.setdefault(text, _how("name", how, number))
+        for text in [text for text in texts if text.startswith("<") and text.endswith(">")]:
+            texts.setdefault(text[1:-1], "filename without its brackets")
         if any("%" in text for text in texts):
             for text in list(texts):
                 texts.setdefault(unquote(text), "filename, percent-decoded")

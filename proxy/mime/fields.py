@@ -41,7 +41,7 @@ _FIRST_LINE = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)
 _SEPARATOR = re.compile(rb">?From [^\n]*+\n")
 """Of an mbox."""
 _FIELDS_LIMIT = 10_000
-_JUNK_LIMIT = 100
+_JUNK_LIMIT = 10_000
 """Lines; a part with more of them has no header fields but only a body."""
 _WINDOW = 8 << 10
 """Bytes in which nearly every header section ends."""

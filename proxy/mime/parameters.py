@@ -6,8 +6,10 @@ has *readings*: what any of the common readers would make of it, the likeliest f
 Each expression is linear on any input: no repetition can match the same bytes in two ways.
 """
 
+import itertools
+import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -22,25 +24,29 @@ _SEGMENT = re.compile(
     re.DOTALL,
 )
 """What stands between two semicolons; those in quoted strings are no ends."""
-_NAIVE_SEGMENT = re.compile(rb"(?:\A|;)([^;]*+)")
-"""For readers who look for semicolons alone."""
-_SEMICOLON_IN_QUOTES = re.compile(rb'"[^";]*+;[^";]*+"')
-_GLUED_COMMENT = re.compile(rb"[^\s;=(]\(")
-"""It may be meant as a part of a word, as in ``report(1).pdf``."""
 _QUOTED = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*)\\?("?)', re.DOTALL)
 _KIND = re.compile(rb"""[\s"]*+([^\s/;,"()=]++(?:\s*+/\s*+[^\s/;,"()=]++)?)""")
 _ASSIGNED = re.compile(rb'[\s"]*+([^\s=*"]{1,80}+)[\s"]*+(?:\*\s*+(\d{1,9}+)\s*+)?(\*?)[\s"]*+=\s*+')
-_ASSIGNED_WITHIN = re.compile(rb"(?:\A|[\s,])(?=[^\s=,]{1,99}+\s*+=)")
-"""Where an assignment begins that no semicolon comes before."""
+_ASSIGNED_ANYWHERE = re.compile(
+    rb'(?:\A|(?<=[\s;,"()]))([^\s=*"(),;]{1,80}+)[\s"]*+(?:\*\s*+(\d{1,9}+)\s*+)?(\*?)[\s"]*+=\s*+'
+)
+_INTERESTING = re.compile(rb"name|boundary|charset|format|delsp", re.IGNORECASE)
+"""In the parameters that are read here; of others there may be any number."""
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _NEEDED_PAIR = re.compile(rb'\\(["\\])')
 _TOKEN = re.compile(rb'[()]|\\.|"[^"\\]*+(?:\\.[^"\\]*+)*"|[^()\\"]++|["\\]', re.DOTALL)
 _COMMENT_TOKEN = re.compile(rb"[()]|\\.|[^()\\]++|\\", re.DOTALL)
 """Within a comment, where a quote is a character like others."""
+_INNERMOST_COMMENT = re.compile(rb"\([^()]*+\)")
+_GLUED_COMMENT = re.compile(rb"[^\s;=(]\(")
+"""It may be meant as a part of a word, as in ``report(1).pdf``."""
 _WINDOWS_PATH = re.compile(rb"[A-Za-z]:\\|\\\\")
-_SEGMENTS_LIMIT = 1000
-"""Parameters of one field; of more of them these many are read, and the last ones."""
-_LAST_SEGMENTS = 50
+_PARAMETERS_LIMIT = 1000
+"""Of one field; of more these many and the last ones are read: readers take a first or a last one."""
+_LAST_PARAMETERS = 50
+_VALUE_LIMIT = 16 << 10
+"""Bytes of a value that is found out of its place."""
+_COMBINATIONS_LIMIT = 16
 _CACHED_OCTETS = 200
 
 
@@ -66,12 +72,13 @@ class _Parameter(NamedTuple):
 class Structured:
     """The value of a structured field."""
 
-    __slots__ = ("_parameters", "_read", "kind")
+    __slots__ = ("_read", "_spellings", "kind")
 
-    def __init__(self, kind: str, parameters: tuple[_Parameter, ...]) -> None:
+    def __init__(self, kind: str, spellings: tuple[tuple[_Parameter, ...], ...]) -> None:
         self.kind = kind
         """What stands before the parameters, for example ``text/plain``, in lower case; may be empty."""
-        self._parameters = parameters
+        self._spellings = spellings
+        """The parameters under each way to take the field apart."""
         self._read: dict[bytes, tuple[Named, ...]] = {}
 
     def first(self, name: bytes) -> str:
@@ -84,11 +91,22 @@ class Structured:
         known = self._read.get(name)
         if known is None:
             texts: dict[str, str] = {}
-            for text, how in _readings([one for one in self._parameters if one.name == name]):
-                if text:
-                    texts.setdefault(text, how)
+            for parameters in self._spellings:
+                for text, how in _readings([one for one in parameters if one.name == name]):
+                    if text:
+                        texts.setdefault(text, how)
             known = self._read[name] = tuple([Named(text, how) for text, how in texts.items()])
         return known
+
+    def octets(self, name: bytes) -> list[bytes]:
+        """The values of a parameter as they stand, without quotes; not of those of RFC 2231."""
+        return [
+            octets
+            for parameters in self._spellings
+            for one in parameters
+            if one.name == name and one.section is None and not one.is_extended
+            for octets, _ in one.readings
+        ]
 
 
 def read_structured(value: bytes) -> Structured:
@@ -101,14 +119,15 @@ def _read(value: bytes) -> Structured:
     found = _KIND.match(value)
     if b";" not in value and b"=" not in value and b"(" not in value:
         return Structured(_kind(found), ())
-    parameters: list[_Parameter] = []
+    spellings: list[tuple[_Parameter, ...]] = []
     for text, how in _spellings(value):
         found = found or _KIND.match(text)
-        parameters += _parameters(text, _SEGMENT, how)
-    if b'"' in value and _SEMICOLON_IN_QUOTES.search(value):
-        naive = _parameters(value, _NAIVE_SEGMENT, "quotes ignored")
-        parameters += [one for one in naive if one not in parameters]
-    return Structured(_kind(found), tuple(parameters))
+        segments = _SEGMENT.findall(text)
+        parameters = _parameters(segments, how)
+        spellings.append(parameters)
+        if text.count(b"=") != len(parameters) or text.count(b";") != len(segments) - 1:
+            spellings.append(tuple(_anywhere(text)))
+    return Structured(_kind(found), tuple(spellings))
 
 
 _cached = lru_cache(maxsize=1024)(_read)
@@ -125,13 +144,17 @@ def _spellings(value: bytes) -> Iterator[tuple[bytes, str]]:
     """The value with and without its comments, and with its encoded-words decoded."""
     if b"(" in value:
         without = _without_comments(value)
-        if without != value and not _GLUED_COMMENT.search(value):
+        innermost = _INNERMOST_COMMENT.sub(b" ", value)
+        if without == value:
+            yield value, ""
+        elif _GLUED_COMMENT.search(value):
+            yield value, ""
+            yield without, "comment removed"
+        else:
             yield without, "comment removed"
             yield value, "comment kept"
-        else:
-            yield value, ""
-            if without != value:
-                yield without, "comment removed"
+        if innermost not in (without, value):
+            yield innermost, "innermost comment removed"
     else:
         yield value, ""
     if b"=?" in value:
@@ -159,30 +182,34 @@ def _without_comments(value: bytes) -> bytes:
     return b"".join(kept + (pending if depth else []))
 
 
-def _parameters(value: bytes, segment: re.Pattern[bytes], how: str) -> list[_Parameter]:
-    segments = segment.findall(value)
-    if len(segments) > _SEGMENTS_LIMIT:
-        segments[_SEGMENTS_LIMIT:-_LAST_SEGMENTS] = []
-    return [one for text in segments if b"=" in text for one in _of_segment(text, how)]
+def _parameters(segments: list[bytes], how: str) -> tuple[_Parameter, ...]:
+    found = [
+        (match, text)
+        for text in segments
+        if b"=" in text and _INTERESTING.search(text) and (match := _ASSIGNED.match(text))
+    ]
+    if len(found) > _PARAMETERS_LIMIT:
+        found[_PARAMETERS_LIMIT:-_LAST_PARAMETERS] = []
+    return tuple([_parameter(match, text[match.end() :], how) for match, text in found])
 
 
-def _of_segment(text: bytes, how: str) -> Iterator[_Parameter]:
-    if found := _ASSIGNED.match(text):
-        yield _parameter(found, text, how)
-        if text.startswith(b'"', found.end()) or b"=" not in text[found.end() :]:
-            return
-    # As in "attachment filename=a", where a semicolon is missing.
-    for number, begun in enumerate(_ASSIGNED_WITHIN.finditer(text)):
-        inner = _ASSIGNED.match(text, begun.end())
-        if inner and begun.end() > 0 and not (found and found.end() > inner.end()):
-            yield _parameter(inner, text, "no semicolon before it")
-        if number >= _LAST_SEGMENTS:
-            return
+def _anywhere(value: bytes) -> Iterator[_Parameter]:
+    """What may be a parameter out of its place: without a semicolon, or with quotes that do not pair."""
+    found = [match for match in _ASSIGNED_ANYWHERE.finditer(value) if _INTERESTING.search(match[1])]
+    if len(found) > _PARAMETERS_LIMIT:
+        found[_PARAMETERS_LIMIT:-_LAST_PARAMETERS] = []
+    for match in found:
+        text = value[match.end() : match.end() + _VALUE_LIMIT]
+        quoted = _QUOTED.match(text)
+        end = text.find(b";", quoted.end() if quoted else 0)
+        yield _parameter(match, text if end < 0 else text[:end], "found out of its place")
+        if quoted:  # and for those who do not know quoted strings
+            yield _parameter(match, text.partition(b";")[0], "quotes ignored")
 
 
 def _parameter(found: re.Match[bytes], text: bytes, how: str) -> _Parameter:
     section = None if found[2] is None else int(found[2])
-    readings = tuple(_unquoted(text[found.end() :].strip(), how))
+    readings = tuple(_unquoted(text.strip(), how))
     return _Parameter(found[1].lower(), section, bool(found[3]), readings)
 
 
@@ -213,10 +240,10 @@ def _unquoted(text: bytes, how: str) -> Iterator[tuple[bytes, str]]:
 
 
 def _readings(parameters: list[_Parameter]) -> Iterator[tuple[str, str]]:
-    single = [one for one in parameters if one.section is None and one.is_extended]
-    for one in single:
-        for octets, how in one.readings:
-            yield _from_extended(octets), _joined_how("RFC 2231", how)
+    for one in parameters:
+        if one.section is None and one.is_extended:
+            for octets, how in one.readings:
+                yield _from_extended(octets), _joined_how("RFC 2231", how)
     pieces = [one for one in parameters if one.section is not None]
     if pieces:
         yield from _continued(pieces)
@@ -240,31 +267,46 @@ def _joined_how(*hows: str) -> str:
 def _continued(pieces: list[_Parameter]) -> Iterator[tuple[str, str]]:
     """The continuations joined (RFC 2231 section 3): as bytes, decoded once with the first one's charset."""
     how = _joined_how("RFC 2231, continued", pieces[0].readings[0][1])
-    for keep_first in (True, False):
-        chosen: dict[int, _Parameter] = {}
-        for one in pieces:
-            if one.section is not None and (one.section not in chosen or not keep_first):
-                chosen[one.section] = one
-        ordered = [chosen[section] for section in sorted(chosen)]
-        unbroken = [one for number, one in enumerate(ordered) if one.section == number]
-        for some in (ordered, unbroken):
-            if some:
-                yield _join(some), how
-                yield _join(some, alternative=True), how
+    ordered = sorted(pieces, key=_section)
+    first, last = {_section(one): one for one in reversed(ordered)}, {_section(one): one for one in ordered}
+    ways = [[chosen[section] for section in sorted(chosen)] for chosen in (first, last)]
+    ways += [[one for number, one in enumerate(way) if _section(one) == number] for way in tuple(ways)]
+    if len(first) < len(pieces):  # some join all that have the same number
+        ways += [ordered, sorted(pieces, key=lambda one: (_section(one), one.readings[0][0]))]
+    for way in ways:
+        for octets in _combined(way):
+            yield _join(way, octets), how
 
 
-def _join(pieces: Iterable[_Parameter], *, alternative: bool = False) -> str:
-    charset, octets = "", bytearray()
-    for number, one in enumerate(pieces):
-        text = one.readings[-1 if alternative else 0][0]
+def _section(one: _Parameter) -> int:
+    return one.section or 0
+
+
+def _combined(pieces: list[_Parameter]) -> Iterator[tuple[bytes, ...]]:
+    """The values of the pieces in each combination of their readings, as far as there are few of them."""
+    if not pieces:
+        return
+    if math.prod(len(one.readings) for one in pieces) <= _COMBINATIONS_LIMIT:
+        yield from itertools.product(*([octets for octets, _ in one.readings] for one in pieces))
+    else:
+        yield tuple([one.readings[0][0] for one in pieces])
+        yield tuple([one.readings[-1][0] for one in pieces])
+
+
+def _join(pieces: list[_Parameter], values: tuple[bytes, ...]) -> str:
+    charset, joined = "", bytearray()
+    for number, (one, value) in enumerate(zip(pieces, values, strict=True)):
+        text = value
         if number == 0 and one.is_extended:
-            charset, text = _charset_and_rest(text)
-        octets += unquote_to_bytes(text) if one.is_extended else text
-    return _decoded(bytes(octets), charset)
+            charset, text = _charset_and_rest(value)
+        joined += unquote_to_bytes(text) if one.is_extended else text
+    return _decoded(bytes(joined), charset)
 
 
 def _from_extended(text: bytes) -> str:
     charset, rest = _charset_and_rest(text)
+    if not rest:  # as in 'name', where the quotes are meant as such
+        charset, rest = "", text
     return _decoded(unquote_to_bytes(rest), charset)
 
 

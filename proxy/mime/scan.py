@@ -29,13 +29,15 @@ class Scanned:
     """The leaves and the messages in the message, in their order."""
     messages: list[Declared]
     """What the header sections of the messages in it declare."""
+    unread: str
+    """Which bound was exceeded, so that not all of it was read; empty where none was."""
 
 
 def scan_parts(content: bytes) -> Scanned:
     """Find all parts that any reader may see."""
     scan = _Scan(content)
     scan.run()
-    return Scanned(parts=scan.parts, messages=scan.messages)
+    return Scanned(parts=scan.parts, messages=scan.messages, unread=scan.unread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class _Scan:
     """Of the boundaries."""
     parts: list[Entity] = field(default_factory=list)
     messages: list[Declared] = field(default_factory=list)
+    unread: str = ""
 
     def run(self) -> None:
         """Find the parts of the content."""
@@ -79,6 +82,7 @@ class _Scan:
             segment = self._open(position, default_type) if default_type else _Segment(position)
             position = segment.start
             if len(self.parts) >= _PARTS_LIMIT:
+                self.unread = f"more than {_PARTS_LIMIT} parts"
                 break
         self._close(segment, len(self.content))
 
@@ -108,6 +112,7 @@ class _Scan:
                 return segment
             self._add(segment, len(self.content))
             if len(self.parts) >= _PARTS_LIMIT:
+                self.unread = f"more than {_PARTS_LIMIT} parts"
                 return _Segment(segment.start)
             start, default_type, is_message = segment.start, "text/plain", True
 
@@ -131,15 +136,19 @@ class _Scan:
             end -= 2 if self.content.endswith(b"\r\n", segment.start, end) else 1
         part = self._add(segment, end)
         is_encoded_multipart = segment.declared.is_multipart and segment.declared.is_encoded
-        if (segment.is_message or is_encoded_multipart) and self.depth < _DEPTH_LIMIT:
+        if segment.is_message or is_encoded_multipart:
             self._run_within(part, is_multipart=is_encoded_multipart)
 
     def _run_within(self, part: Entity, *, is_multipart: bool) -> None:
         """Find the parts of an encoded message, or of a multipart that is encoded against RFC 2045 6.4."""
+        if self.depth >= _DEPTH_LIMIT:
+            self.unread = f"messages encoded in messages more than {_DEPTH_LIMIT} deep"
+            return
         inner = _Scan(part.read(), self.depth + 1, parts=self.parts, messages=self.messages)
         if is_multipart:
             inner.boundaries, inner.lengths = self.boundaries, self.lengths
         inner.run()
+        self.unread = self.unread or inner.unread
 
     def _add(self, segment: _Segment, end: int) -> Entity:
         declared = segment.declared or _TEXT

@@ -13,6 +13,8 @@ from proxy.mime.fields import Fields, header_section_start, read_fields
 
 __all__ = ["Structure", "read_structure"]
 
+_NO_LINE = b"\n"
+"""In place of a boundary that is not declared."""
 _DEPTH_LIMIT = 50
 _ENCODED_DEPTH_LIMIT = 4
 """Messages encoded in encoded messages; each is decoded, so that each costs the time of the whole."""
@@ -121,7 +123,7 @@ class _Reader:
         if multipart.declared.is_encoded:
             self._doubt("a multipart is encoded")
         multipart.is_split = True
-        self.boundaries.setdefault(boundaries[0] if boundaries else b"", len(self.stack) - 1)
+        self.boundaries.setdefault(boundaries[0] if boundaries else _NO_LINE, len(self.stack) - 1)
 
     def _delimit(self, delimiter: Delimiter) -> int:
         """What a line that begins with ``--`` does; returns where to go on."""

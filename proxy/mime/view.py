@@ -7,12 +7,12 @@ from functools import partial
 
 from proxy.mime.entity import MESSAGE_TYPES, Declared, Entity, decode_body
 from proxy.mime.fields import HEADER_SECTION, Header, decoded
-from proxy.mime.scan import scan_parts
+from proxy.mime.scan import Scanned, scan_parts
 from proxy.mime.structure import read_structure
 from proxy.mime.text import read_text
 from proxy.mime.tnef import is_tnef, read_tnef
 from proxy.mime.transfer import other_readings
-from proxy.mime.uuencode import BEGIN, find_blocks
+from proxy.mime.uuencode import BEGIN, BLOCKS_LIMIT, find_blocks
 from proxy.mime.uuencode import ENCODINGS as UUENCODINGS
 from proxy.mime.words import decode_octets
 
@@ -28,7 +28,8 @@ _HEAD_OCTETS = 1024
 """By these a file is known as a message."""
 _DOUBTFUL_PARTS_LIMIT = 900
 """With more parts `Structure` ends early, and shows nothing that a scan has not found."""
-_TOO_MUCH = "not all readings of the message were looked at: too many or too large"
+_NAMES_LIMIT = 50_000
+"""All readings of the names of all attachments."""
 _SPARE_OCTETS = 1 << 20
 _ENCODINGS = frozenset({"base64", "quoted-printable", *UUENCODINGS})
 _FIELD = re.compile(rb"(?:[ \t]*+\r?\n)*+(?:>?From [^\n]*+\n)?[!-9;-~]{1,76}+[ \t]*+:")
@@ -90,6 +91,9 @@ class MimeView:
     """Every part that has a file name, is marked as attachment, or is no text; also of forwarded messages."""
     warnings: tuple[str, ...]
     """What could not be parsed or was repaired; empty for a clean message."""
+    unread: str = ""
+    """Why a part of the message was not read, for a person: the bounds were exceeded. A filter that finds
+    nothing in such a message has not seen all of it, and should fail rather than have no opinion."""
 
     def header(self, name: str) -> str | None:
         """The value of the first field of that name, None where there is none."""
@@ -115,6 +119,7 @@ def read_message(content: bytes) -> MimeView:
         texts=tuple(reading.texts),
         attachments=tuple(reading.attachments),
         warnings=tuple(reading.warnings),
+        unread=reading.unread,
     )
 
 
@@ -128,6 +133,8 @@ class _Reading:
     texts: list[Text] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    names_left: int = _NAMES_LIMIT
+    unread: str = ""
 
     def message(self, content: bytes, depth: int) -> Declared:
         """Read a message into the lists; returns what its own header section declares."""
@@ -135,7 +142,10 @@ class _Reading:
         root = structure.root
         if structure.doubts:
             self._warn(f"readers may see another structure: {'; '.join(structure.doubts)}")
-            entities, messages = _all_parts(content, root)
+            scanned = scan_parts(content)
+            if scanned.unread:
+                self._leave_unread(scanned.unread)
+            entities, messages = _all_parts(scanned, content, root), scanned.messages
         elif root.children:
             entities = [part for part in _walk(root) if not part.is_multipart]
             messages = [part.children[0].declared for part in entities if part.is_message and part.children]
@@ -151,6 +161,18 @@ class _Reading:
                 self._fallback(entity, depth)
         return root.declared
 
+    def _may_spend(self, octets: int) -> bool:
+        """Whether the message is not too large for another reading of so many bytes; says so where it is."""
+        self.octets_left -= octets
+        if self.octets_left < 0:
+            self._leave_unread("too many readings, or too much in the files of it")
+        return self.octets_left >= 0
+
+    def _leave_unread(self, why: str) -> None:
+        if not self.unread:
+            self.unread = why
+            self._warn(f"not all of the message was read: {why}")
+
     def _warn(self, warning: str) -> None:
         if len(self.warnings) < _WARNINGS_LIMIT:
             self.warnings.append(warning)
@@ -162,10 +184,17 @@ class _Reading:
         names = tuple([name.text for name in named]) if named else ()
         how = tuple([name.how for name in named if name.how]) if named else ()
         encodings = _mechanisms(declared) if declared.transfer_encodings else _NOT_ENCODED
+        self.names_left -= len(names)
+        if self.names_left < 0:
+            self._leave_unread(f"more than {_NAMES_LIMIT} names of attachments")
+            return
+        is_first = True
         for encoding in encodings:
             of_encoding = (*how, f"read as {encoding or 'not encoded'}") if len(encodings) > 1 else how
             for content_type in declared.content_types:
-                self._reading(entity, content_type, encoding, names, of_encoding, depth)
+                if is_first or self._may_spend(entity.end - entity.start):
+                    self._reading(entity, content_type, encoding, names, of_encoding, depth)
+                is_first = False
 
     def _fallback(self, entity: Entity, depth: int) -> None:
         """The entity as it is for readers that do not accept its Content-Type field."""
@@ -173,9 +202,7 @@ class _Reading:
         for content_type in entity.declared.fallback_types:
             if content_type == "text/plain":
                 for octets in {entity.encoded(): None, entity.read(): None}:
-                    self.octets_left -= len(octets)  # one multipart may be within another
-                    if self.octets_left < 0:
-                        self._warn(_TOO_MUCH)
+                    if not self._may_spend(len(octets)):  # one multipart may be within another
                         return
                     texts = [one.text for one in read_text(octets, "", content_type)]
                     self.texts += [Text(content_type=content_type, text=text, how=how) for text in texts]
@@ -239,6 +266,8 @@ class _Reading:
         seen: set[str] = set()
         for charset in entity.declared.charsets:
             for reading in read_text(octets, charset, content_type):
+                if seen and not self._may_spend(len(octets)):
+                    return
                 if reading.warning:
                     self._warn(reading.warning)
                 if reading.text in seen:
@@ -254,7 +283,10 @@ class _Reading:
                 )
 
     def _uuencoded(self, octets: bytes, depth: int) -> None:
-        for block in find_blocks(octets):
+        blocks = find_blocks(octets)
+        if len(blocks) >= BLOCKS_LIMIT:
+            self._leave_unread(f"more than {BLOCKS_LIMIT} uuencoded files in a text")
+        for block in blocks:
             name, content = decode_octets(block.name), block.content
             self._attach(
                 Attachment(
@@ -281,11 +313,10 @@ class _Reading:
     def _opened(self, attachment: Attachment, depth: int) -> bytes | None:
         """The bytes of a file that is to be looked into; None past the bounds."""
         octets = attachment.read()
-        self.octets_left -= len(octets)
-        if depth < _DEPTH_LIMIT and self.octets_left >= 0:
-            return octets
-        self._warn(_TOO_MUCH)
-        return None
+        if depth >= _DEPTH_LIMIT:
+            self._leave_unread(f"files in files more than {_DEPTH_LIMIT} deep")
+            return None
+        return octets if self._may_spend(len(octets)) else None
 
     def _tnef(self, octets: bytes, depth: int) -> None:
         tnef = read_tnef(octets)
@@ -303,16 +334,15 @@ class _Reading:
             self._attach(attachment, file.content[:_HEAD_OCTETS], depth + 1)
 
 
-def _all_parts(content: bytes, root: Entity) -> tuple[list[Entity], list[Declared]]:
-    """What a scan finds, then the leaves that the structure shows in another extent; the inner messages."""
-    scanned = scan_parts(content)
+def _all_parts(scanned: Scanned, content: bytes, root: Entity) -> list[Entity]:
+    """What a scan has found, then the leaves that the structure shows in another extent."""
     if len(scanned.parts) > _DOUBTFUL_PARTS_LIMIT:
-        return scanned.parts, scanned.messages
+        return scanned.parts
     # What is encoded the scan has decoded anew, so that its parts are of another source.
     known = {(part.start, part.end) for part in scanned.parts if part.source is content}
     leaves = (part for part in _walk(root) if part.source is content and not part.children)
     others = [part for part in leaves if not part.is_multipart and (part.start, part.end) not in known]
-    return [*scanned.parts, *others], scanned.messages
+    return [*scanned.parts, *others]
 
 
 def _walk(root: Entity) -> Iterator[Entity]:

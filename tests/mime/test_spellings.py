@@ -6,11 +6,13 @@ More names may be offered. What is added to it is tested with the reader and wit
 
 import base64
 import sys
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from gatepost_attachments import Attachments
+from gatepost_keywords import Keywords
 
 from proxy.mime import MimeView, read_message
 from proxy.mime.structure import read_structure
@@ -147,6 +149,43 @@ SPELLINGS = [
     Spelling("behind a line of blanks", "A: b\r\n \r\n" + DISPOSITION + "filename=a.exe", ("a.exe",)),
     Spelling(
         "after two thousand parameters", DISPOSITION + "x=y;" * 2000 + "filename=a.exe", ("a.exe",)
+    ),
+    Spelling(
+        "a piece twice, joined",
+        DISPOSITION + 'filename*0=a.txt; filename*0*="x;evil.exe"',
+        ("a.txt", "a.txtx;evil.exe"),
+    ),
+    Spelling(
+        "comments in the numbers",
+        DISPOSITION + "filename*0(c)=evil.; filename*1(c)=exe; filename*0=",
+        ("evil.exe",),
+    ),
+    Spelling(
+        "quoted-pairs and garbage in pieces",
+        DISPOSITION + r'filename*0="evil.\e"; filename*1="xe"x',
+        ("evil.exex", "evil.exe"),
+    ),
+    Spelling("a stray quote first", DISPOSITION + '"; filename*1=il.exe; filename*0=ev', ("evil.exe",)),
+    Spelling("quotes that do not pair", DISPOSITION + 'x="a; x=""; filename="x;evil.exe"', ("x;evil.exe",)),
+    Spelling("in angle brackets", DISPOSITION + 'filename="<evil.exe>"', ("<evil.exe>", "evil.exe")),
+    Spelling(
+        "a comment in an open comment",
+        "Content-Disposition: attachment (x; filename(c)=evil.exe",
+        ("evil.exe",),
+    ),
+    Spelling("RFC 2231 in single quotes", DISPOSITION + "filename*='evil.exe'", ("'evil.exe'",)),
+    Spelling(
+        "many pieces of one number",
+        DISPOSITION + "filename*0=a; filename*0=b; filename*0=evil.exe",
+        ("a", "abevil.exe"),
+    ),
+    Spelling(
+        "behind a thousand others, before some",
+        DISPOSITION + "x=y;" * 1000 + "filename=a.exe" + ";x=y" * 60,
+        ("a.exe",),
+    ),
+    Spelling(
+        "behind a hundred lines that are no fields", "junk\r\n" * 101 + DISPOSITION + "filename=a.exe", ("a.exe",)
     ),
 ]  # fmt: skip
 IDS = [spelling.why for spelling in SPELLINGS]
@@ -362,7 +401,7 @@ def test_files_in_files_are_opened_to_a_bound_and_then_it_is_said():
     content = INNER
     for _ in range(12):
         content = b"Content-Type: application/octet-stream; name=a.eml\r\n\r\n" + content
-    assert "not all readings of the message" in read_message(content).warnings[0]
+    assert "not all of the message was read" in read_message(content).warnings[0]
 
 
 def test_a_part_on_which_readers_agree_is_shown_once_also_in_a_message_on_which_they_do_not():
@@ -382,3 +421,57 @@ def test_what_is_body_where_there_is_no_header_section_is_a_text(first):
     assert view.subject == ("" if first else "a wire transfer")
     assert any("lunch" in text.text for text in view.texts)
     assert not first or any(f"{first}Subject: a wire transfer" in text.text for text in view.texts)
+
+
+EVIL = b"--b\r\nContent-Type: application/x; name=evil.exe\r\n\r\nMZ\r\n"
+MIXED = TOP + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+BEYOND_BOUNDS = {
+    "10,001 parts": MIXED + b"--b\r\n\r\nx\r\n" * 10_001 + EVIL + b"--b--\r\n",
+    "11 messages in messages": b"Content-Type: application/octet-stream; name=a.eml\r\n\r\n" * 12 + INNER,
+    "1,001 uuencoded files": TOP + b"\r\n" + b"begin 644 a\r\n`\r\nend\r\n" * 1001 + UUENCODED,
+    "sixteen readings of a large text": TOP
+    + b"".join(b"Content-Type: text/%d; charset=utf-8\r\n" % n for n in range(4))
+    + b"Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n"
+    + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"abcd" * 500_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", BEYOND_BOUNDS.values(), ids=BEYOND_BOUNDS)
+async def test_beyond_the_bounds_a_filter_that_found_nothing_fails_or_hits(content):
+    assert read_message(content).unread
+    transaction = make_transaction(content=content)
+    with pytest.raises(Exception, match="more than|too many"):
+        await Attachments(extensions=["js"]).filter_message(transaction)
+    with pytest.raises(Exception, match="more than|too many"):
+        await Keywords(words=["no such word"]).filter_message(transaction)
+    verdict = await Attachments(extensions=["js"], encrypted=True).filter_message(transaction)
+    assert verdict
+    assert verdict.reason.startswith("cannot be looked into: ")
+
+
+def test_what_is_within_the_bounds_is_all_read():
+    assert not read_message(message(DISPOSITION + "filename=a.exe")).unread
+
+
+def test_readings_of_a_message_take_a_bounded_multiple_of_its_memory():
+    content = BEYOND_BOUNDS["sixteen readings of a large text"]
+    tracemalloc.start()
+    view = read_message(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert view.texts
+    assert peak < 16 * len(content)
+
+
+ODD_BOUNDARIES = {
+    "of 1,100 characters": (b"x" * 1100, b"x" * 1100),
+    "with a blank before it": (b'" b"', b" b"),
+    "empty": (b'""', b""),
+}
+
+
+@pytest.mark.parametrize(("declared", "line"), ODD_BOUNDARIES.values(), ids=ODD_BOUNDARIES)
+def test_a_boundary_may_be_odd(declared, line):
+    content = TOP + b"Content-Type: multipart/mixed; boundary=" + declared + b"\r\n\r\n--" + line
+    content += b"\r\nX: y\r\nContent-Type: application/x; name=evil.exe\r\n\r\nMZ\r\n--" + line + b"--\r\n"
+    assert "evil.exe" in names(read_message(content))
