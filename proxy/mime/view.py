@@ -28,7 +28,7 @@ _HEAD_OCTETS = 1024
 """By these a file is known as a message."""
 _DOUBTFUL_PARTS_LIMIT = 900
 """With more parts `Structure` ends early, and shows nothing that a scan has not found."""
-_NAMES_LIMIT = 50_000
+_NAMES_LIMIT = 20_000
 """All readings of the names of all attachments."""
 _SPARE_OCTETS = 1 << 20
 _ENCODINGS = frozenset({"base64", "quoted-printable", *UUENCODINGS})

@@ -10,6 +10,8 @@ import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
+import gatepost_attachments
+import gatepost_keywords
 import pytest
 from gatepost_attachments import Attachments
 from gatepost_keywords import Keywords
@@ -185,7 +187,9 @@ SPELLINGS = [
         ("a.exe",),
     ),
     Spelling(
-        "behind a hundred lines that are no fields", "junk\r\n" * 101 + DISPOSITION + "filename=a.exe", ("a.exe",)
+        "behind a hundred lines that are no fields",
+        "junk\r\n" * 101 + DISPOSITION + "filename=a.exe",
+        ("a.exe",),
     ),
 ]  # fmt: skip
 IDS = [spelling.why for spelling in SPELLINGS]
@@ -425,6 +429,7 @@ def test_what_is_body_where_there_is_no_header_section_is_a_text(first):
 
 EVIL = b"--b\r\nContent-Type: application/x; name=evil.exe\r\n\r\nMZ\r\n"
 MIXED = TOP + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+NOT_READ = (gatepost_attachments.NotReadError, gatepost_keywords.NotReadError)
 BEYOND_BOUNDS = {
     "10,001 parts": MIXED + b"--b\r\n\r\nx\r\n" * 10_001 + EVIL + b"--b--\r\n",
     "11 messages in messages": b"Content-Type: application/octet-stream; name=a.eml\r\n\r\n" * 12 + INNER,
@@ -440,9 +445,9 @@ BEYOND_BOUNDS = {
 async def test_beyond_the_bounds_a_filter_that_found_nothing_fails_or_hits(content):
     assert read_message(content).unread
     transaction = make_transaction(content=content)
-    with pytest.raises(Exception, match="more than|too many"):
+    with pytest.raises(NOT_READ, match=r"more than|too many"):
         await Attachments(extensions=["js"]).filter_message(transaction)
-    with pytest.raises(Exception, match="more than|too many"):
+    with pytest.raises(NOT_READ, match=r"more than|too many"):
         await Keywords(words=["no such word"]).filter_message(transaction)
     verdict = await Attachments(extensions=["js"], encrypted=True).filter_message(transaction)
     assert verdict
