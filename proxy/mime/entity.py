@@ -16,6 +16,8 @@ __all__ = ["MESSAGE_TYPES", "Declared", "Entity", "declared_by", "decode_body"]
 MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
 _ENCODED = frozenset({"base64", "quoted-printable", *UUENCODINGS})
 _PLAIN_MECHANISMS = frozenset({b"base64", b"quoted-printable", b"7bit", b"8bit", b"binary"})
+_DISPOSITION_NAMES, _TYPE_NAMES = (b"filename", b"name"), (b"name", b"filename")
+"""Where a name belongs, and where some readers take one too."""
 _READINGS_LIMIT = 4
 """Of fields that are to occur once."""
 
@@ -92,12 +94,11 @@ class Declared:
         if not (self.dispositions or self.types):
             return ()
         texts: dict[str, str] = {}
-        for number, disposition in enumerate(self.dispositions):
-            for text, how in disposition.readings(b"filename"):
-                texts.setdefault(text, _how("filename", how, number))
-        for number, content_type in enumerate(self.types):
-            for text, how in content_type.readings(b"name"):
-                texts.setdefault(text, _how("name", how, number))
+        for fields, parameters in ((self.dispositions, _DISPOSITION_NAMES), (self.types, _TYPE_NAMES)):
+            for number, structured in enumerate(fields):
+                for parameter in parameters:
+                    for text, how in structured.readings(parameter):
+                        texts.setdefault(text, _how(parameter.decode("ascii"), how, number))
         for text in [text for text in texts if text.startswith("<") and text.endswith(">")]:
             texts.setdefault(text[1:-1], "filename without its brackets")
         if any("%" in text for text in texts):

@@ -40,6 +40,7 @@ _COMMENT_TOKEN = re.compile(rb"[()]|\\.|[^()\\]++|\\", re.DOTALL)
 _INNERMOST_COMMENT = re.compile(rb"\([^()]*+\)")
 _GLUED_COMMENT = re.compile(rb"[^\s;=(]\(")
 """It may be meant as a part of a word, as in ``report(1).pdf``."""
+_FIRST_WORD = re.compile(rb"([^\s,]++)[\s,]")
 _WINDOWS_PATH = re.compile(rb"[A-Za-z]:\\|\\\\")
 _PARAMETERS_LIMIT = 1000
 """Of one field; of more these many and the last ones are read: readers take a first or a last one."""
@@ -221,8 +222,8 @@ def _unquoted(text: bytes, how: str) -> Iterator[tuple[bytes, str]]:
         yield text, how
         if b"\\" in text:
             yield _PAIR.sub(rb"\1", text), "quoted-pairs undone"
-        if b" " in text or b"\t" in text:
-            yield text.split(maxsplit=1)[0], "only its first word"
+        if word := _FIRST_WORD.match(text):
+            yield word[1], "only its first word"
         return
     inner, rest = quoted[1], text[quoted.end() :]
     if rest:

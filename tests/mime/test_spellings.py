@@ -169,6 +169,9 @@ SPELLINGS = [
     ),
     Spelling("a stray quote first", DISPOSITION + '"; filename*1=il.exe; filename*0=ev', ("evil.exe",)),
     Spelling("quotes that do not pair", DISPOSITION + 'x="a; x=""; filename="x;evil.exe"', ("x;evil.exe",)),
+    Spelling("name in Content-Disposition", DISPOSITION + "name=a.exe", ("a.exe",)),
+    Spelling("filename in Content-Type", "Content-Type: application/x; filename=a.exe", ("a.exe",)),
+    Spelling("a comma behind it", DISPOSITION + "filename=a.exe, x=y", ("a.exe, x=y", "a.exe")),
     Spelling("in angle brackets", DISPOSITION + 'filename="<evil.exe>"', ("<evil.exe>", "evil.exe")),
     Spelling(
         "a comment in an open comment",
