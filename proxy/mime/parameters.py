@@ -244,7 +244,9 @@ def _readings(parameters: list[_Parameter]) -> Iterator[tuple[str, str]]:
     for one in parameters:
         if one.section is None and one.is_extended:
             for octets, how in one.readings:
-                yield _from_extended(octets), _joined_how("RFC 2231", how)
+                charset, rest = _charset_and_rest(octets)
+                for text in _decoded(unquote_to_bytes(rest), charset):
+                    yield text, _joined_how("RFC 2231", how)
     pieces = [one for one in parameters if one.section is not None]
     if pieces:
         yield from _continued(pieces)
@@ -275,8 +277,9 @@ def _continued(pieces: list[_Parameter]) -> Iterator[tuple[str, str]]:
     if len(first) < len(pieces):  # some join all that have the same number
         ways += [ordered, sorted(pieces, key=lambda one: (_section(one), one.readings[0][0]))]
     for way in ways:
-        for octets in _combined(way):
-            yield _join(way, octets), how
+        for values in _combined(way):
+            for text in _decoded(*_join(way, values)):
+                yield text, how
 
 
 def _section(one: _Parameter) -> int:
@@ -294,32 +297,31 @@ def _combined(pieces: list[_Parameter]) -> Iterator[tuple[bytes, ...]]:
         yield tuple([one.readings[-1][0] for one in pieces])
 
 
-def _join(pieces: list[_Parameter], values: tuple[bytes, ...]) -> str:
+def _join(pieces: list[_Parameter], values: tuple[bytes, ...]) -> tuple[bytes, str]:
+    """The bytes of all, and their charset."""
     charset, joined = "", bytearray()
     for number, (one, value) in enumerate(zip(pieces, values, strict=True)):
         text = value
         if number == 0 and one.is_extended:
             charset, text = _charset_and_rest(value)
         joined += unquote_to_bytes(text) if one.is_extended else text
-    return _decoded(bytes(joined), charset)
-
-
-def _from_extended(text: bytes) -> str:
-    charset, rest = _charset_and_rest(text)
-    if not rest:  # as in 'name', where the quotes are meant as such
-        charset, rest = "", text
-    return _decoded(unquote_to_bytes(rest), charset)
+    return bytes(joined), charset
 
 
 def _charset_and_rest(text: bytes) -> tuple[str, bytes]:
     charset, quote, rest = text.partition(b"'")
     if quote:
         _, quote, rest = rest.partition(b"'")
-    return (charset.decode("latin-1"), rest) if quote else ("", text)
+    if not (quote and rest):  # also of 'name', where the quotes are meant as such
+        return "", text
+    return charset.decode("latin-1"), rest
 
 
-def _decoded(octets: bytes, charset: str) -> str:
+def _decoded(octets: bytes, charset: str) -> Iterator[str]:
+    """The characters; also for readers who do not know a charset in which ASCII means something else."""
     known = decode_charset(octets, charset) if charset else None
     if known is not None:
-        return decode_value(known.encode("utf-8", "surrogateescape")) if "=?" in known else known
-    return decode_value(octets)
+        yield decode_value(known.encode("utf-8", "surrogateescape")) if "=?" in known else known
+        if not octets.isascii() or octets.decode("ascii") == known:
+            return
+    yield decode_value(octets)

@@ -169,6 +169,8 @@ SPELLINGS = [
     ),
     Spelling("a stray quote first", DISPOSITION + '"; filename*1=il.exe; filename*0=ev', ("evil.exe",)),
     Spelling("quotes that do not pair", DISPOSITION + 'x="a; x=""; filename="x;evil.exe"', ("x;evil.exe",)),
+    Spelling("a charset that nobody knows", DISPOSITION + "filename*=x-none''evil.exe", ("evil.exe",)),
+    Spelling("a piece in single quotes", DISPOSITION + "filename*0*='evil.exe'", ("'evil.exe'",)),
     Spelling("name in Content-Disposition", DISPOSITION + "name=a.exe", ("a.exe",)),
     Spelling("filename in Content-Type", "Content-Type: application/x; filename=a.exe", ("a.exe",)),
     Spelling("a comma behind it", DISPOSITION + "filename=a.exe, x=y", ("a.exe, x=y", "a.exe")),
@@ -483,3 +485,9 @@ def test_a_boundary_may_be_odd(declared, line):
     content = TOP + b"Content-Type: multipart/mixed; boundary=" + declared + b"\r\n\r\n--" + line
     content += b"\r\nX: y\r\nContent-Type: application/x; name=evil.exe\r\n\r\nMZ\r\n--" + line + b"--\r\n"
     assert "evil.exe" in names(read_message(content))
+
+
+@pytest.mark.parametrize("charset", ["cp037", "cp500", "utf-16be", "utf-32"])
+def test_a_name_is_also_read_as_ascii_where_some_readers_do_not_know_its_charset(charset):
+    view = read_message(message(DISPOSITION + f"filename*={charset}''evil.exe"))
+    assert "evil.exe" in names(view)
