@@ -150,6 +150,17 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
     "\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_MARKS_LIMIT = 30
+_MARKS_AND_SIGNS = re.compile(rf"[^\w\s\x00-\u02ff]{{{_MARKS_LIMIT + 1},}}+")
+"""More in a row than are kept, of what may be a combining mark: none is a letter, a digit or white space."""
+_BECOME_MARKS = (
+    ("\uff9e", "\u3099"),
+    ("\uff9f", "\u309a"),
+    ("\u0f73", "\u0f71\u0f72"),
+    ("\u0f75", "\u0f71\u0f74"),
+    ("\u0f81", "\u0f71\u0f80"),
+)
+"""All characters that have no combining class themselves, but become marks that have one (NFKC)."""
 _TOKEN = re.compile(r"\s+|\S+")
 _NO_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -163,8 +174,28 @@ def _folded(text: str) -> str:
         if _CONTROL.search(text):
             text = _CONTROL.sub("", text)
         return " ".join(text.lower().split())
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+    text = unicodedata.normalize("NFKC", _few_marks(_INVISIBLE.sub("", text))).casefold()
     return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def _few_marks(text: str) -> str:
+    """The text with at most 30 combining marks in a row, as Unicode's Stream-Safe Text (UAX #15).
+
+    Normalising takes quadratic time on such a run, and other threads wait for it.
+    """
+    for character, marks in _BECOME_MARKS:
+        text = text.replace(character, marks)
+    return _MARKS_AND_SIGNS.sub(_cut_marks, text)
+
+
+def _cut_marks(run: re.Match[str]) -> str:
+    kept = []
+    marks = 0
+    for character in run[0]:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= _MARKS_LIMIT:
+            kept.append(character)
+    return "".join(kept)
 
 
 class _Words:

@@ -12,10 +12,12 @@ from encodings.aliases import aliases
 from functools import lru_cache
 
 __all__ = [
+    "EBCDIC",
     "charset_name",
     "decode_as",
     "decode_charset",
     "decode_octets",
+    "decode_word",
     "has_escapes",
     "is_utf_8",
     "mostly_utf_8",
@@ -51,9 +53,9 @@ _LABELS = {
     "euc-jp": "euc-jp eucjp-ms eucjp-win eucpkdfmtjapanese ujis cp20932 cp51932",
     "iso-2022": """
         iso-2022 iso-2022-jp iso-2022-jp-1 iso-2022-jp-2 iso-2022-jp-3 iso-2022-jp-2004 iso-2022-jp-ext
-        iso-2022-jp-ms jis jis7 windows-iso2022jp iso-2022-kr iso-2022-cn iso-2022-cn-ext
-        cp50220 cp50221 cp50222 cp50225 cp50227
+        iso-2022-kr iso-2022-cn iso-2022-cn-ext cp50225 cp50227
     """,
+    "cp50222": "iso-2022-jp-ms jis jis7 windows-iso2022jp cp50220 cp50221 cp50222",
     "cp949": """
         euc-kr ks ks_c_5601 ks_c_5601-1987 ks_c_5601-1989 ksc_5601 ksc ks_x_1001 korean iso-ir-149 wansung uhc
         ms949 cp949 cp51949
@@ -90,6 +92,10 @@ _LABELS = {
 }
 """What decodes them, and labels beside those of Python's own table of aliases."""
 
+EBCDIC = ("cp037", "cp273", "cp424", "cp500", "cp875", "cp1026", "cp1140")
+"""Beginnings of the names of its charsets."""
+_WIDE = ("utf-16", "utf-32")
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _WINDOWS_PAGES = ("874", "1250", "1251", "1252", "1253", "1254", "1255", "1256", "1257", "1258")
 _WORD = re.compile(r"[\w.:+-]+", re.ASCII)
 _LABEL_LIMIT = 80
@@ -141,9 +147,24 @@ def _name(label: str) -> str | None:
 
 
 def decode_charset(octets: bytes, label: str) -> str | None:
-    """The characters, U+FFFD for what does not fit; None where the label is unknown."""
+    """The characters of a short text (`decode_word`); None where the label is unknown."""
     name = charset_name(label)
-    return None if name is None else decode_as(octets, name)
+    return None if name is None else decode_word(octets, name)
+
+
+def decode_word(octets: bytes, name: str) -> str:
+    """As `decode_as`, but what is ASCII all the same under a charset that ASCII is not a part of is ASCII.
+
+    Many mail programs do not know such a charset, or do not take its label for a header field. Letters in
+    EBCDIC are octets above 0x7f, and UTF-16 has octets that are not printable, but for some Chinese.
+    """
+    if name.startswith(EBCDIC):
+        letters = len(octets) - len(octets.translate(None, _LETTERS))
+        high = len(octets) - len(octets.decode("ascii", "ignore"))
+        return decode_octets(octets) if letters > high else decode_as(octets, name)
+    if name.startswith(_WIDE) and octets.isascii() and octets.decode("ascii").isprintable():
+        return octets.decode("ascii")
+    return decode_as(octets, name)
 
 
 def decode_as(octets: bytes, name: str) -> str:
@@ -284,14 +305,20 @@ def _iso_2022(octets: bytes) -> str:
     return _by_segments(octets) if text is None else text
 
 
-def _by_segments(octets: bytes) -> str:
+def _cp50222(octets: bytes) -> str:
+    """ISO-2022-JP of Microsoft: behind SO are kana, also without an escape."""
+    return _by_segments(octets, "kana") if b"\x0e" in octets else _iso_2022(octets)
+
+
+def _by_segments(octets: bytes, second: str = "") -> str:
     """Each run between two escapes with its high bits set, as the 8-bit form of its charset.
 
-    This adds to Python's codecs the vendors' rows, kana behind SO, and Chinese.
+    This adds to Python's codecs the vendors' rows, kana behind SO, and Chinese. ``second`` is the charset
+    behind SO until an escape names one.
     """
     pieces = _DESIGNATION.split(octets)
     characters = [_segment(pieces[0], "")]
-    first, second, shifted = "", "kana", False
+    first, shifted = "", False
     for number in range(1, len(pieces), 2):
         escape = pieces[number]
         if escape in (b"\x0e", b"\x0f"):
@@ -346,4 +373,5 @@ _DECODERS: dict[str, Callable[[bytes], str]] = {
     "big5": _big5,
     "euc-jp": _euc_jp,
     "iso-2022": _iso_2022,
+    "cp50222": _cp50222,
 }

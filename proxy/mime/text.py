@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from proxy.mime.charsets import charset_name, decode_as, has_escapes, is_utf_8, mostly_utf_8
+from proxy.mime.charsets import EBCDIC, charset_name, decode_as, has_escapes, is_utf_8, mostly_utf_8
 from proxy.values import value
 
 __all__ = ["Reading", "read_text"]
@@ -11,7 +11,7 @@ __all__ = ["Reading", "read_text"]
 _READINGS_LIMIT = 3
 _ASCII_BASED = frozenset({"", "utf_8", "windows-1252"})
 """Charsets of nearly all text; empty for none declared."""
-_NOT_ASCII = ("utf-", "cp037", "cp273", "cp424", "cp500", "cp875", "cp1026", "cp1140", "hz")
+_NOT_ASCII = (*EBCDIC, "utf-", "hz")
 """Beginnings of the names of charsets that ASCII is not a part of."""
 _MARKS = {
     b"\xef\xbb\xbf": "utf_8",
@@ -113,7 +113,7 @@ def _labelled(octets: bytes, name: str, *, fits: bool) -> Iterator[tuple[str, st
     if name == "utf-16":
         yield "utf-16-be", "read as UTF-16BE"
         yield "utf-16-le", "read as UTF-16LE"
-    if fits and (foreign or not octets.isascii()):
+    if fits and (foreign or not octets.isascii() or (name == "cp50222" and b"\x0e" in octets)):
         yield "utf_8", _AS_UTF_8
     elif foreign:
         yield from _guessed(octets)

@@ -4,12 +4,18 @@ import binascii
 import re
 
 __all__ = [
+    "BASE64",
+    "QUOTED_PRINTABLE",
     "decode_base64",
     "decode_q",
     "decode_quoted_printable",
     "decode_transfer",
     "other_readings",
 ]
+
+BASE64 = frozenset({"base64", "x-base64"})
+QUOTED_PRINTABLE = frozenset({"quoted-printable", "quoted_printable"})
+"""Names under which mail programs decode them."""
 
 # Base64 --------------------------------------------------------------------------------------------------
 
@@ -66,6 +72,23 @@ def _all_chunks(octets: bytes) -> bytes:
     return b"".join(chunks)
 
 
+def _padded_chunks(octets: bytes) -> list[bytes]:
+    """As programs decode it that pass over equals signs where no padding is due: one chunk or more."""
+    digits = octets.translate(None, _NOISE_BUT_PADDING)
+    chunks: list[bytes] = []
+    group: list[bytes] = []
+    length = start = 0
+    for padding in _PADDING.finditer(digits):
+        group.append(digits[start : padding.start()])
+        length += padding.start() - start
+        start = padding.end()
+        if length % 4 >= 2 and length % 4 + len(padding[0]) >= 4 and len(chunks) < _CHUNKS_LIMIT:
+            chunks.append(_digits_decoded(b"".join(group)))
+            group, length = [], 0
+    chunks.append(_digits_decoded(b"".join([*group, digits[start:]])))
+    return chunks
+
+
 def _digits_decoded(digits: bytes) -> bytes:
     """Of nothing but the alphabet; a last group that lacks its padding counts, a single digit does not."""
     remainder = len(digits) % 4
@@ -113,28 +136,27 @@ def _quoted(octets: bytes) -> bytes:
 
 def decode_transfer(octets: bytes, encoding: str) -> bytes:
     """The octets without their transfer encoding (lower case); unchanged where that is unknown."""
-    match encoding:
-        case "base64":
-            return decode_base64(octets)
-        case "quoted-printable":
-            return decode_quoted_printable(octets)
-        case _:
-            return octets
+    if encoding in BASE64:
+        return decode_base64(octets)
+    if encoding in QUOTED_PRINTABLE:
+        return decode_quoted_printable(octets)
+    return octets
 
 
 def other_readings(content: bytes, start: int, end: int, encoding: str) -> tuple[bytes, ...]:
     """What some mail programs decode in place of what `decode_transfer` returns: nothing of usual content.
 
     The body is ``content`` from ``start`` to ``end``. Of base64 some end at the first padding, some go on
-    after it, whatever comes there; some take ``-`` and ``_`` for digits (RFC 4648 section 5). Of
-    quoted-printable some keep the blanks at the end of a line.
+    after it, whatever comes there; some pass over equals signs that complete no group of four; some take
+    ``-`` and ``_`` for digits (RFC 4648 section 5). Of quoted-printable some keep the blanks at the end of
+    a line.
     """
-    if encoding == "base64":
+    if encoding in BASE64:
         padding = content.find(b"=", start, end)
         goes_on = padding >= 0 and bool(content[padding:end].lstrip(b"=" + _WHITE_SPACE))
         if goes_on or _is_url_safe(content, start, end):
             return _other_base64(content[start:end])
-    elif encoding == "quoted-printable" and any(content.find(odd, start, end) >= 0 for odd in _SOFT_BLANKS):
+    elif encoding in QUOTED_PRINTABLE and any(content.find(odd, start, end) >= 0 for odd in _SOFT_BLANKS):
         octets = content[start:end]
         kept = binascii.a2b_qp(_quoted(octets))
         return (kept,) if kept != decode_quoted_printable(octets) else ()
@@ -150,6 +172,8 @@ def _other_base64(octets: bytes) -> tuple[bytes, ...]:
     padding = octets.find(b"=")
     first = octets[: padding if padding >= 0 else len(octets)]
     readings = {_digits_decoded(first.translate(None, _NOISE)): None, _all_chunks(octets): None}
+    padded = _padded_chunks(octets)
+    readings |= {padded[0]: None, b"".join(padded): None}
     if _is_url_safe(octets, 0, len(octets)):
         readings[decode_base64(octets.translate(_URL_SAFE))] = None
     readings.pop(decode_base64(octets), None)

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 
-from proxy.mime.charsets import charset_name, decode_as, decode_octets
+from proxy.mime.charsets import charset_name, decode_octets, decode_word
 from proxy.mime.transfer import decode_base64, decode_q
 
 __all__ = ["decode_octets", "decode_value", "decode_words"]
@@ -15,6 +16,8 @@ _WORD = re.compile(
 )
 """As programs take them: with blanks and single question marks in them, at most up to the next one, and
 without an end where the value ends. Linear: none is looked through beyond where the next may begin."""
+_CUT_SEQUENCE = re.compile(rb"=(?:\0++[0-9A-Fa-f]\0*+|[0-9A-Fa-f]\0++)[0-9A-Fa-f]")
+"""A sequence in Q that is in two encoded-words or three, between which NUL is."""
 
 
 def decode_value(octets: bytes) -> str:
@@ -60,12 +63,29 @@ def _decoded_pieces(octets: bytes) -> Iterator[str]:
 def _characters(words: list[tuple[bytes, bytes]], charset: str | None) -> str:
     """Of encoded-words in one charset, each with its encoding; a character may be in two of them."""
     text = _decoded(b"".join([_word_octets(encoding, encoded) for encoding, encoded in words]), charset)
-    if any(encoding in b"Bb" and len(encoded) % 4 for encoding, encoded in words[:-1]):
-        code = b"".join([encoded for _, encoded in words])  # some programs cut the code, not the octets
-        joined = _decoded(decode_base64(code), charset)
-        if len(code) % 4 == 0 and joined.isprintable() and "\ufffd" not in joined:
+    if len(words) > 1:  # some programs cut the code, not the octets
+        joined = _decoded(octets, charset) if (octets := _rejoined(words)) else ""
+        if joined and joined.isprintable() and "\ufffd" not in joined:
             return joined
     return text
+
+
+def _rejoined(words: list[tuple[bytes, bytes]]) -> bytes:
+    """The octets where a group of base64 or a sequence in Q is in two words; empty where none is."""
+    if any(encoding in b"Bb" and len(encoded) % 4 for encoding, encoded in words[:-1]):
+        code = b"".join([encoded for _, encoded in words])
+        return decode_base64(code) if len(code) % 4 == 0 else b""
+    octets: list[bytes] = []
+    mended = 0
+    for is_q, group in groupby(words, key=lambda word: word[0] in b"Qq"):
+        codes = [encoded for _, encoded in group]
+        if is_q:
+            code, cuts = _CUT_SEQUENCE.subn(lambda cut: cut[0].replace(b"\0", b""), b"\0".join(codes))
+            mended += cuts
+            octets += map(decode_q, code.split(b"\0"))
+        else:
+            octets += map(decode_base64, codes)
+    return b"".join(octets) if mended else b""
 
 
 def _word_octets(encoding: bytes, encoded: bytes) -> bytes:
@@ -73,4 +93,4 @@ def _word_octets(encoding: bytes, encoded: bytes) -> bytes:
 
 
 def _decoded(octets: bytes, charset: str | None) -> str:
-    return decode_octets(octets) if charset is None else decode_as(octets, charset)
+    return decode_octets(octets) if charset is None else decode_word(octets, charset)

@@ -74,6 +74,10 @@ ROWS = [
     ("iso-2022-kr", b"\x1b$)C\x0e0!\x0fa", "가a"),
     ("iso-2022-cn", b"\x1b$)A\x0e0!\x0fa", "啊a"),
     ("iso-2022-cn", b"\x1b$)G\x0e!!\x0fa", "\ufffda"),  # CNS 11643 is in no codec
+    ("iso-2022-kr", b"\x0eviagra\x0f", "viagra"),  # no escape
+    ("iso-2022-cn", b"\x0eviagra", "viagra"),
+    ("iso-2022-jp", b"\x0eviagra\x0f", "viagra"),
+    ("jis", b"\x0e12\x0fab", "ｱｲab"),
     ("hz-gb-2312", b"~{0!~}a", "啊a"),
     ("gb2312", "中€㐀".encode("gb18030"), "中€㐀"),
     ("cn-gb", "中".encode("gbk"), "中"),
@@ -109,6 +113,11 @@ ROWS = [
     ("windows-1257", b"\xe0\xa1", "ą\ufffd"),
     ("koi8-ru", b"\xd6", "ж"),
     ("ibm850", b"\x84", "ä"),
+    ("cp037", b"viagra", "viagra"),
+    ("cp273", b"VIAGRA \xe9", "VIAGRA é"),
+    ("utf-16be", b"viagra", "viagra"),
+    ("utf-16le", b"\x15\x09\x24\x09", "कत"),  # Hindi
+    ("utf-32", b"viagra!!", "viagra!!"),
     ("cp037", b"\x81\x40", "a "),  # EBCDIC is what iconv and Outlook read
     ("johab", "가".encode("johab"), "가"),
     ("tis-620", b"\xa1", "ก"),
@@ -172,6 +181,7 @@ MIB = 1 << 20
 HOSTILE = {
     "escapes": ("iso-2022", b"\x1b$B-!" * (MIB // 5)),
     "one escape": ("iso-2022", b"\x1b" * MIB),
+    "shifts of kana": ("cp50222", b"\x0ea\x0f" * (MIB // 3)),
     "shifts": ("iso-2022", b"\x0ea\x0f" * (MIB // 3)),
     "vendors' characters": ("euc-jp", b"\xad\xa1" * (MIB // 2)),
     "no EUC": ("euc-jp", b"\xff" * MIB),

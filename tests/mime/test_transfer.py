@@ -11,6 +11,7 @@ from proxy.mime.transfer import (
     decode_base64,
     decode_q,
     decode_quoted_printable,
+    decode_transfer,
     other_readings,
 )
 
@@ -62,6 +63,13 @@ def test_base64_ends_at_its_padding(encoded, decoded):
         (b"_-8_", base64.b64decode(b"/+8/")),
         (b"dmlhZ3Jh=\r\nYWJj", b"viagra"),
         (b"dmlhZ3JhIQ==\r\nYWJj", b"viagra!"),
+        (b"dmlhZ=3Jh", b"viagra"),
+        (b"dm=lhZ3Jh=", b"via" + b"gra"),
+        (b"d==mlhZ3Jh", b"viagra"),
+        (b"dm=lhZ=3JhIQ==", b"viagra!"),
+        (b"YQ==\r\ndmlhZ=3Jh", b"aviagra"),
+        (b"dmlhZ=3JhIQ==YWJj", b"viagra!"),
+        (b"dmlhZ=3JhIQ==YWJj", b"viagra!abc"),
     ],
 )
 def test_what_some_readers_find_after_the_padding_is_another_reading(encoded, shown):
@@ -119,10 +127,41 @@ def test_q_of_an_encoded_word(encoded, decoded):
     assert decode_q(encoded) == decoded
 
 
+@pytest.mark.parametrize(
+    ("encoding", "decoded"),
+    [
+        ("base64", b"abc"),
+        ("x-base64", b"abc"),
+        ("quoted-printable", b"YWJj"),
+        ("quoted_printable", b"YWJj"),
+        ("7bit", b"YW=4Aj"),
+        ("undefined", b"YW=4Aj"),
+    ],
+)
+def test_a_transfer_encoding_has_the_names_that_mail_programs_know(encoding, decoded):
+    octets = b"YWJj" if decoded == b"abc" else b"YW=4Aj"
+    assert decode_transfer(octets, encoding) == decoded
+
+
+@pytest.mark.parametrize(
+    ("encoding", "octets", "shown"),
+    [
+        ("x-base64", b"dmlhZ=3Jh", b"viagra"),
+        ("quoted_printable", b"via= \r\ngra", b"via= \r\ngra"),
+    ],
+)
+def test_its_other_names_have_the_other_readings_too(encoding, octets, shown):
+    plain = {"x-base64": "base64", "quoted_printable": "quoted-printable"}[encoding]
+    assert others(octets, encoding) == others(octets, plain)
+    assert shown in others(octets, encoding)
+
+
 MIB = 1 << 20
 HOSTILE = [
     b"=",
     b"A=",
+    b"AAA=",
+    b"A=A=A=AA=",
     b"YQ==\n",
     b"YQ",
     b" ",

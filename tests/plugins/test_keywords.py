@@ -2,13 +2,15 @@
 
 import asyncio
 import os
+import sys
 import time
+import unicodedata
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from gatepost_keywords import Keywords
+from gatepost_keywords import Keywords, _few_marks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -306,11 +308,45 @@ async def test_a_pattern_set_out_of_memory_still_finds():
     assert await verdict(keywords, PLAIN + b"hay") is None
 
 
+def test_each_combining_mark_counts_in_a_run():
+    """Whatever version of Unicode Python has."""
+    for character in map(chr, range(sys.maxunicode + 1)):
+        first = unicodedata.normalize("NFKD", character)[0]
+        if unicodedata.combining(first):
+            cut = _few_marks("a" + character * 200)
+            assert len(unicodedata.normalize("NFKD", cut)) <= 1 + 2 * 30, hex(ord(character))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{} viagra", True),
+        ("viagra {}", True),
+        ("viagra{}", True),
+        ("a{} viagra b{}", True),
+        ("— 🙂{} viagra", True),
+        ("wire {} transfer", False),
+        ("wire\u3099 {} viagra", True),
+        ("vi{}agra", False),
+    ],
+)
+@pytest.mark.parametrize("marks", ["\u0327" * 40, "\u0327\u0328" * 5000, "\u05b0" * 70_000])
+async def test_a_word_beside_a_run_of_combining_marks_is_found(text, found, marks):
+    keywords = Keywords(words=["viagra", "wire transfer"])
+    assert bool(await verdict(keywords, PLAIN + text.replace("{}", marks).encode())) == found
+
+
+@pytest.mark.parametrize("text", ["—" * 100, "═" * 5000, "🙂" * 90, "\u0e48" * 30, "e\u0301" * 90, "・" * 99])
+def test_signs_and_few_marks_stay_as_they_are(text):
+    assert _few_marks(text) == text
+
+
 HOSTILE_PATTERNS = [r"(a+)+$", r"(x+x+)+y", r"(.*)(.*)(.*)(.*)[^a]b{1,100}c", r"(a|aa|b.{0,50})+z"]
 HOSTILE_HTML = [
     "<a", '<a "', "<a b=\"' ", "<!--", "<style>", "<script </script", " href=\"'", "<a href=", "&#",
     "<!--[if ", "<!--[if]>", "<![endif]-->", "<title>", "<title></titl", "<![CDATA[", "<svg>", " =",
-    "content:'", "&#00", "&amp", "<", "</", "<p = ", "<!", "<!-", "&", "\u200b", "\ufdfa", "viagra ", "a",
+    "content:'", "\u0301\u0327", "\u0301", "\uff9e", "\u0345\u0301", "\u0301\u034f", "\u0f73", "&#00",
+    "a" + "\u0301" * 31, "&amp", "<", "</", "<p = ", "<!", "<!-", "&", "\u200b", "\ufdfa", "viagra ", "a",
 ]  # fmt: skip
 
 
