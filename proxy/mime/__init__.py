@@ -9,7 +9,7 @@
     scan       the parts of a message whose structure is in doubt: what any reader may see
     transfer   transfer encodings; uuencode: files in texts; tnef, rtf: what Outlook packs into winmail.dat
     charsets   charsets
-    text       the characters of a text part
+    text       the characters of a text part; flowed: with its lines joined
     markup     HTML as plain text
     view       what a message says: all of that together
 

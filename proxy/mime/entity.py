@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 from proxy.mime.fields import Fields
 from proxy.mime.parameters import Named, Structured, read_structured
-from proxy.mime.transfer import decode_transfer
+from proxy.mime.transfer import BASE64, QUOTED_PRINTABLE, decode_transfer
 from proxy.mime.uuencode import ENCODINGS as UUENCODINGS
 from proxy.mime.uuencode import decode_uuencoded
 from proxy.mime.words import decode_value
@@ -14,7 +14,7 @@ from proxy.values import value
 __all__ = ["MESSAGE_TYPES", "Declared", "Entity", "declared_by", "decode_body"]
 
 MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
-_ENCODED = frozenset({"base64", "quoted-printable", *UUENCODINGS})
+_ENCODED = BASE64 | QUOTED_PRINTABLE | UUENCODINGS
 _PLAIN_MECHANISMS = frozenset({b"base64", b"quoted-printable", b"7bit", b"8bit", b"binary"})
 _DISPOSITION_NAMES, _TYPE_NAMES = (b"filename", b"name"), (b"name", b"filename")
 """Where a name belongs, and where some readers take one too."""

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from proxy.mime.entity import MESSAGE_TYPES, Declared, Entity, decode_body
 from proxy.mime.fields import HEADER_SECTION, Header, decoded
+from proxy.mime.flowed import unflowed
 from proxy.mime.scan import Scanned, scan_parts
 from proxy.mime.structure import read_structure
 from proxy.mime.text import read_text
 from proxy.mime.tnef import is_tnef, read_tnef
-from proxy.mime.transfer import other_readings
+from proxy.mime.transfer import BASE64, QUOTED_PRINTABLE, other_readings
 from proxy.mime.uuencode import BEGIN, BLOCKS_LIMIT, find_blocks
 from proxy.mime.uuencode import ENCODINGS as UUENCODINGS
 from proxy.mime.words import decode_octets
@@ -31,7 +32,7 @@ _DOUBTFUL_PARTS_LIMIT = 900
 _NAMES_LIMIT = 20_000
 """All readings of the names of all attachments."""
 _SPARE_OCTETS = 1 << 20
-_ENCODINGS = frozenset({"base64", "quoted-printable", *UUENCODINGS})
+_ENCODINGS = BASE64 | QUOTED_PRINTABLE | UUENCODINGS
 _FIELD = re.compile(rb"(?:[ \t]*+\r?\n)*+(?:>?From [^\n]*+\n)?[!-9;-~]{1,76}+[ \t]*+:")
 _MESSAGE_FIELD = re.compile(
     rb"^(received|return-path|delivered-to|from|to|date|subject|message-id|mime-version)[ \t]*+:",
@@ -273,14 +274,23 @@ class _Reading:
                 if reading.text in seen:
                     continue
                 seen.add(reading.text)
-                self.texts.append(
-                    Text(
-                        content_type=content_type,
-                        text=reading.text,
-                        filename=names[0] if names else "",
-                        how=(*how, reading.note) if reading.note else how,
-                    )
+                text = Text(
+                    content_type=content_type,
+                    text=reading.text,
+                    filename=names[0] if names else "",
+                    how=(*how, reading.note) if reading.note else how,
                 )
+                self.texts.append(text)
+                if entity.declared.types:
+                    self._flowed(entity, text)
+
+    def _flowed(self, entity: Entity, text: Text) -> None:
+        """The lines of a text joined, where it says that they flow (RFC 3676)."""
+        for one in entity.declared.types:
+            if one.first(b"format").lower() == "flowed" and self._may_spend(len(text.text)):
+                joined = unflowed(text.text, delsp=one.first(b"delsp").lower() == "yes")
+                if joined != text.text.replace("\r\n", "\n"):
+                    self.texts.append(replace(text, text=joined, how=(*text.how, "lines joined (RFC 3676)")))
 
     def _uuencoded(self, octets: bytes, depth: int) -> None:
         blocks = find_blocks(octets)

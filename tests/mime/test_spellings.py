@@ -491,3 +491,17 @@ def test_a_boundary_may_be_odd(declared, line):
 def test_a_name_is_also_read_as_ascii_where_some_readers_do_not_know_its_charset(charset):
     view = read_message(message(DISPOSITION + f"filename*={charset}''evil.exe"))
     assert "evil.exe" in names(view)
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ("Content-Type: text/plain; format=flowed; delsp=yes", "this is wi \r\nre transfer"),
+        ("Content-Type: text/plain; format=flowed", "> a wire \r\n> transfer"),
+        ("Content-Transfer-Encoding: x-base64", base64.b64encode(b"a wire transfer").decode()),
+        ("Content-Transfer-Encoding: quoted_printable", "a wire trans=\r\nfer"),
+    ],
+)
+def test_a_text_is_also_read_as_some_readers_show_it(fields, body):
+    view = read_message(TOP + fields.encode() + b"\r\n\r\n" + body.encode())
+    assert any("wire transfer" in text.text for text in view.texts)
