@@ -16,6 +16,7 @@ __all__ = ["MESSAGE_TYPES", "Declared", "Entity", "declared_by", "decode_body"]
 MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
 _ENCODED = BASE64 | QUOTED_PRINTABLE | UUENCODINGS
 _PLAIN_MECHANISMS = frozenset({b"base64", b"quoted-printable", b"7bit", b"8bit", b"binary"})
+_NO_CHARSET = ("",)
 _DISPOSITION_NAMES, _TYPE_NAMES = (b"filename", b"name"), (b"name", b"filename")
 """Where a name belongs, and where some readers take one too."""
 _READINGS_LIMIT = 4
@@ -83,10 +84,8 @@ class Declared:
     @property
     def charsets(self) -> tuple[str, ...]:
         """As declared, the likeliest first; one that is empty where none is."""
-        if len(self.types) == 1:
-            return (self.types[0].first(b"charset"),)
-        found = dict.fromkeys(one.first(b"charset") for one in self.types)
-        return tuple(found)[:_READINGS_LIMIT] or ("",)
+        found = {reading.text: None for one in self.types for reading in one.readings(b"charset")}
+        return tuple(found)[:_READINGS_LIMIT] if found else _NO_CHARSET
 
     @property
     def filenames(self) -> tuple[Named, ...]:

@@ -498,6 +498,8 @@ def test_a_name_is_also_read_as_ascii_where_some_readers_do_not_know_its_charset
     [
         ("Content-Type: text/plain; format=flowed; delsp=yes", "this is wi \r\nre transfer"),
         ("Content-Type: text/plain; format=flowed", "> a wire \r\n> transfer"),
+        ("Content-Type: text/plain; charset=us-ascii; charset=utf-7", "a wire +AHQAcgBhAG4AcwBmAGUAcg-"),
+        ("Content-Type: text/plain; charset=utf-7; charset*=''us-ascii", "a wire +AHQAcgBhAG4AcwBmAGUAcg-"),
         ("Content-Transfer-Encoding: x-base64", base64.b64encode(b"a wire transfer").decode()),
         ("Content-Transfer-Encoding: quoted_printable", "a wire trans=\r\nfer"),
     ],
