@@ -6,6 +6,7 @@ import re
 __all__ = [
     "BASE64",
     "QUOTED_PRINTABLE",
+    "decode_b",
     "decode_base64",
     "decode_q",
     "decode_quoted_printable",
@@ -44,6 +45,15 @@ def decode_base64(octets: bytes) -> bytes:
     decoded = _digits_decoded(octets[:padding].translate(None, _NOISE))
     rest = octets[padding:].lstrip(b"=" + _WHITE_SPACE)
     return decoded + b"".join(_further_chunks(rest)) if rest else decoded
+
+
+def decode_b(octets: bytes) -> bytes:
+    """The octets of an encoded-word in B (RFC 2047 section 4.1), past equals signs that are no padding."""
+    decoded = decode_base64(octets)
+    if b"=" not in octets.rstrip(b"="):
+        return decoded
+    padded = _padded_chunks(octets)[0]
+    return padded if len(padded) > len(decoded) else decoded
 
 
 def _further_chunks(octets: bytes) -> list[bytes]:
@@ -147,9 +157,9 @@ def other_readings(content: bytes, start: int, end: int, encoding: str) -> tuple
     """What some mail programs decode in place of what `decode_transfer` returns: nothing of usual content.
 
     The body is ``content`` from ``start`` to ``end``. Of base64 some end at the first padding, some go on
-    after it, whatever comes there; some pass over equals signs that complete no group of four; some take
-    ``-`` and ``_`` for digits (RFC 4648 section 5). Of quoted-printable some keep the blanks at the end of
-    a line.
+    after it, whatever comes there; some pass over all equals signs, or those that complete no group of
+    four; some take ``-`` and ``_`` for digits (RFC 4648 section 5). Of quoted-printable some keep the blanks
+    at the end of a line.
     """
     if encoding in BASE64:
         padding = content.find(b"=", start, end)
@@ -174,6 +184,7 @@ def _other_base64(octets: bytes) -> tuple[bytes, ...]:
     readings = {_digits_decoded(first.translate(None, _NOISE)): None, _all_chunks(octets): None}
     padded = _padded_chunks(octets)
     readings |= {padded[0]: None, b"".join(padded): None}
+    readings[_digits_decoded(octets.translate(None, _NOISE))] = None
     if _is_url_safe(octets, 0, len(octets)):
         readings[decode_base64(octets.translate(_URL_SAFE))] = None
     readings.pop(decode_base64(octets), None)
