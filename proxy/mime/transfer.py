@@ -86,16 +86,17 @@ def _padded_chunks(octets: bytes) -> list[bytes]:
     """As programs decode it that pass over equals signs where no padding is due: one chunk or more."""
     digits = octets.translate(None, _NOISE_BUT_PADDING)
     chunks: list[bytes] = []
-    group: list[bytes] = []
-    length = start = 0
+    chunk = bytearray()
+    start = 0
     for padding in _PADDING.finditer(digits):
-        group.append(digits[start : padding.start()])
-        length += padding.start() - start
+        chunk += digits[start : padding.start()]
         start = padding.end()
-        if length % 4 >= 2 and length % 4 + len(padding[0]) >= 4 and len(chunks) < _CHUNKS_LIMIT:
-            chunks.append(_digits_decoded(b"".join(group)))
-            group, length = [], 0
-    chunks.append(_digits_decoded(b"".join([*group, digits[start:]])))
+        if len(chunk) % 4 >= max(2, 4 - len(padding[0])):
+            chunks.append(_digits_decoded(bytes(chunk)))
+            chunk.clear()
+            if len(chunks) == _CHUNKS_LIMIT:
+                break
+    chunks.append(_digits_decoded(bytes(chunk) + digits[start:].replace(b"=", b"")))
     return chunks
 
 
