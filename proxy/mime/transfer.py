@@ -6,6 +6,7 @@ import re
 __all__ = [
     "BASE64",
     "QUOTED_PRINTABLE",
+    "decode_b",
     "decode_base64",
     "decode_q",
     "decode_quoted_printable",
@@ -46,6 +47,15 @@ def decode_base64(octets: bytes) -> bytes:
     return decoded + b"".join(_further_chunks(rest)) if rest else decoded
 
 
+def decode_b(octets: bytes) -> bytes:
+    """The octets of an encoded-word in B (RFC 2047 section 4.1), past equals signs that are no padding."""
+    decoded = decode_base64(octets)
+    if b"=" not in octets.rstrip(b"="):
+        return decoded
+    padded = _padded_chunks(octets)[0]
+    return padded if len(padded) > len(decoded) else decoded
+
+
 def _further_chunks(octets: bytes) -> list[bytes]:
     chunks: list[bytes] = []
     position = 0
@@ -76,16 +86,17 @@ def _padded_chunks(octets: bytes) -> list[bytes]:
     """As programs decode it that pass over equals signs where no padding is due: one chunk or more."""
     digits = octets.translate(None, _NOISE_BUT_PADDING)
     chunks: list[bytes] = []
-    group: list[bytes] = []
-    length = start = 0
+    chunk = bytearray()
+    start = 0
     for padding in _PADDING.finditer(digits):
-        group.append(digits[start : padding.start()])
-        length += padding.start() - start
+        chunk += digits[start : padding.start()]
         start = padding.end()
-        if length % 4 >= 2 and length % 4 + len(padding[0]) >= 4 and len(chunks) < _CHUNKS_LIMIT:
-            chunks.append(_digits_decoded(b"".join(group)))
-            group, length = [], 0
-    chunks.append(_digits_decoded(b"".join([*group, digits[start:]])))
+        if len(chunk) % 4 >= max(2, 4 - len(padding[0])):
+            chunks.append(_digits_decoded(bytes(chunk)))
+            chunk.clear()
+            if len(chunks) == _CHUNKS_LIMIT:
+                break
+    chunks.append(_digits_decoded(bytes(chunk) + digits[start:].replace(b"=", b"")))
     return chunks
 
 
@@ -147,9 +158,9 @@ def other_readings(content: bytes, start: int, end: int, encoding: str) -> tuple
     """What some mail programs decode in place of what `decode_transfer` returns: nothing of usual content.
 
     The body is ``content`` from ``start`` to ``end``. Of base64 some end at the first padding, some go on
-    after it, whatever comes there; some pass over equals signs that complete no group of four; some take
-    ``-`` and ``_`` for digits (RFC 4648 section 5). Of quoted-printable some keep the blanks at the end of
-    a line.
+    after it, whatever comes there; some pass over all equals signs, or those that complete no group of
+    four; some take ``-`` and ``_`` for digits (RFC 4648 section 5). Of quoted-printable some keep the blanks
+    at the end of a line.
     """
     if encoding in BASE64:
         padding = content.find(b"=", start, end)
@@ -174,6 +185,7 @@ def _other_base64(octets: bytes) -> tuple[bytes, ...]:
     readings = {_digits_decoded(first.translate(None, _NOISE)): None, _all_chunks(octets): None}
     padded = _padded_chunks(octets)
     readings |= {padded[0]: None, b"".join(padded): None}
+    readings[_digits_decoded(octets.translate(None, _NOISE))] = None
     if _is_url_safe(octets, 0, len(octets)):
         readings[decode_base64(octets.translate(_URL_SAFE))] = None
     readings.pop(decode_base64(octets), None)

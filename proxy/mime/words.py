@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from proxy.mime.charsets import charset_name, decode_octets, decode_word
-from proxy.mime.transfer import decode_base64, decode_q
+from proxy.mime.transfer import decode_b, decode_base64, decode_q
 
 __all__ = ["decode_octets", "decode_value", "decode_words"]
 
@@ -84,12 +84,12 @@ def _rejoined(words: list[tuple[bytes, bytes]]) -> bytes:
             mended += cuts
             octets += map(decode_q, code.split(b"\0"))
         else:
-            octets += map(decode_base64, codes)
+            octets += map(decode_b, codes)
     return b"".join(octets) if mended else b""
 
 
 def _word_octets(encoding: bytes, encoded: bytes) -> bytes:
-    return decode_base64(encoded) if encoding in b"Bb" else decode_q(encoded)
+    return decode_b(encoded) if encoding in b"Bb" else decode_q(encoded)
 
 
 def _decoded(octets: bytes, charset: str | None) -> str:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.mime.transfer import (
+    decode_b,
     decode_base64,
     decode_q,
     decode_quoted_printable,
@@ -64,6 +65,8 @@ def test_base64_ends_at_its_padding(encoded, decoded):
         (b"dmlhZ3Jh=\r\nYWJj", b"viagra"),
         (b"dmlhZ3JhIQ==\r\nYWJj", b"viagra!"),
         (b"dmlhZ=3Jh", b"viagra"),
+        (b"dml=hZ3Jh", b"viagra"),
+        (b"dm==lhZ3Jh", b"viagra"),
         (b"dm=lhZ3Jh=", b"via" + b"gra"),
         (b"d==mlhZ3Jh", b"viagra"),
         (b"dm=lhZ=3JhIQ==", b"viagra!"),
@@ -183,6 +186,7 @@ def test_the_time_stays_linear_on_hostile_octets(piece):
     others(octets, "base64")
     others(octets, "quoted-printable")
     others(b"YQ==\n" + octets, "base64")
+    decode_b(octets)
     decode_quoted_printable(octets)
     decode_quoted_printable(octets + b".")
     decode_q(octets)
