@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-from proxy.config.settings import Keep, StoreSettings
-from proxy.mail import Stage, new_id
-from proxy.record import Disposition, RecipientRecord, Record
-from proxy.store import Box, Kept, Mailbox, parse_query
-from proxy.store.database import Database
-from proxy.store.writer import Change, _apply
-from proxy.verdict import Action, Evaluation, Result
+from gatepost.config.settings import Keep, StoreSettings
+from gatepost.mail import Stage, new_id
+from gatepost.record import Disposition, RecipientRecord, Record
+from gatepost.store import Box, Kept, Mailbox, parse_query
+from gatepost.store.database import Database
+from gatepost.store.writer import Change, _apply
+from gatepost.verdict import Action, Evaluation, Result
 
 NAMES = [
     "ann",

@@ -17,20 +17,19 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from gatepost.config.settings import Keep, StoreSettings
+from gatepost.loader import make_filter
+from gatepost.mail import Envelope, Message, Recipient, Session, Transaction, new_id
+from gatepost.mime import read_message
+from gatepost.record import Disposition, RecipientRecord, Record
+from gatepost.store import Box, Kept, Store
+from gatepost.verdict import Action
 from gatepost_attachments import Attachments
 from gatepost_clamav import ClamAV
 from gatepost_keywords import Keywords
 from gatepost_match import Match
 from measure import Load, cpu_seconds, memory, messages_for, sampled_memory, turn
 from proxies import RULES, MissingError, free_port, gatepost, program, sink, started, wait_for
-
-from proxy.config.settings import Keep, StoreSettings
-from proxy.loader import make_filter
-from proxy.mail import Envelope, Message, Recipient, Session, Transaction, new_id
-from proxy.mime import read_message
-from proxy.record import Disposition, RecipientRecord, Record
-from proxy.store import Box, Kept, Store
-from proxy.verdict import Action
 
 SIZES = {"1 KB": 1 << 10, "30 KB": 30 << 10, "1 MB": 1 << 20}
 WORDS = [f"unlikely{number}" for number in range(1000)]

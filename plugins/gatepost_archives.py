@@ -237,7 +237,7 @@ class Walk:
             raise _ExhaustedError("takes too long to look through")
 
     def _attachments(self, content: bytes, depth: int) -> Iterator[Found]:
-        from proxy import Message  # noqa: PLC0415 - the child seldom needs it, and starts without it
+        from gatepost import Message  # noqa: PLC0415 - the child seldom needs it, and starts without it
 
         for attachment in Message(content=content).view.attachments:
             pieces = (attachment.read() for _ in range(1))  # decoded only if its turn comes

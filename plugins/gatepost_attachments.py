@@ -37,10 +37,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from gatepost import Attachment, Match, Message, Transaction, Verdict, hookimpl
 from gatepost_archives import Archives, Found, Why, missing_libraries
 from gatepost_content import false_claim, other_types, sniffed
-
-from proxy import Attachment, Match, Message, Transaction, Verdict, hookimpl
 
 __all__ = ["Attachments"]
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
-
-from proxy import (
+from gatepost import (
     Action,
     Envelope,
     Recipient,
@@ -25,6 +23,7 @@ from proxy import (
     hookimpl,
     mailbox_key,
 )
+from pydantic import AfterValidator, BeforeValidator, Field
 
 __all__ = ["Chaos"]
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy import Match, Transaction, Verdict, hookimpl
+from gatepost import Match, Transaction, Verdict, hookimpl
 
 __all__ = ["ClamAV", "ClamdError"]
 

@@ -5,7 +5,7 @@ The client is told 250, nobody gets the message, and the journal says so.
 
 from dataclasses import dataclass
 
-from proxy import Action, Verdict, hookimpl
+from gatepost import Action, Verdict, hookimpl
 
 __all__ = ["Discard"]
 

@@ -29,9 +29,8 @@ from typing import Annotated, Any, Literal
 
 import re2
 from ahocorasick_rs import AhoCorasick
+from gatepost import Match, Message, MimeView, Transaction, Verdict, hookimpl
 from pydantic import Field
-
-from proxy import Match, Message, MimeView, Transaction, Verdict, hookimpl
 
 __all__ = ["Keywords"]
 

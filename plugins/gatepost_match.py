@@ -6,7 +6,7 @@ It needs nothing but the session, so it answers as soon as ``when`` can be decid
 
 from dataclasses import dataclass
 
-from proxy import Verdict, hookimpl
+from gatepost import Verdict, hookimpl
 
 __all__ = ["Match"]
 

@@ -4,9 +4,8 @@ import io
 from datetime import UTC, datetime
 
 import pytest
-
-from proxy.cli.conversation import Conversation
-from proxy.events import Line, Watchers
+from gatepost.cli.conversation import Conversation
+from gatepost.events import Line, Watchers
 
 
 def shown(*said, lines=200):

@@ -10,9 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-from proxy.config import load
-from proxy.loader import load_rules
+from gatepost.config import load
+from gatepost.loader import load_rules
 
 PAGE = Path(__file__).parent.parent / "docs" / "writing-filters.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

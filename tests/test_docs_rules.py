@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from proxy.config import load, settings
-from proxy.config.conditions import KEYS
-from proxy.loader import load_rules
-from proxy.mail import Session
-from proxy.reply_template import FIELDS
-from proxy.verdict import Action
+from gatepost.config import load, settings
+from gatepost.config.conditions import KEYS
+from gatepost.loader import load_rules
+from gatepost.mail import Session
+from gatepost.reply_template import FIELDS
+from gatepost.verdict import Action
 
 ROOT = Path(__file__).parents[1]
 DOC = (ROOT / "docs" / "rules.md").read_text("utf-8")
@@ -37,7 +36,7 @@ OTHER_FILES = {
     **dict.fromkeys(("mx.pem", "mx.key", "users.yaml", "password.txt"), "x"),
     **dict.fromkeys(("partners.txt", "lists/partners.txt", "lists/ours.txt"), "*@example.com"),
     "filters/our_own.py": """
-from proxy import hookimpl
+from gatepost import hookimpl
 
 class OurOwn:
     def __init__(self, limit: int): ...

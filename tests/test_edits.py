@@ -6,11 +6,10 @@ import time
 from email.header import decode_header, make_header
 
 import pytest
+from gatepost.edits import AddHeader, Edit, PrefixSubject, RemoveHeader, apply
+from gatepost.mime.fields import HEADER_SECTION
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy.edits import AddHeader, Edit, PrefixSubject, RemoveHeader, apply
-from proxy.mime.fields import HEADER_SECTION
 
 MAIL = (
     b"From: a@example.com\r\nSubject: hello\r\n world\r\nX-Spam: 1\r\nx-spam : 2\r\n folded\r\n"

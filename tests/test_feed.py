@@ -7,9 +7,8 @@ import time
 
 import pytest
 import uvloop
-
-from proxy import feed
-from proxy.feed import Receiver, Sender, _pack, _unpack, pair
+from gatepost import feed
+from gatepost.feed import Receiver, Sender, _pack, _unpack, pair
 
 SAID = [
     ("s1", "*", b"connected ::1 25 smtp"),

@@ -12,10 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RULES = (ROOT / "rules.yaml").read_text().replace("127.0.0.1:2525", "127.0.0.1:0")
-WEB = {"starlette", "sse_starlette", "uvicorn", "jinja2", "nh3", "proxy.web"}
-SERVER = {"aiosmtpd", "aiosmtplib", "uvloop", "proxy.server", "proxy.gateway"}
-STORE = {"sqlalchemy", "sqlite3", "proxy.store"}
-SELDOM = {"alembic", "cryptography", "rich", "proxy.testing"}
+WEB = {"starlette", "sse_starlette", "uvicorn", "jinja2", "nh3", "gatepost.web"}
+SERVER = {"aiosmtpd", "aiosmtplib", "uvloop", "gatepost.server", "gatepost.gateway"}
+STORE = {"sqlalchemy", "sqlite3", "gatepost.store"}
+SELDOM = {"alembic", "cryptography", "rich", "gatepost.testing"}
 FILTERS = {"re2", "ahocorasick_rs", "puremagic"}
 ONLY_FOR_TESTS = {"pytest", "httpx", "playwright"}
 
@@ -25,7 +25,7 @@ def started(folder, *arguments):
     (folder / "rules.yaml").write_text(RULES)
     path = os.pathsep.join((str(ROOT), str(ROOT / "plugins")))
     process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", "proxy", *arguments],
+        [sys.executable, "-X", "importtime", "-m", "gatepost", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.DEVNULL,
@@ -46,8 +46,8 @@ def imported(said):
 @pytest.mark.parametrize(
     ("arguments", "status", "unwanted"),
     [
-        (["--help"], 0, {*WEB, *SERVER, *STORE, *SELDOM, *FILTERS, *ONLY_FOR_TESTS, "proxy.config"}),
-        (["--version"], 0, {*WEB, *SERVER, *STORE, *SELDOM, *FILTERS, *ONLY_FOR_TESTS, "proxy.config"}),
+        (["--help"], 0, {*WEB, *SERVER, *STORE, *SELDOM, *FILTERS, *ONLY_FOR_TESTS, "gatepost.config"}),
+        (["--version"], 0, {*WEB, *SERVER, *STORE, *SELDOM, *FILTERS, *ONLY_FOR_TESTS, "gatepost.config"}),
         (["check"], 0, {*WEB, *SERVER, *STORE, *SELDOM, *ONLY_FOR_TESTS}),
         (["quarantine", "list"], 1, {*WEB, *SERVER, *SELDOM, *FILTERS, *ONLY_FOR_TESTS}),
         (["journal"], 1, {*WEB, *SERVER, *SELDOM, *FILTERS, *ONLY_FOR_TESTS}),
@@ -58,7 +58,7 @@ def test_a_command_imports_what_it_needs_and_no_more(arguments, status, unwanted
     with started(tmp_path, *arguments) as process:
         found = imported(process.communicate(timeout=60)[1])
     assert process.returncode == status
-    assert "proxy.cli" in found
+    assert "gatepost.cli" in found
     assert not found & unwanted
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from gatepost import Action, AddHeader
+from gatepost.cli import check, plugin
+from gatepost.config import Config, ConfigError, LoadedConfig, load
+from gatepost.loader import describe_filters, known_filters, load_rules
+from gatepost.mail import Stage
 from typer.testing import CliRunner
-
-from proxy import Action, AddHeader
-from proxy.cli import check, plugin
-from proxy.config import Config, ConfigError, LoadedConfig, load
-from proxy.loader import describe_filters, known_filters, load_rules
-from proxy.mail import Stage
 
 FILTERS = '''
 """Filters of a test."""
@@ -24,7 +23,7 @@ from typing import Annotated, Any, Literal, Optional
 
 from pydantic import BaseModel, Field
 
-from proxy import Transaction, Verdict, hookimpl
+from gatepost import Transaction, Verdict, hookimpl
 
 
 class Colour(enum.Enum):
@@ -440,7 +439,7 @@ def test_plugin_list_exits_1_where_a_filter_cannot_be_used(installed, run):
 
 def test_a_close_that_would_never_be_awaited_is_refused(tmp_path):
     (tmp_path / "f.py").write_text(
-        "from proxy import hookimpl\n\n\nclass F:\n    @hookimpl\n    def filter_connect(self): ...\n\n"
+        "from gatepost import hookimpl\n\n\nclass F:\n    @hookimpl\n    def filter_connect(self): ...\n\n"
         "    async def close(self): ...\n"
     )
     (tmp_path / "rules.yaml").write_text("rules:\n  - name: a\n    filter: ./f.py:F\n")
@@ -452,7 +451,7 @@ def test_a_close_that_would_never_be_awaited_is_refused(tmp_path):
 
 def test_a_hook_that_is_none_is_one_that_the_instance_does_not_have(tmp_path):
     (tmp_path / "f.py").write_text(
-        "from proxy import hookimpl\n\n\nclass F:\n    def __init__(self, early: bool):\n"
+        "from gatepost import hookimpl\n\n\nclass F:\n    def __init__(self, early: bool):\n"
         "        setattr(self, 'filter_message' if early else 'filter_connect', None)\n\n"
         "    @hookimpl\n    def filter_connect(self): ...\n\n    @hookimpl\n    def filter_message(self): ...\n"
     )

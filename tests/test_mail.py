@@ -4,8 +4,7 @@ import os
 from itertools import pairwise
 
 import pytest
-
-from proxy.mail import Envelope, Message, Recipient, new_id
+from gatepost.mail import Envelope, Message, Recipient, new_id
 
 
 def test_identifiers_sort_by_time_and_none_comes_twice():

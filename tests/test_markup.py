@@ -1,8 +1,7 @@
 """HTML as plain text, for the full-text index."""
 
 import pytest
-
-from proxy.mime.markup import plain_text
+from gatepost.mime.markup import plain_text
 
 
 @pytest.mark.parametrize(

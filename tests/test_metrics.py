@@ -4,12 +4,11 @@ import threading
 from dataclasses import replace
 
 import pytest
-
-from proxy.mail import Stage
-from proxy.metrics import METRICS, Board, Tally
-from proxy.record import RecipientRecord
-from proxy.testing import make_message, make_record, make_transaction
-from proxy.verdict import Action, Evaluation, Result
+from gatepost.mail import Stage
+from gatepost.metrics import METRICS, Board, Tally
+from gatepost.record import RecipientRecord
+from gatepost.testing import make_message, make_record, make_transaction
+from gatepost.verdict import Action, Evaluation, Result
 
 
 def record(*dispositions, **changes):

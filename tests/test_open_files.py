@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import logging, resource, sys
-from proxy.open_files import allow_open_files
+from gatepost.open_files import allow_open_files
 
 logging.basicConfig(format="%(message)s")
 soft, hard, connections = map(int, sys.argv[1:])

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import gatepost
+import gatepost.testing
 import pytest
-
-import proxy
-import proxy.testing
-from proxy import hookspecs
+from gatepost import hookspecs
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "writing-filters.md").read_text(encoding="utf-8")
@@ -21,7 +20,7 @@ HOOKS = {
     for name, function in inspect.getmembers(hookspecs, inspect.isfunction)
     if hasattr(function, "gatepost_spec")
 }
-PUBLIC = [(module, name) for module in (proxy, proxy.testing) for name in module.__all__]
+PUBLIC = [(module, name) for module in (gatepost, gatepost.testing) for name in module.__all__]
 
 
 def test_there_are_hooks_and_plugins_to_check() -> None:
@@ -55,16 +54,16 @@ def test_every_hook_is_implemented_by_a_shipped_filter_or_a_test(name: str) -> N
     assert name in implemented
 
 
-def imported_from_proxy(path: Path) -> Iterator[tuple[str, str]]:
-    """Module and name of each import of proxy; a whole module has the name ``*``."""
+def imported_from_gatepost(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of each import of gatepost; a whole module has the name ``*``."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "*") for alias in node.names if alias.name.partition(".")[0] == "proxy")
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "proxy":
+            yield from ((one.name, "*") for one in node.names if one.name.partition(".")[0] == "gatepost")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "gatepost":
             yield from ((node.module or "", alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
 def test_a_shipped_filter_has_no_privileges(path: Path) -> None:
-    public = {("proxy", name) for name in proxy.__all__}
-    assert set(imported_from_proxy(path)) - public == set()
+    public = {("gatepost", name) for name in gatepost.__all__}
+    assert set(imported_from_gatepost(path)) - public == set()

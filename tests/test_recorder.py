@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from proxy import recorder as recorder_module
-from proxy.config import LoadedConfig
-from proxy.config.settings import Config, StoreSettings
-from proxy.recorder import Recorder
-from proxy.service import Service
-from proxy.store import Conversations, of_transaction
+from gatepost import recorder as recorder_module
+from gatepost.config import LoadedConfig
+from gatepost.config.settings import Config, StoreSettings
+from gatepost.recorder import Recorder
+from gatepost.service import Service
+from gatepost.store import Conversations, of_transaction
 
 ROOT = Path(__file__).parents[1]
 ANYBODY = {"users": "any", "without_tls": True}
@@ -163,7 +162,7 @@ async def test_what_was_said_survives_kill_9(tmp_path):
     (tmp_path / "rules.yaml").write_text(
         "listen: ['127.0.0.1:0']\nstore: {conversations: true}\nrelay: [{recipients: '*', to: inbox}]\n"
     )
-    command = [sys.executable, "-m", "proxy", "serve", "-c", tmp_path / "rules.yaml"]
+    command = [sys.executable, "-m", "gatepost", "serve", "-c", tmp_path / "rules.yaml"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
     process = await asyncio.create_subprocess_exec(
         *command, cwd=tmp_path, env=environment, stderr=asyncio.subprocess.PIPE

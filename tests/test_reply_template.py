@@ -1,8 +1,7 @@
 import pytest
+from gatepost.reply_template import FIELDS, check, fill
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy.reply_template import FIELDS, check, fill
 
 TEMPLATE = "550 5.7.1 No: {rule} {reason} {id} {sender} {recipient} {client}"
 

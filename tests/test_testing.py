@@ -7,10 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pytest
-
-from proxy import Envelope, Recipient, Record, Session, Transaction, Verdict, hookimpl
-from proxy.config import ConfigError
-from proxy.testing import ask_filter, make_message, make_record, make_transaction, run_filter, running_gateway
+from gatepost import Envelope, Recipient, Record, Session, Transaction, Verdict, hookimpl
+from gatepost.config import ConfigError
+from gatepost.testing import (
+    ask_filter,
+    make_message,
+    make_record,
+    make_transaction,
+    run_filter,
+    running_gateway,
+)
 
 # --- messages and transactions
 
@@ -314,7 +320,7 @@ def test_mail_that_is_not_decided_by_a_filter_can_be_kept_in_quarantine() -> Non
           on_error: quarantine
     """
     code = """
-from proxy import hookimpl
+from gatepost import hookimpl
 
 class Broken:
     @hookimpl

@@ -6,11 +6,10 @@ from email.headerregistry import HeaderRegistry
 from ipaddress import ip_address
 
 import pytest
+from gatepost.mail import Envelope, Message, Recipient, Session, Transaction
+from gatepost.trace import received_field
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy.mail import Envelope, Message, Recipient, Session, Transaction
-from proxy.trace import received_field
 
 DOT_ATOM = r"[A-Za-z0-9_?-]+(?:\.[A-Za-z0-9_?-]+)*\.?"
 FIELD = re.compile(

@@ -6,10 +6,9 @@ import pickle
 from dataclasses import FrozenInstanceError, field, fields, replace
 
 import pytest
-
-from proxy.mail import Envelope, Message
-from proxy.values import value
-from proxy.verdict import Reply
+from gatepost.mail import Envelope, Message
+from gatepost.values import value
+from gatepost.verdict import Reply
 
 
 @value

@@ -3,8 +3,7 @@
 from math import inf, nan
 
 import pytest
-
-from proxy import Reply, Sending
+from gatepost import Reply, Sending
 
 
 @pytest.mark.parametrize("seconds", [-1, inf, nan])

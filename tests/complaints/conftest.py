@@ -1,5 +1,5 @@
 """The fixtures that developers get, as they get them."""
 
-from proxy.testing.fixtures import complaints_server, mailbox
+from gatepost.testing.fixtures import complaints_server, mailbox
 
 __all__ = ["complaints_server", "mailbox"]

@@ -7,9 +7,8 @@ import threading
 from urllib.parse import urlsplit
 
 import pytest
-
-from proxy.testing import make_message
-from proxy.testing.complaints import NoMessageError, running_complaints
+from gatepost.testing import make_message
+from gatepost.testing.complaints import NoMessageError, running_complaints
 
 HTML = '<p data-test="x">Your code: <b>482913</b> <a href="https://shop.example/confirm?t=1">Confirm</a></p>'
 PATIENCE_SECONDS = 20.0

@@ -4,9 +4,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-
-from proxy import Session
-from proxy.config import ConfigError, LoadedConfig, load
+from gatepost import Session
+from gatepost.config import ConfigError, LoadedConfig, load
 
 
 @pytest.fixture

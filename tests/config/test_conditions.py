@@ -1,11 +1,10 @@
 from dataclasses import replace
 
 import pytest
-
-from proxy import Envelope, Header, Message, MimeView, Recipient
-from proxy.config.conditions import Condition
-from proxy.config.settings import RuleSettings
-from proxy.mail import Stage
+from gatepost import Envelope, Header, Message, MimeView, Recipient
+from gatepost.config.conditions import Condition
+from gatepost.config.settings import RuleSettings
+from gatepost.mail import Stage
 
 
 def message(size: int = 100, **headers: str) -> Message:

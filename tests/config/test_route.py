@@ -1,9 +1,8 @@
 import pytest
+from gatepost import Recipient
+from gatepost.config.patterns import AddressPatterns, Glob, names_a_domain
+from gatepost.config.settings import Config, Route, UpstreamServer
 from pydantic import ValidationError
-
-from proxy import Recipient
-from proxy.config.patterns import AddressPatterns, Glob, names_a_domain
-from proxy.config.settings import Config, Route, UpstreamServer
 
 OURS, THEIRS, LITERAL = "mail.example.com", "nmap.scanme.org", "[192.0.2.25]"
 # (reverse-path, forward-path) in the order of nmap's smtp-open-relay script.

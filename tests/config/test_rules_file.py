@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gatepost.certificate import make_certificate
+from gatepost.config import Config, ConfigError, load
+from gatepost.config.document import read_document
+from gatepost.edits import AddHeader, PrefixSubject, RemoveHeader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from proxy.certificate import make_certificate
-from proxy.config import Config, ConfigError, load
-from proxy.config.document import read_document
-from proxy.edits import AddHeader, PrefixSubject, RemoveHeader
 
 KEYS = "hostname, listen, workers, user, group, relay, limits, store, web, lists, rules, mixed, bare_newline, strict_addresses"
 RULE_KEYS = "name, filter, with, when, action, reply, tag, mode, on_error, timeout"
@@ -230,7 +229,9 @@ def test_aliases_of_aliases_cannot_fill_the_memory(problems):
 
 
 def test_half_a_surrogate_pair_is_no_text(problems, monkeypatch):
-    monkeypatch.setattr("proxy.config.document._CoreLoader", yaml.SafeLoader)  # libyaml refuses it by itself
+    monkeypatch.setattr(
+        "gatepost.config.document._CoreLoader", yaml.SafeLoader
+    )  # libyaml refuses it by itself
     assert problems('rules: [{name: a, filter: "\\ud800"}]\n') == [
         "rules.yaml:1:27: half a surrogate pair, expected text"
     ]

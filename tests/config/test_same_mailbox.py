@@ -11,17 +11,16 @@ from pathlib import Path
 
 import idna
 import pytest
+from gatepost import Envelope, Recipient, mailbox_key
+from gatepost.addresses import domain_readings, mailbox, spellings
+from gatepost.cli import app
+from gatepost.config.patterns import AddressPatterns, names_a_domain
+from gatepost.config.settings import Route, RuleSettings
+from gatepost.config.unmatchable import never_matches
+from gatepost.service import Service, _reload
 from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
-
-from proxy import Envelope, Recipient, mailbox_key
-from proxy.addresses import domain_readings, mailbox, spellings
-from proxy.cli import app
-from proxy.config.patterns import AddressPatterns, names_a_domain
-from proxy.config.settings import Route, RuleSettings
-from proxy.config.unmatchable import never_matches
-from proxy.service import Service, _reload
 
 ROOT = Path(__file__).parents[2]
 U, A = "bücher.example", "xn--bcher-kva.example"
@@ -423,7 +422,7 @@ def test_serve_logs_what_check_warns_of_and_starts(tmp_path):
     path = os.pathsep.join((str(ROOT), str(ROOT / "plugins")))
     Path("rules.yaml").write_text(f"{WARNED}listen: 127.0.0.1:0\n")
     with subprocess.Popen(
-        [sys.executable, "-m", "proxy", "serve", "--quiet"],
+        [sys.executable, "-m", "gatepost", "serve", "--quiet"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
         stderr=subprocess.PIPE,

@@ -9,9 +9,9 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-from proxy.cli.serve import set_up_log
-from proxy.config import load
-from proxy.service import Service, serve
+from gatepost.cli.serve import set_up_log
+from gatepost.config import load
+from gatepost.service import Service, serve
 
 
 class Instruments:

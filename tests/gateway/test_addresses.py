@@ -5,9 +5,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-
-from proxy.testing import running_gateway
-from proxy.testing.upstream import FakeUpstream
+from gatepost.testing import running_gateway
+from gatepost.testing.upstream import FakeUpstream
 
 STRANGER = "PROXY TCP4 203.0.113.9 127.0.0.1 40000 25"
 FOLLOWING = '"S\\end\\er"@BÜCHER\u3002example'

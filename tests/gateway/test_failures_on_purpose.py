@@ -4,10 +4,9 @@ import socket
 import time
 
 import pytest
-
-from proxy.config import load
-from proxy.explain import explain
-from proxy.testing import FakeUpstream, make_transaction, running_gateway
+from gatepost.config import load
+from gatepost.explain import explain
+from gatepost.testing import FakeUpstream, make_transaction, running_gateway
 
 STAGES = ("connect", "helo", "mail", "rcpt", "message")
 COMMANDS = (

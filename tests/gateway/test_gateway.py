@@ -4,9 +4,8 @@ import email
 import socket
 
 import pytest
-
-from proxy.testing import make_transaction, running_gateway
-from proxy.testing.upstream import Close, FakeUpstream, Stall, Then
+from gatepost.testing import make_transaction, running_gateway
+from gatepost.testing.upstream import Close, FakeUpstream, Stall, Then
 
 A, B, C = "a@example.com", "b@example.com", "c@example.com"
 HIT = {"filter": "match"}
@@ -350,7 +349,7 @@ def test_filters_before_and_after_a_reload_are_closed_once(tmp_path):
     closed = tmp_path / "closed"
     code = f"""
 from dataclasses import dataclass
-from proxy import hookimpl
+from gatepost import hookimpl
 
 @dataclass
 class Closing:

@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import pytest
-
-from proxy.config import Config
-from proxy.release import release
-from proxy.testing import make_transaction, running_gateway
-from proxy.testing.upstream import FakeUpstream
+from gatepost.config import Config
+from gatepost.release import release
+from gatepost.testing import make_transaction, running_gateway
+from gatepost.testing.upstream import FakeUpstream
 
 HOLD = [{"name": "hold", "filter": "match", "action": "quarantine", "when": {"size": ">1B"}}]
 

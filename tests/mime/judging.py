@@ -24,8 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.mime import read_message
-from proxy.mime.markup import plain_text
+from gatepost.mime import read_message
+from gatepost.mime.markup import plain_text
 
 JUDGES = Path(__file__).with_name("judges")
 ANSWER_SECONDS = 10

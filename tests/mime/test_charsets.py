@@ -3,9 +3,8 @@
 import time
 
 import pytest
+from gatepost.mime.charsets import charset_name, decode_as, decode_charset, decode_octets
 from webencodings import LABELS
-
-from proxy.mime.charsets import charset_name, decode_as, decode_charset, decode_octets
 
 UNREAD = {"replacement"}
 """Labels of the WHATWG for which browsers show nothing."""

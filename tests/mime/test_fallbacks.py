@@ -3,8 +3,7 @@
 import base64
 
 import pytest
-
-from proxy.mime import read_message
+from gatepost.mime import read_message
 
 PARTS = "\r\n\r\npreamble\r\n--b\r\nContent-Type: text/plain\r\n\r\ninner\r\n--b--\r\nepilogue\r\n"
 

@@ -3,10 +3,9 @@
 import time
 
 import pytest
+from gatepost.mime.flowed import unflowed
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy.mime.flowed import unflowed
 
 ROWS = {
     "one line": ("viagra", "viagra"),

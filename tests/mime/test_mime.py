@@ -7,15 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from gatepost.mime import read_message
+from gatepost.mime.fields import header_section_start
+from gatepost.mime.parameters import read_structured
+from gatepost.mime.scan import scan_parts
+from gatepost.mime.structure import read_structure
+from gatepost.mime.words import decode_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from proxy.mime import read_message
-from proxy.mime.fields import header_section_start
-from proxy.mime.parameters import read_structured
-from proxy.mime.scan import scan_parts
-from proxy.mime.structure import read_structure
-from proxy.mime.words import decode_words
 
 TOP = b"From: a@example.com\r\nSubject: x\r\n"
 ENCODED = TOP + b"Content-Transfer-Encoding: "

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from proxy.mime.rtf import decompress_rtf, rtf_text
+from gatepost.mime.rtf import decompress_rtf, rtf_text
 
 sys.path.insert(0, str(Path(__file__).parent))
 import writing_tnef as tnef

@@ -13,12 +13,11 @@ from pathlib import Path
 import gatepost_attachments
 import gatepost_keywords
 import pytest
+from gatepost.mime import MimeView, read_message
+from gatepost.mime.structure import read_structure
+from gatepost.testing import make_transaction
 from gatepost_attachments import Attachments
 from gatepost_keywords import Keywords
-
-from proxy.mime import MimeView, read_message
-from proxy.mime.structure import read_structure
-from proxy.testing import make_transaction
 
 sys.path.insert(0, str(Path(__file__).parent))
 import writing_tnef as tnef

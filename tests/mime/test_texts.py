@@ -3,9 +3,8 @@
 import time
 
 import pytest
-
-from proxy.mime import read_message
-from proxy.mime.text import read_text
+from gatepost.mime import read_message
+from gatepost.mime.text import read_text
 
 RUSSIAN = "Привет, мир"
 JAPANESE = "日本".encode("iso2022_jp")

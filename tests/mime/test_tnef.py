@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from proxy.mime.tnef import is_tnef, read_tnef
+from gatepost.mime.tnef import is_tnef, read_tnef
 
 sys.path.insert(0, str(Path(__file__).parent))
 import writing_tnef as tnef

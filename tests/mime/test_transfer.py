@@ -4,10 +4,7 @@ import base64
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from proxy.mime.transfer import (
+from gatepost.mime.transfer import (
     decode_b,
     decode_base64,
     decode_q,
@@ -15,6 +12,8 @@ from proxy.mime.transfer import (
     decode_transfer,
     other_readings,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 BASE64 = {
     "plain": (b"YWJj", b"abc"),

@@ -5,8 +5,7 @@ import binascii
 import time
 
 import pytest
-
-from proxy.mime.uuencode import BLOCKS_LIMIT, decode_uuencoded, find_blocks, without_blocks
+from gatepost.mime.uuencode import BLOCKS_LIMIT, decode_uuencoded, find_blocks, without_blocks
 
 CONTENT = bytes(range(256))
 

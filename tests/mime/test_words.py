@@ -3,9 +3,8 @@
 import time
 
 import pytest
-
-from proxy.mime import read_message
-from proxy.mime.words import decode_value, decode_words
+from gatepost.mime import read_message
+from gatepost.mime.words import decode_value, decode_words
 
 ROWS = {
     "Q": (b"=?utf-8?q?a_b=C3=A4?=", "a bä"),

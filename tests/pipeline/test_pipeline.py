@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import pytest
-
-from proxy.config.conditions import Condition
-from proxy.edits import AddHeader
-from proxy.mail import Envelope, Message, Recipient, Session, Stage, Transaction
-from proxy.pipeline import Pipeline, Threads
-from proxy.pipeline.ask import FilterFailedError, ask
-from proxy.rule import Hook, Rule
-from proxy.verdict import Action, Reply, Result, Verdict
+from gatepost.config.conditions import Condition
+from gatepost.edits import AddHeader
+from gatepost.mail import Envelope, Message, Recipient, Session, Stage, Transaction
+from gatepost.pipeline import Pipeline, Threads
+from gatepost.pipeline.ask import FilterFailedError, ask
+from gatepost.rule import Hook, Rule
+from gatepost.verdict import Action, Reply, Result, Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION = Session(

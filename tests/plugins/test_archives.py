@@ -18,12 +18,11 @@ import zlib
 
 import gatepost_archives
 import pytest
+from gatepost.testing import make_transaction
 from gatepost_archives import Archives, Why, missing_libraries
 from gatepost_attachments import Attachments
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from proxy.testing import make_transaction
 
 if missing_libraries():
     pytest.skip(missing_libraries(), allow_module_level=True)

@@ -13,11 +13,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from gatepost import Attachment, Envelope, Message, MimeView, Session, Transaction, Verdict
 from gatepost_attachments import Attachments
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from proxy import Attachment, Envelope, Message, MimeView, Session, Transaction, Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MIB = 1 << 20

@@ -1,15 +1,14 @@
 """Which attempts the filter fails and with what verdict, and that the same ones fail in every run."""
 
 import pytest
+from gatepost import Action
+from gatepost.config import ConfigError
+from gatepost.loader import hooks_of, make_filter
+from gatepost.mail import Stage
+from gatepost.testing import ask_filter, make_transaction, run_filter, running_gateway
 from gatepost_chaos import Chaos
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy import Action
-from proxy.config import ConfigError
-from proxy.loader import hooks_of, make_filter
-from proxy.mail import Stage
-from proxy.testing import ask_filter, make_transaction, run_filter, running_gateway
 
 BUSY = {"at": "rcpt", "reply": "450 4.2.0 Try again"}
 STAGES = ("connect", "helo", "mail", "rcpt", "message")

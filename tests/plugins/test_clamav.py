@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gatepost.testing import ask_filter, make_transaction, run_filter
 from gatepost_clamav import ClamAV, ClamdError
-
-from proxy.testing import ask_filter, make_transaction, run_filter
 
 CLAMD = Path("/usr/sbin/clamd")
 # in two halves, so that no scanner takes this file for the virus that it is not

@@ -1,8 +1,7 @@
 import pytest
+from gatepost import Action
+from gatepost.testing import make_transaction, run_filter
 from gatepost_discard import Discard
-
-from proxy import Action
-from proxy.testing import make_transaction, run_filter
 
 
 @pytest.mark.parametrize("settings", [{}, {"reason": "mail of the load test"}])

@@ -10,12 +10,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from gatepost import Envelope, Message, Session, Transaction, Verdict
 from gatepost_keywords import Keywords, _few_marks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-
-from proxy import Envelope, Message, Session, Transaction, Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TOP = b"From: a@example.com\r\nSubject: x\r\n"

@@ -1,7 +1,6 @@
 import pytest
+from gatepost.testing import make_transaction, run_filter
 from gatepost_match import Match
-
-from proxy.testing import make_transaction, run_filter
 
 
 @pytest.mark.parametrize("settings", [{}, {"reason": "on the list of the banned"}])

@@ -27,10 +27,9 @@ from typing import Any, Self
 import psutil
 import pytest
 import yaml
-
-from proxy.config import load
-from proxy.record import Record
-from proxy.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery
+from gatepost.config import load
+from gatepost.record import Record
+from gatepost.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery
 
 PATIENCE_SECONDS = 20.0
 """For each thing that is waited for; a healthy one takes milliseconds."""
@@ -43,7 +42,7 @@ _NEW_NETWORK = 0x40000000
 COUNTING = """
     import asyncio
 
-    from proxy import Verdict, hookimpl
+    from gatepost import Verdict, hookimpl
 
 
     class Counting:
@@ -67,7 +66,7 @@ def gatepost(
     *arguments: str, folder: Path, timeout: float = 30, **options
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    command = [sys.executable, "-m", "proxy", *arguments]
+    command = [sys.executable, "-m", "gatepost", *arguments]
     return subprocess.run(
         command,
         cwd=folder,
@@ -94,7 +93,7 @@ class Gatepost:
         self.output_file = folder / "stdout"
         with self.error_file.open("wb") as errors, self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", *arguments],
+                [sys.executable, "-m", "gatepost", *arguments],
                 cwd=folder,
                 env=environment(**environ),
                 stdout=output,
@@ -516,10 +515,10 @@ def nobodys() -> Iterator[tuple[Path, Mapping[str, str]]]:
         if not all(_is_for_everybody(one) for one in packages):
             copies = root / "packages"
             for one in packages:
-                shutil.copytree(one, copies / (one.name if one.name == "proxy" else "."), dirs_exist_ok=True)
+                shutil.copytree(one, copies, dirs_exist_ok=True)
             path = str(copies)
         else:
-            path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *map(str, packages[:-2])])
+            path = os.pathsep.join([*map(str, packages[-2:]), *map(str, packages[:-2])])
         yield own, {"PYTHONPATH": path}
 
 

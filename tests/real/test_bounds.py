@@ -18,11 +18,10 @@ from pathlib import Path
 import argon2
 import pytest
 import trustme
-
-from proxy.server.auth import hash_password
-from proxy.store import Box
-from proxy.testing import FakeUpstream
-from proxy.testing.upstream import Stall
+from gatepost.server.auth import hash_password
+from gatepost.store import Box
+from gatepost.testing import FakeUpstream
+from gatepost.testing.upstream import Stall
 
 MIB = 1 << 20
 MESSAGE = b"Subject: healthy\r\n\r\nHello\r\n"
@@ -342,7 +341,7 @@ HANGS = """\
 import asyncio
 from pathlib import Path
 
-from proxy import hookimpl
+from gatepost import hookimpl
 
 class Hangs:
     @hookimpl

@@ -9,8 +9,7 @@ from email.message import EmailMessage
 
 import pytest
 import trustme
-
-from proxy.server.auth import hash_password
+from gatepost.server.auth import hash_password
 
 SUBMISSION = """
     listen:

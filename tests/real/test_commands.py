@@ -5,8 +5,7 @@ import re
 import socket
 
 import pytest
-
-from proxy.certificate import make_certificate
+from gatepost.certificate import make_certificate
 
 RULES = """\
 hostname: gateway.example.net
@@ -234,7 +233,7 @@ def test_the_log_has_one_line_a_transaction_and_no_raw_control_characters(gatewa
 
 def test_no_exception_of_a_filter_forges_a_line_of_the_log(gateway):
     broken = """
-        from proxy import hookimpl
+        from gatepost import hookimpl
 
         class Broken:
             @hookimpl

@@ -13,9 +13,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-
-from proxy.config.settings import StoreSettings
-from proxy.store import Archive, Box, KeptQuery
+from gatepost.config.settings import StoreSettings
+from gatepost.store import Archive, Box, KeptQuery
 
 WATCHED = """
 import os
@@ -33,7 +32,7 @@ def audit(event, arguments):
 
 sys.addaudithook(audit)
 
-from proxy.relay import Relay
+from gatepost.relay import Relay
 
 
 def __init__(self, **_):
@@ -262,7 +261,16 @@ def test_a_terminal_without_utf_8_shows_all_the_same(complaints):
 
 
 def test_it_ends_when_nobody_reads_what_it_shows(tmp_path, environment):
-    command = [sys.executable, "-m", "proxy", "complaints", "--smtp", "127.0.0.1:0", "--web", "127.0.0.1:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "gatepost",
+        "complaints",
+        "--smtp",
+        "127.0.0.1:0",
+        "--web",
+        "127.0.0.1:0",
+    ]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from proxy.store import Box
-from proxy.testing import FakeUpstream
+from gatepost.store import Box
+from gatepost.testing import FakeUpstream
 
 RULES = """
     relay:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from proxy.testing import FakeUpstream
+from gatepost.testing import FakeUpstream
 
 LAUNCHER = """\
 #!/bin/sh -e

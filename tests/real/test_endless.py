@@ -8,8 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
-
-from proxy.testing import FakeUpstream
+from gatepost.testing import FakeUpstream
 
 MIB = 1 << 20
 MESSAGE = b"Subject: healthy\r\n\r\nHello\r\n"

@@ -13,9 +13,8 @@ import sys
 import time
 
 import pytest
-
-from proxy.testing import FakeUpstream
-from proxy.testing.upstream import Close, OnConnection
+from gatepost.testing import FakeUpstream
+from gatepost.testing.upstream import Close, OnConnection
 
 EVIL = "\x1b[31m\x07\x08\x0b\x0c\x1c\x7f\x85\x9b31m\u2028\u2029\u202e\u2066\u200b\ufeff"
 """What terminals obey, what some readers take for a line end, and what turns text around or hides it."""
@@ -114,7 +113,7 @@ def test_what_client_and_server_say_is_escaped_in_the_log_and_the_journal(gatewa
     (record,) = running.journal(1)
     for arguments in (["journal"], ["journal", record.id], ["journal", "--json"]):
         assert_plain(run(*arguments, "-c", running.folder / "rules.yaml").stdout, of=arguments)
-    command = [sys.executable, "-m", "proxy", "journal"]
+    command = [sys.executable, "-m", "gatepost", "journal"]
     assert_plain(on_terminal(command, running.folder, environment), of="journal")
 
 
@@ -140,7 +139,7 @@ def test_a_balancers_header_is_escaped_in_the_log(gateway, header):
 
 def test_the_text_of_an_exception_begins_no_line_of_its_own(gateway):
     raises = f"""
-    from proxy import hookimpl
+    from gatepost import hookimpl
 
     class Raises:
         @hookimpl
@@ -174,5 +173,5 @@ def test_the_mail_trap_shows_it_escaped(complaints, run, environment, tmp_path):
     assert_plain(shown, of="journal")
     number = shown.splitlines()[1].split()[2]
     assert re.search(r"authenticated +\\x1b\[31m", run("journal", number).stdout)
-    command = [sys.executable, "-m", "proxy", "journal", number]
+    command = [sys.executable, "-m", "gatepost", "journal", number]
     assert_plain(on_terminal(command, tmp_path, environment), of="journal of one")

@@ -4,8 +4,7 @@ import socket
 import struct
 
 import pytest
-
-from proxy.record import Disposition
+from gatepost.record import Disposition
 
 FOREIGN = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n"
 RELAYING = """

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from proxy.certificate import make_certificate
-from proxy.privileges import become
+from gatepost.certificate import make_certificate
+from gatepost.privileges import become
 
 MESSAGE = b"Subject: low\r\n\r\nHello\r\n"
 NOBODY = pwd.getpwnam("nobody")
@@ -97,7 +96,7 @@ def test_check_sees_what_the_user_cannot_read(serve, nobodys):
     key.chmod(0o600)
     listen = f"listen: {{address: '127.0.0.1:0', tls: {{certificate: {certificate}, key: {key}}}}}\n"
     (own / "rules.yaml").write_text(listen + "user: nobody\n")
-    command = [sys.executable, "-m", "proxy", "check"]
+    command = [sys.executable, "-m", "gatepost", "check"]
     environment = {**os.environ, **environment}
 
     def checked():

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from proxy.mime.fields import HEADER_SECTION
-from proxy.record import Disposition
+from gatepost.mime.fields import HEADER_SECTION
+from gatepost.record import Disposition
 
 LOOKS_AT_ALL = """
     rules:

@@ -226,7 +226,7 @@ def test_nobody_waits_for_a_worker_that_cannot_start(gateway):
     fragile = """
         from pathlib import Path
 
-        from proxy import hookimpl
+        from gatepost import hookimpl
 
 
         class Fragile:

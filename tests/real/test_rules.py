@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from proxy.record import Disposition
-from proxy.store import Box
+from gatepost.record import Disposition
+from gatepost.store import Box
 
 # in two halves, so that no scanner takes this file for the virus that it is not
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
@@ -198,7 +197,7 @@ BAD = '''
     import sys
     import time
 
-    from proxy import hookimpl
+    from gatepost import hookimpl
 
 
     def fail(subject):
@@ -271,7 +270,7 @@ def test_a_thread_that_hangs_does_not_hold_the_end_up(gateway, sink):
     stuck = """
         import time
 
-        from proxy import hookimpl
+        from gatepost import hookimpl
 
         class Stuck:
             @hookimpl
@@ -294,7 +293,7 @@ HOLDS = '''
     import time
     from pathlib import Path
 
-    from proxy import Verdict, hookimpl
+    from gatepost import Verdict, hookimpl
 
     HERE = Path(__file__).parent
 

@@ -5,14 +5,13 @@ import signal
 import time
 
 import pytest
-
-from proxy.record import Disposition
+from gatepost.record import Disposition
 
 SLOW = """
     import asyncio
     import time
 
-    from proxy import hookimpl
+    from gatepost import hookimpl
 
 
     class Slow:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import psutil
 import pytest
-
-from proxy.certificate import make_certificate
-from proxy.testing import FakeUpstream
+from gatepost.certificate import make_certificate
+from gatepost.testing import FakeUpstream
 
 RULES = """
     listen: {{address: "127.0.0.1:0", tls: {{certificate: "{certificate}", key: "{key}"}}}}
@@ -25,7 +24,7 @@ RULES = """
 SLOW = """
     import asyncio
 
-    from proxy import hookimpl
+    from gatepost import hookimpl
 
 
     class Slow:

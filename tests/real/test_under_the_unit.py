@@ -20,10 +20,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from proxy.certificate import make_certificate
-from proxy.server import hash_password
-from proxy.testing import FakeUpstream
+from gatepost.certificate import make_certificate
+from gatepost.server import hash_password
+from gatepost.testing import FakeUpstream
 
 UNIT = Path(__file__).parents[2] / "deploy" / "gatepost.service"
 SCRIPT = """\
@@ -87,7 +86,7 @@ rules:
 SLOW = """
 import time
 
-from proxy import hookimpl
+from gatepost import hookimpl
 
 
 class Slow:

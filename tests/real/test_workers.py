@@ -7,8 +7,7 @@ import time
 
 import psutil
 import pytest
-
-from proxy.store import Box
+from gatepost.store import Box
 
 WORKERS = "workers: 2\n"
 MESSAGE = b"Subject: hello\r\n\r\nHello\r\n"
@@ -98,7 +97,7 @@ def test_a_worker_that_does_not_end_is_killed(gateway):
     deaf = """
         import time
 
-        from proxy import hookimpl
+        from gatepost import hookimpl
 
 
         class Deaf:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 import uvloop
-
-from proxy.config.settings import Limits, UpstreamServer
-from proxy.mail import Envelope, Recipient
-from proxy.relay import Delivered, Delivery, Relay
-from proxy.verdict import Reply
+from gatepost.config.settings import Limits, UpstreamServer
+from gatepost.mail import Envelope, Recipient
+from gatepost.relay import Delivered, Delivery, Relay
+from gatepost.verdict import Reply
 
 
 def pytest_asyncio_loop_factories(config, item):

@@ -5,14 +5,13 @@ import hashlib
 import socket
 
 import pytest
+from gatepost.config.settings import Limits, UpstreamServer
+from gatepost.mail import Envelope, Recipient
+from gatepost.relay import DeliveryState, Relay
+from gatepost.relay.connection import Connection
+from gatepost.testing.upstream import FakeUpstream, Stall
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from proxy.config.settings import Limits, UpstreamServer
-from proxy.mail import Envelope, Recipient
-from proxy.relay import DeliveryState, Relay
-from proxy.relay.connection import Connection
-from proxy.testing.upstream import FakeUpstream, Stall
 
 RECIPIENT = Recipient(address="b@example.com")
 LINES = st.lists(

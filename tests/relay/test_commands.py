@@ -3,11 +3,10 @@
 import time
 
 import pytest
-
-from proxy.mail import Recipient
-from proxy.relay import DeliveryState
-from proxy.relay.internationalised import has_internationalised_header
-from proxy.testing.upstream import FakeUpstream, Usual
+from gatepost.mail import Recipient
+from gatepost.relay import DeliveryState
+from gatepost.relay.internationalised import has_internationalised_header
+from gatepost.testing.upstream import FakeUpstream, Usual
 
 ALL = ("PIPELINING", "SIZE 100000", "8BITMIME", "SMTPUTF8", "DSN", "AUTH PLAIN")
 

@@ -5,11 +5,10 @@ import ssl
 
 import pytest
 import trustme
-
-from proxy.config.settings import UpstreamAuth, UpstreamServer
-from proxy.mail import Envelope
-from proxy.relay import DeliveryState
-from proxy.testing.upstream import Close, FakeUpstream, OnConnection, OnTransaction, Stall, Then, Usual
+from gatepost.config.settings import UpstreamAuth, UpstreamServer
+from gatepost.mail import Envelope
+from gatepost.relay import DeliveryState
+from gatepost.testing.upstream import Close, FakeUpstream, OnConnection, OnTransaction, Stall, Then, Usual
 
 ACCEPTED = DeliveryState.ACCEPTED
 FOUR = [f"{name}@example.com" for name in "bcde"]
@@ -50,7 +49,7 @@ async def test_the_time_to_connect_ends_with_the_greeting(make_post, guarded, st
 async def test_each_command_after_the_greeting_has_its_own_time(
     make_post, guarded, step, monkeypatch, caplog
 ):
-    monkeypatch.setattr("proxy.relay.pool.COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr("gatepost.relay.pool.COMMAND_SECONDS", 1.0)
     start, server = guarded
     with start({step: Stall()}) as upstream:
         posted = await make_post()(server(upstream))

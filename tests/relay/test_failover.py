@@ -4,9 +4,17 @@ import asyncio
 import socket
 
 import pytest
-
-from proxy.relay import DeliveryState
-from proxy.testing.upstream import Close, FakeUpstream, OnConnection, OnTransaction, Reset, Stall, Then, Usual
+from gatepost.relay import DeliveryState
+from gatepost.testing.upstream import (
+    Close,
+    FakeUpstream,
+    OnConnection,
+    OnTransaction,
+    Reset,
+    Stall,
+    Then,
+    Usual,
+)
 
 ACCEPTED, UNSENT = DeliveryState.ACCEPTED, DeliveryState.UNSENT
 GOING_HOME = "421 4.3.2 Going home"
@@ -58,7 +66,7 @@ async def test_a_server_that_is_down_is_asked_last_for_a_while(post, monkeypatch
 
 
 async def test_the_first_server_is_asked_first_again_after_a_while(post, monkeypatch):
-    monkeypatch.setattr("proxy.relay.pool._DOWN_SECONDS", 0.0)
+    monkeypatch.setattr("gatepost.relay.pool._DOWN_SECONDS", 0.0)
     with FakeUpstream({"connect": Then("421 4.3.2 Busy")}) as first, FakeUpstream() as second:
         assert (await post(first, second)).state is ACCEPTED
         assert (await post(first, second)).state is ACCEPTED
@@ -188,7 +196,7 @@ async def test_a_connection_that_waited_long_enough_is_closed_politely(make_post
 
 
 async def test_few_connections_wait(post, monkeypatch):
-    monkeypatch.setattr("proxy.relay.pool._IDLE_LIMIT", 2)
+    monkeypatch.setattr("gatepost.relay.pool._IDLE_LIMIT", 2)
     with FakeUpstream() as upstream:
         deliveries = [post.begin(upstream) for _ in range(4)]
         await asyncio.gather(*(d.rcpt(*post.recipients("b@example.com")) for d in deliveries))

@@ -4,9 +4,17 @@ import smtplib
 import socket
 
 import pytest
-
-from proxy.mail import Recipient
-from proxy.testing.upstream import Close, FakeUpstream, OnConnection, OnTransaction, Reset, Stall, Then, Usual
+from gatepost.mail import Recipient
+from gatepost.testing.upstream import (
+    Close,
+    FakeUpstream,
+    OnConnection,
+    OnTransaction,
+    Reset,
+    Stall,
+    Then,
+    Usual,
+)
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import itertools
 import socket
 
 import pytest
-
-from proxy.relay import DeliveryState
-from proxy.testing.upstream import Close, FakeUpstream, OnConnection, OnTransaction, Reset, Stall, Usual
+from gatepost.relay import DeliveryState
+from gatepost.testing.upstream import Close, FakeUpstream, OnConnection, OnTransaction, Reset, Stall, Usual
 
 ACCEPTED, REFUSED, UNSENT, IN_DOUBT = (
     DeliveryState.ACCEPTED,
@@ -183,7 +182,7 @@ async def test_80_a_yes_before_the_dot_is_no_yes(post):
 
 @pytest.mark.parametrize("behaviour", ["554 5.0.0 No", Close(), Reset(), b"garbage", Stall()], ids=str)
 async def test_81_trouble_at_quit_changes_nothing(post, behaviour, monkeypatch):
-    monkeypatch.setattr("proxy.relay.connection._QUIT_SECONDS", 0.1)
+    monkeypatch.setattr("gatepost.relay.connection._QUIT_SECONDS", 0.1)
     with FakeUpstream({"quit": behaviour}) as upstream:
         assert (await post(upstream)).state is ACCEPTED
         async with asyncio.timeout(1):

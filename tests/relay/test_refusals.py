@@ -7,10 +7,9 @@ import ssl
 
 import pytest
 import trustme
-
-from proxy.config.settings import UpstreamAuth, UpstreamServer
-from proxy.relay import DeliveryState
-from proxy.testing.upstream import (
+from gatepost.config.settings import UpstreamAuth, UpstreamServer
+from gatepost.relay import DeliveryState
+from gatepost.testing.upstream import (
     Close,
     FakeUpstream,
     HalfClose,
@@ -165,7 +164,7 @@ async def test_before_mail_it_is_about_the_gateway_and_not_the_message(
     context, settings = opening
     script = {step: [refusal, ENDS[ending]]}
     with (
-        caplog.at_level(logging.WARNING, "proxy.relay.pool"),
+        caplog.at_level(logging.WARNING, "gatepost.relay.pool"),
         FakeUpstream(script, tls=context, users={"gateway": "word"}) as first,
         FakeUpstream() as second,
     ):

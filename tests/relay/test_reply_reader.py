@@ -1,10 +1,9 @@
 """Octets from upstream become replies, or garbage: never anything else, and never without bounds."""
 
 import pytest
+from gatepost.relay.reply_reader import GarbageError, ReplyReader
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy.relay.reply_reader import GarbageError, ReplyReader
 
 HOSTILE = st.lists(
     st.sampled_from([b"250", b"-", b" ", b"\r\n", b"\r", b"\n", b"2.1.0", b"\xff", b"5"]) | st.binary()

@@ -4,10 +4,9 @@ import ssl
 
 import pytest
 import trustme
-
-from proxy.config.settings import UpstreamAuth, UpstreamServer
-from proxy.relay import DeliveryState
-from proxy.testing.upstream import Close, FakeUpstream, Handshake, OnTransaction, Reset, Stall
+from gatepost.config.settings import UpstreamAuth, UpstreamServer
+from gatepost.relay import DeliveryState
+from gatepost.testing.upstream import Close, FakeUpstream, Handshake, OnTransaction, Reset, Stall
 
 ACCEPTED = DeliveryState.ACCEPTED
 UNAVAILABLE = (451, "4.4.1")

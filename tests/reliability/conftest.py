@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from proxy.testing import FakeUpstream, running_gateway
+from gatepost.testing import FakeUpstream, running_gateway
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reliability.md"

@@ -23,14 +23,13 @@ from pathlib import Path
 
 import argon2
 import trustme
+from gatepost.config import ConfigError, load
+from gatepost.mime import read_message
+from gatepost.mime.scan import scan_parts
+from gatepost.server.paths import parse_mail, parse_rcpt
+from gatepost.server.replies import Refusal
+from gatepost.testing import FakeUpstream, running_gateway
 from reading import Message, Reading, Unanswered
-
-from proxy.config import ConfigError, load
-from proxy.mime import read_message
-from proxy.mime.scan import scan_parts
-from proxy.server.paths import parse_mail, parse_rcpt
-from proxy.server.replies import Refusal
-from proxy.testing import FakeUpstream, running_gateway
 
 PATIENCE_SECONDS = 20.0
 LISTENERS = ("plain", "starttls", "tls", "proxy")
@@ -39,7 +38,7 @@ TRACE = re.compile(rb"Received: from .+\r\n\tby .+ id [^\s;]+(?:\r\n\tfor <.+>)?
 LINE = re.compile(rb"[2-5]\d\d(?:[ -](?:[245]\.\d{1,3}\.\d{1,3} )?[\x20-\x7e]*)?\r\n")
 HOLDS_ON = re.compile(rb"\s*(DATA|BDAT|AUTH|STARTTLS|QUIT)", re.IGNORECASE)
 """What is followed by something else than a command."""
-INNARDS = re.compile(rb"Traceback|Error\b|Exception|object at 0x|/proxy/|\.py\b")
+INNARDS = re.compile(rb"Traceback|Error\b|Exception|object at 0x|/gatepost/|\.py\b")
 # fmt: off
 COMMANDS = [
     b"EHLO c.example", b"HELO c.example", b"MAIL FROM:<a@example.org>", b"MAIL FROM:<>",

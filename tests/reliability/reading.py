@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
-from proxy.mime.fields import HEADER_SECTION
+from gatepost.mime.fields import HEADER_SECTION
 
 PATH = re.compile(rb'[^:]*:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^">])*)>')
 CHUNK = re.compile(rb"([0-9]{1,20})( LAST)?", re.IGNORECASE)

@@ -3,11 +3,10 @@
 import re
 
 import pytest
-
-from proxy.testing import FakeUpstream, running_gateway
+from gatepost.testing import FakeUpstream, running_gateway
 
 FOOLED = """\
-from proxy import Verdict, hookimpl
+from gatepost import Verdict, hookimpl
 
 class Fooled:
     @hookimpl

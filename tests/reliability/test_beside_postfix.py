@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 import trustme
 import yaml
-
-from proxy.testing import FakeUpstream, running_gateway
+from gatepost.testing import FakeUpstream, running_gateway
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "benchmarks"))

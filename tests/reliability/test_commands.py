@@ -7,9 +7,8 @@ import struct
 import time
 
 import pytest
-
-from proxy.testing import FakeUpstream, running_gateway
-from proxy.testing.upstream import Close
+from gatepost.testing import FakeUpstream, running_gateway
+from gatepost.testing.upstream import Close
 
 HELO, MAIL, RCPT = (
     b"EHLO client.example.org\r\n",
@@ -480,7 +479,7 @@ def test_who_talks_before_the_greeting_is_sent_away(upstream, reply):
     before = len(upstream.messages)
     slow = """
         import asyncio
-        from proxy import hookimpl
+        from gatepost import hookimpl
         class Slow:
             @hookimpl
             async def filter_connect(self, session):

@@ -5,8 +5,7 @@ import threading
 from contextlib import suppress
 
 import pytest
-
-from proxy.testing import FakeUpstream, make_transaction, running_gateway
+from gatepost.testing import FakeUpstream, make_transaction, running_gateway
 
 FOUND = {"defer": (451, "deferred"), "skip": (250, "relayed"), "quarantine": (250, "quarantined")}
 ANSWERS = {
@@ -28,7 +27,7 @@ LARGE = b"Subject: large\r\n\r\n" + (b"x" * 998 + b"\r\n") * 16_000
 LOOPS = """\
 import time
 
-from proxy import hookimpl
+from gatepost import hookimpl
 
 
 class Loops:

@@ -5,8 +5,7 @@ import socket
 import tracemalloc
 
 import pytest
-
-from proxy.testing import FakeUpstream, running_gateway
+from gatepost.testing import FakeUpstream, running_gateway
 
 SEQUENCES = {
     1: b"\n.\n",

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from proxy.testing import FakeUpstream, running_gateway
+from gatepost.testing import FakeUpstream, running_gateway
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -10,8 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from proxy.testing import make_transaction, running_gateway
+from gatepost.testing import make_transaction, running_gateway
 
 TOP = b"From: <eve@example.org>\r\nSubject: look\r\nMIME-Version: 1.0\r\n"
 MULTIPART = TOP + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-
-from proxy.testing import FakeUpstream, make_transaction, running_gateway
+from gatepost.testing import FakeUpstream, make_transaction, running_gateway
 
 DEAD = [f"dead{number}.test" for number in range(5)]
 """More names than the event loop has threads to look up."""

@@ -6,8 +6,7 @@ import struct
 from ipaddress import ip_address
 
 import pytest
-
-from proxy.testing import running_gateway
+from gatepost.testing import running_gateway
 
 BALANCER, CLIENT = "127.0.0.1", "203.0.113.9"
 ENVELOPE = (

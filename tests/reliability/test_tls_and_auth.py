@@ -11,10 +11,9 @@ import time
 import argon2
 import pytest
 import trustme
-
-from proxy.server.auth import hash_password
-from proxy.testing import FakeUpstream, make_transaction, running_gateway
-from proxy.testing.upstream import Handshake, Stall
+from gatepost.server.auth import hash_password
+from gatepost.testing import FakeUpstream, make_transaction, running_gateway
+from gatepost.testing.upstream import Handshake, Stall
 
 HELO, MAIL = b"EHLO client.example.org\r\n", b"MAIL FROM:<alice@example.org>\r\n"
 RCPT = b"RCPT TO:<bob@example.com>\r\n"
@@ -329,7 +328,7 @@ def test_nobody_learns_by_the_time_whether_a_user_is_one(connect, upstream):
 @pytest.mark.parametrize("value", ["a\\r\\nBcc: eve@example.net", "a\\nX: y", "a\\r\\n\\r\\nbody", "a\\0b"])
 def test_a_filter_that_is_fooled_adds_no_second_field(value, on_error, expected, relayed):
     fooled = f"""\
-from proxy import AddHeader, Verdict, hookimpl
+from gatepost import AddHeader, Verdict, hookimpl
 
 class Fooled:
     @hookimpl

@@ -6,8 +6,7 @@ import ssl
 
 import pytest
 import trustme
-
-from proxy.testing import FakeUpstream, Toxic, ToxicProxy, running_gateway
+from gatepost.testing import FakeUpstream, Toxic, ToxicProxy, running_gateway
 
 CONTENT = b"Subject: over a bad line\r\n\r\n" + b"".join(b"%04d .%060d\r\n" % (n, n) for n in range(600))
 SLOW = {

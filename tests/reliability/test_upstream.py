@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
-
-from proxy.testing import FakeUpstream, make_transaction, running_gateway
-from proxy.testing.upstream import (
+from gatepost.testing import FakeUpstream, make_transaction, running_gateway
+from gatepost.testing.upstream import (
     Close,
     Drip,
     HalfClose,

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import uvloop
-
-from proxy.config.settings import Limits, ListenerSettings
-from proxy.mail import Envelope, Recipient, Session
-from proxy.server import Server
-from proxy.verdict import Reply
+from gatepost.config.settings import Limits, ListenerSettings
+from gatepost.mail import Envelope, Recipient, Session
+from gatepost.server import Server
+from gatepost.verdict import Reply
 
 
 def pytest_asyncio_loop_factories(config, item):

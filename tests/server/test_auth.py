@@ -4,8 +4,7 @@ import asyncio
 from base64 import b64encode
 
 import pytest
-
-from proxy.server.auth import Users, hash_password, without_secrets
+from gatepost.server.auth import Users, hash_password, without_secrets
 
 
 @pytest.fixture(scope="session")

@@ -360,8 +360,8 @@ async def test_without_descriptors_left_the_server_neither_spins_nor_dies(start,
     program = tmp_path / "server.py"
     program.write_text(
         "import asyncio, resource, sys, uvloop\n"
-        "from proxy.config.settings import Limits, ListenerSettings\n"
-        "from proxy.server import Server\n"
+        "from gatepost.config.settings import Limits, ListenerSettings\n"
+        "from gatepost.server import Server\n"
         "class Reception:\n"
         "    async def connect(self, session): pass\n"
         "    async def reset(self): pass\n"

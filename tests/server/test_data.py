@@ -2,12 +2,11 @@ import re
 import tracemalloc
 
 import pytest
+from gatepost.config.settings import Limits
+from gatepost.relay.body import stuffed as relayed
+from gatepost.server.data import Content, DotReader, MemoryBudget
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-from proxy.config.settings import Limits
-from proxy.relay.body import stuffed as relayed
-from proxy.server.data import Content, DotReader, MemoryBudget
 
 LIMITS = Limits()
 

@@ -3,9 +3,8 @@
 import asyncio
 
 import pytest
-
-from proxy.config.settings import Limits, ListenerSettings
-from proxy.server import Server
+from gatepost.config.settings import Limits, ListenerSettings
+from gatepost.server import Server
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@
 import time
 
 import pytest
+from gatepost.oddity import Oddity
+from gatepost.server.odd_paths import read_mail, read_rcpt
+from gatepost.server.paths import is_mailbox
+from gatepost.server.replies import Refusal
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy.oddity import Oddity
-from proxy.server.odd_paths import read_mail, read_rcpt
-from proxy.server.paths import is_mailbox
-from proxy.server.replies import Refusal
 
 ALL = frozenset({"SIZE", "8BITMIME", "SMTPUTF8", "AUTH", "DSN"})
 TOLERANCES = ("strict", "lenient", "everything")

@@ -1,11 +1,10 @@
 import contextlib
 
 import pytest
+from gatepost.server.paths import parse_mail, parse_rcpt
+from gatepost.server.replies import Refusal
 from hypothesis import given
 from hypothesis import strategies as st
-
-from proxy.server.paths import parse_mail, parse_rcpt
-from proxy.server.replies import Refusal
 
 ALL = frozenset({"SIZE", "8BITMIME", "SMTPUTF8", "AUTH", "DSN"})
 

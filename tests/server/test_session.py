@@ -3,9 +3,8 @@
 import re
 
 import pytest
-
-from proxy.server import hash_password
-from proxy.verdict import Reply, Sending
+from gatepost.server import hash_password
+from gatepost.verdict import Reply, Sending
 
 
 async def test_a_message_is_taken(mx):

@@ -4,9 +4,8 @@ import asyncio
 from base64 import b64encode
 
 import pytest
-
-from proxy.oddity import Oddity
-from proxy.server.data import LineDotReader
+from gatepost.oddity import Oddity
+from gatepost.server.data import LineDotReader
 
 from .test_data import LIMITS, Content, MemoryBudget
 from .test_session import HELLOS

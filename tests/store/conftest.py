@@ -5,12 +5,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-
-from proxy.config.settings import StoreSettings
-from proxy.mail import Stage, new_id
-from proxy.record import Disposition, RecipientRecord, Record
-from proxy.store import Box, JournalQuery, Kept, KeptQuery, Store
-from proxy.verdict import Action, Evaluation, Match, Result
+from gatepost.config.settings import StoreSettings
+from gatepost.mail import Stage, new_id
+from gatepost.record import Disposition, RecipientRecord, Record
+from gatepost.store import Box, JournalQuery, Kept, KeptQuery, Store
+from gatepost.verdict import Action, Evaluation, Match, Result
 
 RECORD = Record(
     id="",

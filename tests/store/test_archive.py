@@ -5,10 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-
-from proxy.record import Disposition, RecipientRecord
-from proxy.store import Archive, Box, JournalQuery, KeptQuery, State
-from proxy.verdict import Action, Reply
+from gatepost.record import Disposition, RecipientRecord
+from gatepost.store import Archive, Box, JournalQuery, KeptQuery, State
+from gatepost.verdict import Action, Reply
 
 
 @pytest.fixture

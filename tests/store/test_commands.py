@@ -8,12 +8,11 @@ from contextlib import closing
 from types import ModuleType
 
 import pytest
+from gatepost.cli import app
+from gatepost.store import Archive, Box, State, Store
+from gatepost.store import sqlite as sqlite_module
+from gatepost.verdict import Reply
 from typer.testing import CliRunner
-
-from proxy.cli import app
-from proxy.store import Archive, Box, State, Store
-from proxy.store import sqlite as sqlite_module
-from proxy.verdict import Reply
 
 RULES = """
 hostname: mx.example.net
@@ -176,7 +175,7 @@ def test_delete_does_nothing_where_nobody_can_be_asked(archive, gatepost):
 def deliver(monkeypatch):
     """Stands for the delivery; what it was asked for, and what it answers."""
     asked = []
-    module = ModuleType("proxy.release")
+    module = ModuleType("gatepost.release")
     module.reply = Reply(code=250, enhanced="2.0.0", text="Ok")
 
     def release(config, base, kept, to):
@@ -184,7 +183,7 @@ def deliver(monkeypatch):
         return module.reply
 
     module.release, module.asked = release, asked
-    monkeypatch.setitem(sys.modules, "proxy.release", module)
+    monkeypatch.setitem(sys.modules, "gatepost.release", module)
     return module
 
 

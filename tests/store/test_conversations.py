@@ -7,10 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
-from proxy.events import Line
-from proxy.mail import new_id
-from proxy.store import (
+from gatepost.events import Line
+from gatepost.mail import new_id
+from gatepost.store import (
     Conversation,
     ConversationPart,
     Conversations,
@@ -20,7 +19,7 @@ from proxy.store import (
     of_transaction,
     sqlite,
 )
-from proxy.store import writer as writer_module
+from gatepost.store import writer as writer_module
 
 NOW = datetime.now(UTC)
 

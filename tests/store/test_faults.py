@@ -10,11 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
-from proxy.config.settings import StoreSettings
-from proxy.store import Archive, JournalQuery, KeptQuery, Store, StoreError, StoreFull, StoreUnavailable
-from proxy.store import sqlite as sqlite_module
-from proxy.store import writer as writer_module
+from gatepost.config.settings import StoreSettings
+from gatepost.store import Archive, JournalQuery, KeptQuery, Store, StoreError, StoreFull, StoreUnavailable
+from gatepost.store import sqlite as sqlite_module
+from gatepost.store import writer as writer_module
 
 ROOT = Path(__file__).parents[2]
 
@@ -213,8 +212,8 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 from conftest import RECORD, KEPT
 from dataclasses import replace
-from proxy.config.settings import StoreSettings
-from proxy.store import Store
+from gatepost.config.settings import StoreSettings
+from gatepost.store import Store
 
 async def main():
     store = Store.open(StoreSettings(url="sqlite:///gatepost.db"), Path({base!r}))

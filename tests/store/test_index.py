@@ -8,10 +8,9 @@ import sys
 from contextlib import closing
 
 import pytest
-
-from proxy.store import Mailbox, parse_query
-from proxy.store import indexer as indexer_module
-from proxy.store.excerpt import read_excerpt
+from gatepost.store import Mailbox, parse_query
+from gatepost.store import indexer as indexer_module
+from gatepost.store.excerpt import read_excerpt
 
 
 @pytest.fixture
@@ -161,8 +160,8 @@ async def test_a_message_that_cannot_be_read_is_found_by_its_subject_and_logged_
 READER = """
 import os, sys, time
 from pathlib import Path
-from proxy.config.settings import StoreSettings
-from proxy.store import Mailbox, indexer
+from gatepost.config.settings import StoreSettings
+from gatepost.store import Mailbox, indexer
 read = indexer.read_excerpt
 def deadly(content):
     if b"deadly" in content:

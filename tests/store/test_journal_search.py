@@ -3,10 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
-from proxy.record import Disposition
-from proxy.store import JournalQuery
-from proxy.store.journal_search import JournalSearchError, parse_journal_search
+from gatepost.record import Disposition
+from gatepost.store import JournalQuery
+from gatepost.store.journal_search import JournalSearchError, parse_journal_search
 
 NOW = datetime(2026, 11, 23, 18, tzinfo=UTC)
 

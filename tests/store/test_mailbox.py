@@ -7,13 +7,12 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from gatepost.store import Box, Counts, Mailbox, Page, Query, QueryError, State, StoreError, parse_query
+from gatepost.store.index import Index
+from gatepost.verdict import Reply
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-
-from proxy.store import Box, Counts, Mailbox, Page, Query, QueryError, State, StoreError, parse_query
-from proxy.store.index import Index
-from proxy.verdict import Reply
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 

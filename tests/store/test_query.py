@@ -3,10 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-
-from proxy.store.query import (
+from gatepost.store.query import (
     After,
     Before,
     Fact,
@@ -22,6 +19,8 @@ from proxy.store.query import (
     Words,
     parse_query,
 )
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone(timedelta(hours=2)))
 

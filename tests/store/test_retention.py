@@ -8,11 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
-from proxy.config.settings import Keep, StoreSettings
-from proxy.store import Box, Store, age
-from proxy.store import writer as writer_module
-from proxy.store.retention import Retention
+from gatepost.config.settings import Keep, StoreSettings
+from gatepost.store import Box, Store, age
+from gatepost.store import writer as writer_module
+from gatepost.store.retention import Retention
 
 
 async def test_one_store_of_many_checkpoints_and_another_takes_over(

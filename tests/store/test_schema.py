@@ -10,11 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from gatepost.store import Archive, Box, JournalQuery, KeptQuery, Store, StoreError, StoreFull
+from gatepost.store import database as database_module
+from gatepost.store.schema import VERSION, metadata
 from sqlalchemy import create_engine  # noqa: TID251 - the store's own tests
-
-from proxy.store import Archive, Box, JournalQuery, KeptQuery, Store, StoreError, StoreFull
-from proxy.store import database as database_module
-from proxy.store.schema import VERSION, metadata
 
 ROOT = Path(__file__).parents[2]
 VERSION_1 = Path(__file__).with_name("version_0001.sql")
@@ -100,8 +99,8 @@ def test_commands_make_no_store(settings, tmp_path):
 def test_a_store_of_today_is_opened_without_alembic(tmp_path):
     code = (
         "import sys, pathlib, asyncio\n"
-        "from proxy.config.settings import StoreSettings\n"
-        "from proxy.store import Store\n"
+        "from gatepost.config.settings import StoreSettings\n"
+        "from gatepost.store import Store\n"
         "for _ in range(2):\n"
         f"    store = Store.open(StoreSettings(), pathlib.Path({str(tmp_path)!r}))\n"
         "    asyncio.run(store.close())\n"
@@ -112,12 +111,13 @@ def test_a_store_of_today_is_opened_without_alembic(tmp_path):
 
 
 def test_only_the_store_imports_sqlalchemy():
+    store = ROOT / "proxy" / "gatepost" / "store"
     importing = re.compile(r"^\s*(?:from|import)\s+(?:sqlalchemy|alembic)\b", re.MULTILINE)
     outside = [
         str(path.relative_to(ROOT))
         for folder in ("proxy", "plugins")
         for path in (ROOT / folder).rglob("*.py")
-        if importing.search(path.read_text()) and not path.is_relative_to(ROOT / "proxy" / "store")
+        if importing.search(path.read_text()) and not path.is_relative_to(store)
     ]
     assert outside == []
 

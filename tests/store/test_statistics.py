@@ -5,12 +5,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
 import pytest
-
-from proxy.mail import Stage
-from proxy.record import Disposition, RecipientRecord
-from proxy.store.database import Database
-from proxy.store.statistics import Counted, Span, Statistics
-from proxy.verdict import Action, Evaluation, Result
+from gatepost.mail import Stage
+from gatepost.record import Disposition, RecipientRecord
+from gatepost.store.database import Database
+from gatepost.store.statistics import Counted, Span, Statistics
+from gatepost.verdict import Action, Evaluation, Result
 
 NOW = datetime(2026, 11, 23, 18, 20, tzinfo=UTC)
 RELAYED = RecipientRecord(address="a@b.example", disposition=Disposition.RELAYED, action=Action.ACCEPT)

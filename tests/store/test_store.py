@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from proxy.store import Archive, JournalQuery, KeptQuery, Store, StoreUnavailable
+from gatepost.store import Archive, JournalQuery, KeptQuery, Store, StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,8 @@ import time
 
 import psutil
 import pytest
-
-from proxy.store import sqlite
-from proxy.store.errors import StoreUnavailable
+from gatepost.store import sqlite
+from gatepost.store.errors import StoreUnavailable
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_a_turn_that_does_not_come_is_told(path, monkeypatch):
 
 def test_who_dies_in_its_turn_has_ended_it(path):
     program = (
-        "import sys, time; from pathlib import Path; from proxy.store.sqlite import Turns\n"
+        "import sys, time; from pathlib import Path; from gatepost.store.sqlite import Turns\n"
         "with Turns(Path(sys.argv[1])).one():\n    print('mine', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE) as other:

@@ -4,8 +4,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
-
-from proxy.web.charts import Bar, Column, Series, horizontal_bars, stacked_columns
+from gatepost.web.charts import Bar, Column, Series, horizontal_bars, stacked_columns
 
 SERIES = (Series(name="relayed", label="relayed"), Series(name="refused", label="refused"))
 COLUMNS = (

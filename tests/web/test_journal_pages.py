@@ -7,16 +7,15 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-
-from proxy.config.settings import StoreSettings
-from proxy.events import Line
-from proxy.mail import Stage
-from proxy.record import Disposition, RecipientRecord, Record
-from proxy.store import Box, Kept, Store
-from proxy.store.conversations import Conversation, SessionSummary
-from proxy.verdict import Action, Evaluation, Match, Result
-from proxy.web.app import create_app
-from proxy.web.desk import Desk
+from gatepost.config.settings import StoreSettings
+from gatepost.events import Line
+from gatepost.mail import Stage
+from gatepost.record import Disposition, RecipientRecord, Record
+from gatepost.store import Box, Kept, Store
+from gatepost.store.conversations import Conversation, SessionSummary
+from gatepost.verdict import Action, Evaluation, Match, Result
+from gatepost.web.app import create_app
+from gatepost.web.desk import Desk
 
 NOW = datetime.now(UTC)
 HOSTILE = '"><script>alert(1)</script>'

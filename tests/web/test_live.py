@@ -9,14 +9,13 @@ from types import SimpleNamespace
 import httpx
 import pytest
 import uvicorn
+from gatepost.events import Line
+from gatepost.feed import Sender, pair
+from gatepost.web.app import create_app
+from gatepost.web.desk import Desk
+from gatepost.web.live import LiveHub, Subscription, live_events
 from starlette.applications import Starlette
 from starlette.routing import Route
-
-from proxy.events import Line
-from proxy.feed import Sender, pair
-from proxy.web.app import create_app
-from proxy.web.desk import Desk
-from proxy.web.live import LiveHub, Subscription, live_events
 
 NOW = datetime(2026, 11, 23, 18, 0, 0, 250_000, tzinfo=UTC)
 ANN = [

@@ -11,11 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
-
-from proxy.events import Line
-from proxy.web.app import create_app
-from proxy.web.desk import Desk
-from proxy.web.live import LiveHub
+from gatepost.events import Line
+from gatepost.web.app import create_app
+from gatepost.web.desk import Desk
+from gatepost.web.live import LiveHub
 
 HELLO = [
     ("*", b"connected 192.0.2.1 5000"),

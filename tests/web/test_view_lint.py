@@ -3,11 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
-
-from proxy.events import Line
-from proxy.oddity import Oddity
-from proxy.web.view import lint_commands, view_message
-from proxy.web.view.lint import RULES
+from gatepost.events import Line
+from gatepost.oddity import Oddity
+from gatepost.web.view import lint_commands, view_message
+from gatepost.web.view.lint import RULES
 
 DATE = b"Date: Tue, 01 Dec 2026 09:30:00 +0000\r\n"
 TOP = (

@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from gatepost.verdict import Match
+from gatepost.web.view import MessageView, Node, Piece, attachment, highlight, view_message
+from gatepost.web.view.attachments import safe_filename
+from gatepost.web.view.codes import find_codes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from proxy.verdict import Match
-from proxy.web.view import MessageView, Node, Piece, attachment, highlight, view_message
-from proxy.web.view.attachments import safe_filename
-from proxy.web.view.codes import find_codes
 
 TOP = b"From: a@example.com\r\nTo: b@example.com\r\nSubject: s\r\nMIME-Version: 1.0\r\n"
 MIXED = TOP + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"

@@ -10,11 +10,10 @@ from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from gatepost.web.view import MessageView, view_message
+from gatepost.web.view.css import clean_declarations, clean_stylesheet
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from proxy.web.view import MessageView, view_message
-from proxy.web.view.css import clean_declarations, clean_stylesheet
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 HEADERS = "From: a@example.com\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"

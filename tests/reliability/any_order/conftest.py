@@ -24,13 +24,12 @@ from typing import get_args
 import pytest
 import uvloop
 import yaml
-
-from proxy.config import load
-from proxy.record import Disposition, Record
-from proxy.service import Service
-from proxy.store import Archive, Box, JournalQuery, KeptQuery, sqlite, writer
-from proxy.testing import FakeUpstream
-from proxy.testing.upstream import Step
+from gatepost.config import load
+from gatepost.record import Disposition, Record
+from gatepost.service import Service
+from gatepost.store import Archive, Box, JournalQuery, KeptQuery, sqlite, writer
+from gatepost.testing import FakeUpstream
+from gatepost.testing.upstream import Step
 
 PATIENCE_SECONDS = 20.0
 """For each thing that is waited for; a healthy gateway takes milliseconds."""
@@ -50,7 +49,7 @@ LIMITS = {
 FILTERS = """
     import asyncio
 
-    from proxy import Verdict, hookimpl
+    from gatepost import Verdict, hookimpl
 
 
     class Always:
@@ -423,7 +422,7 @@ class InItsOwnProcess(Gateway):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugins")))}
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "serve", "-c", self.path],
+                [sys.executable, "-m", "gatepost", "serve", "-c", self.path],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

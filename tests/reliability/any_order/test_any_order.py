@@ -11,11 +11,10 @@ import os
 import signal
 
 import pytest
+from gatepost.testing.upstream import Close, Reset, Stall, Usual
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
-
-from proxy.testing.upstream import Close, Reset, Stall, Usual
 
 CLIENTS = st.integers(0, 2)
 NAMES = (

@@ -5,15 +5,14 @@ from dataclasses import replace
 
 import httpx
 import pytest
-
-from proxy.config.settings import StoreSettings
-from proxy.mail import Stage, new_id
-from proxy.record import Disposition
-from proxy.store import Box, ConversationPart, Kept, SessionSummary, Store
-from proxy.testing import make_message, make_record, make_transaction
-from proxy.verdict import Action, Evaluation, Match, Reply, Result
-from proxy.web.app import create_app
-from proxy.web.desk import Desk
+from gatepost.config.settings import StoreSettings
+from gatepost.mail import Stage, new_id
+from gatepost.record import Disposition
+from gatepost.store import Box, ConversationPart, Kept, SessionSummary, Store
+from gatepost.testing import make_message, make_record, make_transaction
+from gatepost.verdict import Action, Evaluation, Match, Reply, Result
+from gatepost.web.app import create_app
+from gatepost.web.desk import Desk
 
 SETTINGS = StoreSettings(url="sqlite:///gatepost.db", conversations=True)
 

@@ -4,10 +4,9 @@ import json
 import re
 
 import pytest
+from gatepost.store import Box
+from gatepost.web.api import OPERATIONS, routes
 from starlette.routing import Mount, Route
-
-from proxy.store import Box
-from proxy.web.api import OPERATIONS, routes
 
 DOCUMENT = "/api/openapi.json"
 _TYPES = {

@@ -4,11 +4,10 @@ import re
 
 import httpx
 import pytest
-
-from proxy.store import Box, KeptQuery, State
-from proxy.verdict import Reply
-from proxy.web.api import OPERATIONS
-from proxy.web.app import create_app
+from gatepost.store import Box, KeptQuery, State
+from gatepost.verdict import Reply
+from gatepost.web.api import OPERATIONS
+from gatepost.web.app import create_app
 
 API = "/api/v1"
 HTML = '<p>Your code is <b>482913</b>. <a href="https://shop.example/confirm?t=1">Confirm</a></p>'

@@ -4,9 +4,8 @@ import asyncio
 from urllib.parse import urlencode
 
 import pytest
-
-from proxy.store import StoreUnavailable
-from proxy.web.waiting import Waiting
+from gatepost.store import StoreUnavailable
+from gatepost.web.waiting import Waiting
 
 WAIT = "/api/v1/wait"
 SOON = {"timeout": "0.2"}

@@ -15,22 +15,21 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-
-from proxy.config.settings import StoreSettings
-from proxy.mail import Stage, new_id
-from proxy.store import Box, Kept, KeptQuery, Store
-from proxy.testing import make_message, make_record, make_transaction
-from proxy.verdict import Action, Evaluation, Match, Reply, Result
-from proxy.web.app import create_app
-from proxy.web.desk import Desk
+from gatepost.config.settings import StoreSettings
+from gatepost.mail import Stage, new_id
+from gatepost.store import Box, Kept, KeptQuery, Store
+from gatepost.testing import make_message, make_record, make_transaction
+from gatepost.verdict import Action, Evaluation, Match, Reply, Result
+from gatepost.web.app import create_app
+from gatepost.web.desk import Desk
 
 SETTINGS = StoreSettings(url="sqlite:///gatepost.db")
 SERVE = """
 import json, socket, sys
 from pathlib import Path
-from proxy.config.settings import StoreSettings, WebSettings
-from proxy.verdict import Reply
-from proxy.web import run
+from gatepost.config.settings import StoreSettings, WebSettings
+from gatepost.verdict import Reply
+from gatepost.web import run
 
 folder, options = Path(sys.argv[1]), json.loads(sys.argv[4])
 listener, lifeline = int(sys.argv[2]), int(sys.argv[3])

@@ -5,8 +5,7 @@ import re
 import time
 
 import pytest
-
-from proxy.store import Box, State
+from gatepost.store import Box, State
 
 pytestmark = pytest.mark.real("chromium")
 

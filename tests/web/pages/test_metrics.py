@@ -1,9 +1,8 @@
 """/metrics is what Prometheus reads, for whom the desk answers."""
 
 import pytest
+from gatepost.metrics import METRICS, Board, Tally
 from prometheus_client.parser import text_string_to_metric_families
-
-from proxy.metrics import METRICS, Board, Tally
 
 HOSTILE = 'a"b\\c\nd{e="f"} 1\n# TYPE x gauge\nü,='
 PASSWORD = "correct horse"

@@ -7,9 +7,8 @@ import time
 from html import unescape
 
 import pytest
-
-from proxy.store import Box, KeptQuery, State
-from proxy.testing import make_message
+from gatepost.store import Box, KeptQuery, State
+from gatepost.testing import make_message
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 HX = {"hx-request": "true"}

@@ -4,10 +4,9 @@ import asyncio
 from base64 import b64encode
 
 import pytest
+from gatepost.web.security import Guard, Security
+from gatepost.web.sessions import Login, Sessions
 from starlette.responses import PlainTextResponse
-
-from proxy.web.security import Guard, Security
-from proxy.web.sessions import Login, Sessions
 
 OWN = {"origin": "http://127.0.0.1:8025"}
 PASSWORD = "correct horse"

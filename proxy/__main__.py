@@ -1,5 +1,0 @@
-"""``python -m proxy`` is ``gatepost``."""
-
-from proxy.cli import main
-
-main()

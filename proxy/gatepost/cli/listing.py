@@ -1,0 +1,79 @@
+"""Values for people: fields, one a line, or JSON; safe to show."""
+
+import dataclasses
+import json
+from base64 import b64encode
+from collections.abc import Iterable
+from datetime import datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from typing import Any
+
+import typer
+
+__all__ = [
+    "clock",
+    "moment",
+    "print_fields",
+    "print_json",
+    "readable",
+    "visible",
+]
+
+
+def moment(text: str) -> datetime:
+    """Of an option: how long ago (``90m``, ``1h``, ``7d``), or local date and time. Raises BadParameter."""
+    from gatepost.store.moments import past_moment  # noqa: PLC0415 - the store is slow to import
+
+    try:
+        return past_moment(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}: expected a time like 1h, 30m, 7d, 2026-11-30 or 2026-11-30T08:00"
+        ) from None
+
+
+def clock(when: datetime) -> str:
+    """In local time."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def readable(value: str) -> str:
+    """A header field's value with its encoded-words (RFC 2047) decoded, as far as they can be."""
+    if "=?" not in value:
+        return value
+    try:
+        return str(make_header(decode_header(value)))
+    except (HeaderParseError, LookupError, ValueError):
+        return value
+
+
+def visible(text: str) -> str:
+    """The text with escapes for what a terminal would obey or hide: control characters, bidi marks."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for char in text
+    )
+
+
+def print_fields(fields: Iterable[tuple[str, str | None]]) -> None:
+    """Print names and values, one a line; a value of None is left out."""
+    present = [(name, value) for name, value in fields if value is not None]
+    width = max(len(name) for name, _ in present)
+    for name, value in present:
+        print(f"{name:<{width}}  {visible(value)}".rstrip())
+
+
+def print_json(value: Any) -> None:
+    """Print a dataclass as one JSON object on one line; octets become base64."""
+    print(json.dumps(dataclasses.asdict(value), default=_plain))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,126 @@
+"""The operation ``wait``: answers as soon as a message is there."""
+
+import asyncio
+
+from starlette.requests import Request
+
+from gatepost.store import KeptMessage, State
+from gatepost.store.mailbox import Mailbox
+from gatepost.store.query import Later, Query
+from gatepost.web.api.answers import Message, NothingCame, Waited
+from gatepost.web.api.asked import Wait, read_query
+from gatepost.web.api.messages import full_message, summary
+from gatepost.web.api.operation import Call, NoBody, Operation
+from gatepost.web.desk import Desk
+from gatepost.web.problems import Kind, Problem, WrongValue
+from gatepost.web.waiting import TooManyWaitError
+
+__all__ = ["operations"]
+
+_NEWEST = 5
+_PAGE = 200
+_RETRY_AFTER = "5"
+
+_DESCRIPTION = """
+Answers at once if enough matching messages are there already, else as soon as they have come. Nothing needs
+to be asked twice, and a request costs next to nothing while it waits.
+
+Without `after` these are the newest `count` messages that match; with it the first `count` that came after
+that message, so that a loop that passes the last id it got sees every message once. Both come in the order
+of arrival.
+
+Where they do not come in time the answer is a problem with status 504; it says how many match, and shows
+the newest messages that are there instead.
+""".strip()
+
+
+async def _wait(call: Call[Wait, NoBody]) -> Waited:
+    waiting = asyncio.ensure_future(_matching(call.desk, call.parameters))
+    gone = asyncio.ensure_future(_gone(call.request))
+    try:
+        await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise Problem(Kind.NOTHING_CAME, "The client has gone")
+        return Waited(messages=await waiting)
+    finally:
+        for task in (waiting, gone):
+            task.cancel()
+        await asyncio.gather(waiting, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _matching(desk: Desk, asked: Wait) -> list[Message]:
+    query = read_query(asked.query)
+    if asked.after is not None and await desk.call(desk.mailbox.message, asked.after) is None:
+        raise Problem(
+            Kind.WRONG_REQUEST,
+            f"after: there is no message {asked.after}",
+            errors=[WrongValue(where="query after", found=asked.after, expected="the id of a kept message")],
+        )
+    if asked.after is not None:
+        query = Query(terms=(Later(than=asked.after), *query.terms))
+    try:
+        found = await desk.waiting.until(lambda: desk.call(_find, desk, query, asked), asked.timeout)
+    except TooManyWaitError:
+        raise Problem(
+            Kind.TOO_MANY_WAIT, "Wait for less at a time", headers={"retry-after": _RETRY_AFTER}
+        ) from None
+    if found is None:
+        raise await _nothing_came(desk, query, asked)
+    return [await full_message(desk, kept) for kept in found]
+
+
+def _find(desk: Desk, query: Query, asked: Wait) -> list[KeptMessage] | None:
+    """As many as are waited for, in the order of arrival; None for fewer."""
+    ids = (_newest if asked.after is None else _first)(desk.mailbox, query, asked.count)
+    kept = [desk.mailbox.message(kept_id) for kept_id in ids]
+    there = [message for message in kept if message and message.state is not State.DELETED]
+    return there if len(there) == asked.count else None
+
+
+def _newest(mailbox: Mailbox, query: Query, count: int) -> list[str]:
+    return [listed.id for listed in reversed(mailbox.page(query, limit=count).messages)]
+
+
+def _first(mailbox: Mailbox, query: Query, count: int) -> list[str]:
+    page = mailbox.page(query, limit=_PAGE)
+    newest_first = [listed.id for listed in page.messages]
+    while page.next is not None:
+        page = mailbox.page(query, limit=_PAGE, before=page.next)
+        newest_first = newest_first[-count:] + [listed.id for listed in page.messages]
+    return newest_first[-count:][::-1]
+
+
+async def _nothing_came(desk: Desk, query: Query, asked: Wait) -> Problem:
+    found = await desk.call(desk.mailbox.count, query)
+    newest = await desk.call(desk.mailbox.page, Query(), limit=_NEWEST)
+    came = f"{found} of {asked.count} messages" if asked.count > 1 else "no message"
+    looked_for = f"matches {asked.query!r}" if asked.query else "is there"
+    return Problem(
+        Kind.NOTHING_CAME,
+        f"Within {asked.timeout:g} s {came} came that {looked_for}",
+        query=asked.query,
+        timeout=asked.timeout,
+        found=found,
+        newest=[summary(listed).model_dump(mode="json") for listed in newest.messages],
+    )
+
+
+operations = (
+    Operation(
+        method="GET",
+        path="/wait",
+        name="waitForMessages",
+        group="Waiting",
+        summary="Wait for messages, and read them",
+        description=_DESCRIPTION,
+        run=_wait,
+        parameters=Wait,
+        answer=Waited,
+        problems={Kind.NOTHING_CAME: NothingCame, Kind.TOO_MANY_WAIT: None},
+    ),
+)

@@ -1,0 +1,80 @@
+"""The links of a message, for reading and for test suites that follow them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from urllib.parse import urlsplit
+
+from gatepost.web.view.text import Anchor
+
+__all__ = ["LinkView", "find_links", "view_links"]
+
+_LINKS_LIMIT = 500
+_URL_LIMIT = 4000
+_URL = re.compile(r"\bhttps?://[^\s<>\"'`{}|\\^\x00-\x20\x7f\u00a0\ufffd]++", re.IGNORECASE)
+_NOT_AT_END = ".,;:!?*_~'\"»”\u2019…"
+_NAMED_HOST = re.compile(
+    r"(?:https?://)?((?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24})(?=[/:?#\s]|\Z)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkView:
+    """A link of the HTML."""
+
+    text: str
+    """The words one reads; empty for an image without alternative text."""
+    href: str
+    """Where it leads: http, https, mailto or tel."""
+    misleading: bool
+    """True where the words are the name of another host than it leads to."""
+
+
+def find_links(text: str, anchors: Sequence[Anchor], *, anchors_first: bool = False) -> tuple[str, ...]:
+    """The http and https URLs of the text and of the anchors; each once, at most 500."""
+    in_text = (_without_sentence_end(found[0][:_URL_LIMIT]) for found in _URL.finditer(text))
+    in_anchors = (anchor.href[:_URL_LIMIT] for anchor in anchors if anchor.href[:4].lower() == "http")
+    urls = chain(in_anchors, in_text) if anchors_first else chain(in_text, in_anchors)
+    found: dict[str, None] = {}
+    for url in urls:
+        found[url] = None
+        if len(found) >= _LINKS_LIMIT:
+            break
+    return tuple(found)
+
+
+def _without_sentence_end(url: str) -> str:
+    """Without the marks that end the sentence or the brackets around it."""
+    end = len(url)
+    closing = {")": url.count("(") - url.count(")"), "]": url.count("[") - url.count("]")}
+    while end:
+        sign = url[end - 1]
+        if sign in closing and closing[sign] < 0:
+            closing[sign] += 1
+        elif sign not in _NOT_AT_END:
+            break
+        end -= 1
+    return url[:end]
+
+
+def view_links(anchors: Sequence[Anchor]) -> tuple[LinkView, ...]:
+    """The links with what one reads and where they lead, in order, at most 500."""
+    return tuple(
+        [
+            LinkView(text=anchor.text, href=anchor.href, misleading=_misleads(anchor))
+            for anchor in anchors[:_LINKS_LIMIT]
+        ]
+    )
+
+
+def _misleads(anchor: Anchor) -> bool:
+    named = _NAMED_HOST.match(anchor.text.strip())
+    if not named or anchor.href[:4].lower() != "http":
+        return False
+    try:
+        host = urlsplit(anchor.href).hostname or ""
+    except ValueError:
+        return True
+    shown = named[1].lower().removeprefix("www.")
+    return not (host == shown or host.endswith(f".{shown}"))
