@@ -1,8 +1,9 @@
 """What is in an archive, and in the archives in it: names, and what cannot be looked into.
 
-An archive is known by its content: zip, 7z, rar, gz, bz2, xz, lzma, zst, Z, lz4, tar, cab, iso, lha, cpio, ar
-and xar, a zip, 7z, rar or cab also with something before it. A message in an archive is an archive of its
-attachments. Files of kinds that nobody here reads (arj, ace, wim, disk images, ...) are known as such.
+An archive is known by its content: zip, 7z, rar, gz, bz2, xz, lzma, zst, Z, lz4, tar, cab, iso, lha, cpio,
+ar and xar. Content may be several of these at once, one behind another or in the same place: each is read.
+A message in an archive is an archive of its attachments. Files of kinds that nobody here reads (arj, ace, wim,
+disk images, ...) are known as such.
 
 Zip, gz, bz2, xz and lzma are read here, by the standard library, in pieces and within bounds. All others
 are read by `gatepost_archives_child` in a process of its own, which may crash or be killed: the libraries for
@@ -17,17 +18,25 @@ import importlib.util
 import itertools
 import json
 import math
-import re
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatepost_archive_kinds import (
+    EMBEDDED_TAR,
+    ENCRYPTED_OFFICE,
+    TAIL,
+    TOO_MANY,
+    UNKNOWN,
+    is_tar,
+    kinds_of,
+    may_be_message,
+)
 from gatepost_unpacking import (
     INSTALL,
     Member,
@@ -59,8 +68,6 @@ _CHILDREN = threading.BoundedSemaphore(2)
 """Children at a time: each may take 768 MiB."""
 _NAME_LIMIT = 1000
 """Characters of a name that are kept at either end."""
-_PREFIX_LIMIT = 2 << 20
-"""Octets before a 7z, rar or cab: as many as the readers of self-extracting archives look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +146,8 @@ class Walk:
             yield _found(names[0] if names else "", error)
 
     def _inside(self, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
-        kinds = _kinds_of(content)
-        is_message = depth > 0 and not kinds and _may_be_message(content, names)
+        kinds = kinds_of(content, names)
+        is_message = depth > 0 and may_be_message(content, names)
         if not kinds and not is_message:
             return
         if depth > 0:
@@ -150,6 +157,11 @@ class Walk:
         self._check_depth(depth)
         if is_message:
             yield from self._attachments(content, depth)
+        yield from self._of_kinds(kinds, content, names, depth)
+
+    def _of_kinds(
+        self, kinds: list[tuple[str, int]], content: bytes, names: tuple[str, ...], depth: int
+    ) -> Iterator[Found]:
         for kind, offset in kinds:
             try:
                 yield from self._members(kind, content[offset:], names, depth)
@@ -159,10 +171,12 @@ class Walk:
                 yield _found(names[0] if names else "", error)
 
     def _members(self, kind: str, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
-        if kind == _ENCRYPTED_OFFICE:
+        if kind == ENCRYPTED_OFFICE:
             raise UnreadableError(Why.ENCRYPTED_OFFICE, names[0] if names else "")
-        if kind in _UNKNOWN:
+        if kind in UNKNOWN:
             raise UnreadableError(Why.UNKNOWN, kind)
+        if kind == TOO_MANY:
+            raise UnreadableError(Why.BOUNDS, kind)
         if self.kinds is None and kind not in _HERE:
             yield from self._in_child(content, names, depth)
             return
@@ -183,8 +197,8 @@ class Walk:
         try:
             pieces = self._counted(member.pieces)
             first = next(pieces, b"")
-            if _is_tar(first):
-                yield from self._tar(itertools.chain((first,), pieces), depth + 1)
+            if is_tar(first):
+                yield from self._tar(itertools.chain((first,), pieces), member.names, depth + 1)
                 return
             content = self._joined(itertools.chain((first,), pieces))
         except _ExhaustedError:
@@ -194,13 +208,22 @@ class Walk:
         else:
             yield from self._inside(content, member.names, depth + 1)
 
-    def _tar(self, pieces: Iterator[bytes], depth: int) -> Iterator[Found]:
-        """Tar files in compressed files are often large: they are read as they are unpacked."""
+    def _tar(self, pieces: Iterator[bytes], names: tuple[str, ...], depth: int) -> Iterator[Found]:
+        """Tar files in compressed files are often large: they are read as they are unpacked.
+
+        What else a small one is, is read after that.
+        """
         if self.kinds is None:
             raise NotHereError
         self._check_depth(depth)
-        for member in self.kinds.tar(pieces):
+        kept: list[bytes] = []
+        for member in self.kinds.tar(_kept(pieces, kept, _NESTED_LIMIT - self.nested)):
             yield from self._member(member, depth)
+        content = b"".join(kept)
+        others = [
+            (kind, offset) for kind, offset in kinds_of(content, names) if kind not in ("tar", EMBEDDED_TAR)
+        ]
+        yield from self._of_kinds(others, content, names, depth)
 
     def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
@@ -220,11 +243,11 @@ class Walk:
             if size <= _NESTED_LIMIT - self.nested:
                 kept.append(piece)
             else:
-                tail = (tail + piece)[-_TAIL:]
+                tail = (tail + piece)[-TAIL:]
         content = kept[0] if len(kept) == 1 else b"".join(kept)
         if size <= len(content):
             return content
-        if _kinds_of(content) or _kinds_of(tail) or _may_be_message(content, ()):
+        if kinds_of(content) or kinds_of(tail) or may_be_message(content, ()):
             raise _ExhaustedError("archives in archives are too large")
         return b""
 
@@ -330,142 +353,16 @@ def _found(name: str, error: UnreadableError) -> Found:
     return Found(name=_shortened(name), why=error.why, detail=error.detail[:200])
 
 
+def _kept(pieces: Iterator[bytes], kept: list[bytes], limit: int) -> Iterator[bytes]:
+    """The pieces; those up to the limit, in bytes, are kept as well."""
+    for piece in pieces:
+        limit -= len(piece)
+        if limit >= 0:
+            kept.append(piece)
+        else:
+            kept.clear()
+        yield piece
+
+
 def _shortened(name: str) -> str:
     return name if len(name) <= 2 * _NAME_LIMIT else name[:_NAME_LIMIT] + name[-_NAME_LIMIT:]
-
-
-# What content is -----------------------------------------------------------------------------------------
-
-_TAIL = 66_000
-"""Octets at the end of a file in which a zip's directory ends: the longest comment and what is before it."""
-_HEADS = re.compile(
-    rb"(?P<zip>PK\x03\x04|PK\x05\x06|PK\x07\x08PK)|(?P<gzip>\x1f\x8b\x08)"
-    rb"|(?P<bzip2>BZh[1-9](?:1AY&SY|\x17rE8P\x90))|(?P<xz>\xfd7zXZ\0)"
-    rb"|(?P<lzma>\]\0\0[\0-\xff]{2}(?:\xff{8}|[\0-\xff]{4}\0{4}))"
-    rb"|(?P<zstd>\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)|(?P<sevenzip>7z\xbc\xaf\x27\x1c)"
-    rb"|(?P<rar>Rar!\x1a\x07[\0\x01])|(?P<cab>MSCF\0{4})|(?P<ar>!<arch>\n)|(?P<xar>xar!\0\x1c)"
-    rb"|(?P<compress>\x1f\x9d[\x89-\x90])|(?P<lz4>\x04\x22\x4d\x18)|(?P<lzip>LZIP[\0\x01])"
-    rb"|(?P<cpio>07070[127][0-9A-Fa-f]{70})|(?P<lha>..-l[hz][0-9a-dsx]-.{13}[\0-\x03])"
-    rb"|(?P<arj>\x60\xea.[\0-\x0a][\x1e-\x40][\x01-\x20])|(?P<ace>.{7}\*\*ACE\*\*)|(?P<zoo>.{20}\xdc\xa7\xc4\xfd)"
-    rb"|(?P<alz>ALZ\x01)|(?P<egg>EGGA\0\x01)|(?P<stuffit>SIT!.{6}rLau|StuffIt )"
-    rb"|(?P<wim>MSWIM\0{3})|(?P<freearc>ArC\x01)"
-    rb"|(?P<vhd>conectix)|(?P<vhdx>vhdxfile)|(?P<rpm>\xed\xab\xee\xdb)|(?P<squashfs>hsqs.{24}\x04\0)"
-    rb"|(?P<rar14>RE~\^)",
-    re.DOTALL,
-)
-_UNKNOWN = frozenset(
-    (
-        "ace",
-        "alz",
-        "arj",
-        "dmg",
-        "egg",
-        "freearc",
-        "rar14",
-        "rpm",
-        "squashfs",
-        "stuffit",
-        "vhd",
-        "vhdx",
-        "wim",
-        "zoo",
-    )
-)
-"""Kinds without a reader."""
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
-"""A stream of an OLE file: an office file with a password (MS-OFFCRYPTO 2.3.4)."""
-_ENCRYPTED_OFFICE = "encrypted office file"
-_ISO_MARKS = (b"CD001", b"BEA01", b"CDROM")
-
-
-def _kinds_of(content: bytes) -> list[tuple[str, int]]:
-    """The kinds of archive that it is, and at which offset; mostly none or one."""
-    kinds: list[tuple[str, int]] = []
-    if head := _HEADS.match(content):
-        kinds.append((head.lastgroup or "", 0))
-    elif _is_tar(content):
-        kinds.append(("tar", 0))
-    elif content[32769:32774] in _ISO_MARKS:
-        kinds.append(("iso", 0))
-    elif content[-512:-504] == b"conectix":
-        kinds.append(("vhd", 0))
-    elif content[-512:-508] == b"koly":
-        kinds.append(("dmg", 0))
-    elif content.startswith(_OLE):
-        kinds += [(_ENCRYPTED_OFFICE, 0)] if _ENCRYPTED_PACKAGE in content else []
-    else:
-        kinds += _behind_a_prefix(content)
-    if ("zip", 0) not in kinds and _ends_as_zip(content):
-        kinds.append(("zip", 0))
-    return kinds
-
-
-def _ends_as_zip(content: bytes) -> bool:
-    """Whether it ends with a zip's directory, whatever it begins with."""
-    end = content.rfind(b"PK\x05\x06", -_TAIL)
-    if end < 0:
-        return False
-    directory = end - int.from_bytes(content[end + 12 : end + 16], "little")
-    return (
-        content.startswith(b"PK\x01\x02", max(directory, 0)) or content[end - 20 : end - 16] == b"PK\x06\x07"
-    )
-
-
-def _is_tar(content: bytes) -> bool:
-    """Whether it begins with a tar header: by the signature, or by the header's sum."""
-    if content[257:262] == b"ustar":
-        return True
-    found = re.match(rb"[ 0]*([0-7]{1,7})[ \0]", content[148:156])
-    if not found or len(content) < 512 or not content[0]:
-        return False
-    return sum(content[:148]) + 8 * 32 + sum(content[156:512]) == int(found[1], 8)
-
-
-def _behind_a_prefix(content: bytes) -> Iterator[tuple[str, int]]:
-    """Archives whose beginning some reader looks for; checked, since programs hold these octets too."""
-    for kind, signature, is_one in _SIGNATURES:
-        position = content.find(signature, 1, _PREFIX_LIMIT)
-        while position >= 0:
-            if is_one(content[position : position + 64]):
-                yield kind, position
-                break
-            position = content.find(signature, position + 1, _PREFIX_LIMIT)
-
-
-def _is_sevenzip(header: bytes) -> bool:
-    return len(header) >= 32 and zlib.crc32(header[12:32]) == int.from_bytes(header[8:12], "little")
-
-
-def _is_rar(header: bytes) -> bool:
-    """Whether the main header follows (or, in RAR 5, that of encrypted names)."""
-    if header[6:7] == b"\0":
-        return header[9:10] == b"\x73"
-    size = header[12:13]  # of the header, in one octet for these
-    length = size[0] if size else 0
-    return header[6:8] == b"\x01\0" and zlib.crc32(header[12 : 13 + length]) == int.from_bytes(
-        header[8:12], "little"
-    )
-
-
-def _is_cab(header: bytes) -> bool:
-    return header[24:26] == b"\x03\x01"
-
-
-_SIGNATURES: tuple[tuple[str, bytes, Callable[[bytes], bool]], ...] = (
-    ("sevenzip", b"7z\xbc\xaf\x27\x1c", _is_sevenzip),
-    ("rar", b"Rar!\x1a\x07", _is_rar),
-    ("cab", b"MSCF\0\0\0\0", _is_cab),
-)
-_FIELD = re.compile(rb"\s*(?:From .*\n)?[!-9;-~]+[ \t]*:")
-_MIME_FIELD = re.compile(
-    rb"^(?:mime-version|content-(?:type|transfer-encoding|disposition))[ \t]*:", re.IGNORECASE | re.MULTILINE
-)
-_MESSAGE_NAMES = (".eml", ".mht", ".mhtml", ".mbox", ".nws")
-
-
-def _may_be_message(content: bytes, names: tuple[str, ...]) -> bool:
-    """Whether it is a message with parts, by its first fields or by a name."""
-    if any(name.lower().endswith(_MESSAGE_NAMES) for name in names):
-        return bool(content)
-    return bool(_FIELD.match(content[:1000]) and _MIME_FIELD.search(content[:16_384]))

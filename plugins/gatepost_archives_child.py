@@ -14,14 +14,17 @@ of memory and processor time are set before a library is loaded: the kernel ends
 import importlib
 import io
 import json
+import re
 import resource
 import sys
 import tarfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, ParamSpec
 
+from gatepost_archive_kinds import EMBEDDED_TAR, header_of_tar
 from gatepost_archives import Kinds, Reader, Walk
 from gatepost_unpacking import INSTALL, Member, UnreadableError, Why, stem, zip_members, zstd_members
 
@@ -218,15 +221,96 @@ def _file_of(image: Any, space: str, path: str) -> Iterator[bytes]:
             yield piece
 
 
-def _tar(pieces: Iterator[bytes]) -> Iterator[Member]:
+def _tar(pieces: Iterator[bytes], *, behind_the_end: bool = True) -> Iterator[Member]:
+    """What tarfile finds, and the names in all other headers, since readers differ on which of them count.
+
+    ``behind_the_end``: there may be another archive behind an end, which some readers see.
+    """
+    names = _TarNames(pieces)
+    rest = iter(names)
+    known: set[str] = set()
+    damage = ""
     try:
-        # Behind an end there may be another archive, which some readers see.
-        with tarfile.open(fileobj=_Stream(pieces), mode="r|", ignore_zeros=True) as archive:
+        with tarfile.open(fileobj=_Stream(rest), mode="r|", ignore_zeros=behind_the_end) as archive:
             for info in archive:
                 pieces_of_it = () if info.issym() or info.islnk() else _pieces_of_tar(archive, info)
+                known.add(info.name)
                 yield Member(names=(info.name,), pieces=pieces_of_it)
     except tarfile.TarError as error:
-        raise UnreadableError(Why.DAMAGED, str(error)) from error
+        damage = str(error)
+    deque(rest, maxlen=0)  # the names there count too
+    yield Member(names=tuple(name for name in names.found if name not in known))
+    if damage:
+        raise UnreadableError(Why.DAMAGED, damage)
+
+
+_RECORD = re.compile(rb"(\d{1,9}) (?:path|GNU\.sparse\.name)=([^\n]*)\n")
+_RECORDS_LIMIT = 64 << 10
+_NAMES_LIMIT = 10_000
+
+
+class _TarNames:
+    """Pieces of a tar file; the names in the headers of them are collected on the way.
+
+    They are those of all blocks with a header's sum, wherever they are, GNU's long names and pax's records.
+    """
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+        self._records = 0
+        """Blocks that follow with the name for a header."""
+        self._kind = b""
+        self._said = b""
+        self.found: dict[str, None] = {}
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            blocks = self._rest + piece
+            whole = len(blocks) // 512 * 512
+            for start in range(0, whole, 512):
+                if self._records or blocks[start]:
+                    self._look(blocks[start : start + 512])
+            self._rest = blocks[whole:]
+            yield piece
+
+    def _look(self, block: bytes) -> None:
+        if header_of_tar(block):
+            name, prefix = _string(block[:100]), _string(block[345:500])
+            self._keep(name)
+            if prefix and block[257:262] == b"ustar":
+                self._keep(prefix + b"/" + name)
+            self._kind = block[156:157]
+            size = _OCTAL.match(block, 124, 136)
+            has_names = self._kind in (b"L", b"x", b"g", b"X")
+            self._records = (min(int(size[1], 8), _RECORDS_LIMIT) + 511) // 512 if size and has_names else 0
+            self._said = b""
+        elif self._records:
+            self._said += block
+            self._records -= 1
+            if not self._records:
+                self._keep_said()
+
+    def _keep_said(self) -> None:
+        if self._kind == b"L":
+            self._keep(_string(self._said))
+        for record in _RECORD.finditer(self._said):
+            self._keep(record[2])
+            rest = self._said[record.start() : record.start() + int(record[1])]
+            self._keep(rest.partition(b"=")[2].rstrip(b"\n"))
+
+    def _keep(self, name: bytes) -> None:
+        if name:
+            self.found[name.decode("utf-8", "replace")] = None
+            if len(self.found) > _NAMES_LIMIT:
+                raise UnreadableError(Why.BOUNDS, "too many members")
+
+
+_OCTAL = re.compile(rb"[ \0]*([0-7]+)")
+
+
+def _string(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]
 
 
 class _Stream(io.RawIOBase):
@@ -286,6 +370,7 @@ _KINDS = Kinds(
         "zip": lambda content, _names: zip_members(content, rare=True),
         "zstd": _safe(_zst),
         "tar": _safe(lambda content, _names: _tar(iter((content,)))),
+        EMBEDDED_TAR: _safe(lambda content, _names: _tar(iter((content,)), behind_the_end=False)),
         "iso": _safe(_iso),
         "rar": _safe(_rar),
         "sevenzip": _safe(_libarchive("7zip")),

@@ -8,6 +8,7 @@ Nothing but `UnreadableError` and `NotHereError` is raised.
 import bz2
 import importlib
 import io
+import itertools
 import lzma
 import re
 import struct
@@ -29,6 +30,7 @@ __all__ = [
     "lzma_members",
     "stem",
     "xz_members",
+    "zip_is_in",
     "zip_members",
     "zstd_members",
 ]
@@ -49,7 +51,12 @@ _RATIO_LIMIT = 500
 _RATIO_FROM = 64 << 20
 """Octets from which on an archive may not unpack to more than `_RATIO_LIMIT` times its size."""
 _MEMBERS_LIMIT = 10_000
-_LOCAL, _CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
+_LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+_HEADERS_LIMIT = 10_000
+_DIRECTORIES_LIMIT = 8
+"""How many ends of a directory are tried, from the last; those before them are left to the headers' names."""
+_NAME_LIMIT = 4096
+"""Bytes of a name in a zip file beyond which it is taken for none where no directory says so."""
 _UNICODE_PATH = 0x7075
 _ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((octet, 0x2A, 0x4D, 0x18)) for octet in range(0x50, 0x60)))
 """Of frames, and of those that are skipped (RFC 8878 3.1)."""
@@ -272,6 +279,11 @@ class _Entry:
     """Octets unpacked; -1 where unknown."""
 
 
+def zip_is_in(content: bytes) -> bool:
+    """Whether a member's header or a directory's entry is anywhere in it."""
+    return any(True for _ in itertools.chain(_headers(content, _LOCAL), _headers(content, _CENTRAL)))
+
+
 def zip_members(content: bytes, *, rare: bool = False) -> Iterator[Member]:
     """What its directory names, under that name and those before the members, and what it leaves out.
 
@@ -282,24 +294,51 @@ def zip_members(content: bytes, *, rare: bool = False) -> Iterator[Member]:
         raise NotHereError
     for entry in entries:
         yield Member(names=entry.names, pieces=_entry_pieces(content, entry))
+    yield Member(names=_stray_names(content, entries))
     if damage:
         raise UnreadableError(Why.DAMAGED, damage)
+
+
+def _headers(content: bytes, signature: bytes, start: int = 0, end: int | None = None) -> Iterator[int]:
+    """Offsets of the headers with this signature that have a name; raises UnreadableError past the bound."""
+    fixed, lengths = (30, 26) if signature == _LOCAL else (46, 28)
+    position = content.find(signature, start, end)
+    for _ in range(_HEADERS_LIMIT):
+        if position < 0:
+            return
+        length = int.from_bytes(content[position + lengths : position + lengths + 2], "little")
+        name = content[position + fixed : position + fixed + length]
+        shown = name.partition(b"\0")[0]
+        # Programs that read zip files hold the signatures, followed by anything.
+        if shown and len(name) == length <= _NAME_LIMIT and min(shown[-4:]) >= 0x20:
+            yield position
+        position = content.find(signature, position + 4, end)
+    raise UnreadableError(Why.BOUNDS, "too many members")
+
+
+def _stray_names(content: bytes, entries: list[_Entry]) -> tuple[str, ...]:
+    """Names in entries of directories other than the one that was read."""
+    known = {name for entry in entries for name in entry.names}
+    names: dict[str, None] = {}
+    for position in _headers(content, _CENTRAL):
+        length, extra = struct.unpack_from("<2H", content, position + 28)
+        end = position + 46 + length
+        names.update(dict.fromkeys(_names(content[position + 46 : end], content[end : end + extra])))
+    return tuple(name for name in names if name not in known)
 
 
 def _entries(content: bytes) -> tuple[list[_Entry], str]:
     """The members and what is wrong with the directory, where something is."""
     if content.count(_CENTRAL) > _MEMBERS_LIMIT:
         raise UnreadableError(Why.BOUNDS, "too many members")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
-            listed = [(info, *_listed(content, info)) for info in infos]
-    except Exception as error:  # noqa: BLE001 # on hostile input zipfile raises whatever it stumbles upon
-        return list(_unlisted(content, 0, len(content))), f"no usable directory: {error}"
+    infos, damage = _directory(content)
+    if damage:
+        return list(_unlisted(content, 0, len(content))), f"no usable directory: {damage}"
     _check(infos, len(content))
     entries: list[_Entry] = []
     end = 0
-    for info, entry, local in listed:
+    for info in infos:
+        entry, local = _listed(content, info)
         entries += _unlisted(content, end, info.header_offset)
         entries.append(entry)
         if local and (local.method != entry.method or (local.size >= 0 and local.end != entry.end)):
@@ -307,6 +346,25 @@ def _entries(content: bytes) -> tuple[list[_Entry], str]:
         end = entry.end
     entries += _unlisted(content, end, len(content))
     return entries, ""
+
+
+def _directory(content: bytes) -> tuple[list[zipfile.ZipInfo], str]:
+    """Members by the last directory that can be used, ordered by offset; or why none can."""
+    damage = "there is none"
+    end = len(content)
+    for _ in range(_DIRECTORIES_LIMIT):
+        file = io.BytesIO(content)
+        if end < len(content):
+            file.truncate(end + 22 + int.from_bytes(content[end + 20 : end + 22], "little"))
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return sorted(archive.infolist(), key=lambda info: info.header_offset), ""
+        except Exception as error:  # noqa: BLE001 # on hostile input zipfile raises whatever it stumbles upon
+            damage = str(error)
+        end = content.rfind(_END, 0, end)
+        if end < 0:
+            break
+    return [], damage
 
 
 def _check(infos: list[zipfile.ZipInfo], size: int) -> None:
@@ -338,15 +396,9 @@ def _listed(content: bytes, info: zipfile.ZipInfo) -> tuple[_Entry, _Entry | Non
 
 def _unlisted(content: bytes, start: int, end: int) -> Iterator[_Entry]:
     """The members before which a header stands that the directory does not know."""
-    position = content.find(_LOCAL, start, end)
-    found = 0
-    while position >= 0:
-        if (entry := _local(content, position)) and entry.method < 100:
-            found += 1
-            if found > _MEMBERS_LIMIT:
-                raise UnreadableError(Why.BOUNDS, "too many members")
+    for position in _headers(content, _LOCAL, start, end):
+        if entry := _local(content, position):
             yield entry
-        position = content.find(_LOCAL, position + 4, end)
 
 
 def _local(content: bytes, offset: int) -> _Entry | None:

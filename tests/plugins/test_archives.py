@@ -387,6 +387,262 @@ def test_what_is_in_a_member_that_the_directory_leaves_out_counts():
     assert EXE in names_in(hidden + zipped("a.txt"), "a.zip")
 
 
+# What readers find that go another way -------------------------------------------------------------------
+
+
+def zip_local(name, content=b"x"):
+    raw = name.encode()
+    fields = (20, 0, 0, 0, 0, zlib.crc32(content), len(content), len(content), len(raw), 0)
+    return b"PK\x03\x04" + struct.pack("<5H3L2H", *fields) + raw + content
+
+
+def zip_central(name, offset):
+    raw = name.encode()
+    fields = (20, 20, 0, 0, 0, 0, zlib.crc32(b"x"), 1, 1, len(raw), 0, 0, 0, 0, 0, offset)
+    return b"PK\x01\x02" + struct.pack("<6H3L5H2L", *fields) + raw
+
+
+def zip_end(count, size, offset, comment=b""):
+    return struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, size, offset, len(comment)) + comment
+
+
+LOCAL, CENTRAL = zip_local(EXE), zip_central(EXE, 0)
+GOOD_LOCAL, GOOD_CENTRAL = zip_local("good.txt"), zip_central("good.txt", 0)
+ZIP = LOCAL + CENTRAL + zip_end(1, len(CENTRAL), len(LOCAL))
+PREFIXES = {"PDF": b"%PDF-1.4\n" + b"x" * 200, "JPEG": b"\xff\xd8\xff\xe0" + b"J" * 500}
+PREFIXES |= {
+    "MZ": b"MZ" + bytes(300),
+    "text": b"X" * 100,
+    "PK00": b"PK00",
+    "OLE": b"\xd0\xcf\x11\xe0" + bytes(600),
+}
+HIDDEN_ZIPS = {
+    f"{before}, zip, {after} bytes": prefix + ZIP + b"Y" * after
+    for before, prefix in PREFIXES.items()
+    for after in (100, 70_000)
+} | {
+    "two directories, the second used": GOOD_LOCAL
+    + CENTRAL
+    + GOOD_CENTRAL
+    + zip_end(1, len(GOOD_CENTRAL), 39),
+    "a directory of no bytes": GOOD_LOCAL + CENTRAL + zip_end(1, 0, 39),
+    "an end in the comment of an end": GOOD_LOCAL
+    + CENTRAL
+    + GOOD_CENTRAL
+    + zip_end(1, len(CENTRAL), 39, zip_end(1, len(GOOD_CENTRAL), 39)),
+    "a size that is one too large": b"PK00" + LOCAL + CENTRAL + zip_end(1, len(CENTRAL) + 1, 43),
+    "a size that is too small": b"X" * 100 + LOCAL + CENTRAL + zip_end(1, 5, 139),
+    "an offset that is one too large": b"PK00" + LOCAL + CENTRAL + zip_end(1, len(CENTRAL), 44),
+    "an end behind the end": b"X" * 100 + LOCAL + CENTRAL + zip_end(1, len(CENTRAL), 139) + b"PK\x05\x06",
+    "no end": b"X" * 100 + LOCAL + CENTRAL,
+    "no directory": b"X" * 100 + zip_local(EXE, b"x" * 50),
+    "no header before the member": b"X" * 100 + CENTRAL,
+    "name after control characters": b"X" * 100 + zip_local("\1\2evil.exe"),
+}
+
+
+@pytest.mark.parametrize("kind", HIDDEN_ZIPS)
+def test_a_name_in_a_zip_counts_wherever_it_is(kind):
+    assert any(name.endswith(EXE) for name in names_in(HIDDEN_ZIPS[kind], "a.bin"))
+
+
+@pytest.mark.parametrize("kind", ["no end", "no directory", "a size that is too small"])
+def test_a_zip_whose_directory_cannot_be_used_is_damaged(kind):
+    assert [why for why, _ in problems_in(HIDDEN_ZIPS[kind], "a.bin")] == [Why.DAMAGED]
+
+
+def tar_header(name, size, kind=b"0", *, signature=True, signed=False, form=b"%06o\0 "):
+    header = bytearray(512)
+    header[: len(name)] = name
+    header[100:136] = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size
+    header[136:157] = b"00000000000\0" + b" " * 8 + kind
+    if signature:
+        header[257:265] = b"ustar\x0000"
+    total = sum(header)
+    header[148:156] = form % (total - 256 * sum(octet > 127 for octet in header) if signed else total)
+    return bytes(header)
+
+
+def tar_member(name, content=b"x", kind=b"0", **fields):
+    return tar_header(name, len(content), kind, **fields) + content + bytes(-len(content) % 512)
+
+
+def pax_member(record, kind=b"x"):
+    return tar_member(b"PaxHeaders/x", b"%d %s\n" % (len(record) + 4, record), kind)
+
+
+def long_name(name):
+    return tar_member(b"././@LongLink", name + b"\0", b"L")
+
+
+EVIL_MEMBER, GOOD_MEMBER, TAR_END = tar_member(b"evil.exe"), tar_member(b"good.txt"), bytes(1024)
+OLD_EVIL = tar_member(b"evil.exe", signature=False)
+TARS = {
+    "signed sum": tar_member(b"\xff\xff.txt", signature=False, signed=True) + OLD_EVIL,
+    "sum of eight digits": tar_member(b"evil.exe", signature=False, form=b"%08o"),
+    "sum before a tab": tar_member(b"evil.exe", signature=False, form=b"%07o\t"),
+    "zeros first": bytes(512) + EVIL_MEMBER,
+    "zeros first, no signature": bytes(1024) + OLD_EVIL,
+    "two long names, the second used": long_name(b"good.txt") + long_name(b"evil.exe") + GOOD_MEMBER,
+    "two long names, the first used": long_name(b"evil.exe") + long_name(b"good.txt") + GOOD_MEMBER,
+    "global name": pax_member(b"path=good.txt", b"g") + EVIL_MEMBER,
+    "global name, not used": pax_member(b"path=evil.exe", b"g") + pax_member(b"path=good.txt") + GOOD_MEMBER,
+    "two records": pax_member(b"path=evil.exe") + pax_member(b"path=good.txt") + GOOD_MEMBER,
+    "name of a sparse file": pax_member(b"GNU.sparse.name=evil.exe") + GOOD_MEMBER,
+    "name before a record": pax_member(b"path=good.txt") + EVIL_MEMBER,
+}
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress], ids=["tar", "tar.gz"])
+@pytest.mark.parametrize("kind", TARS)
+def test_every_name_of_a_member_of_a_tar_counts(kind, packed):
+    assert EXE in names_in(packed(TARS[kind] + TAR_END), "a.tar")
+
+
+def begun_with(start, content):
+    return start + content[len(start) :]
+
+
+def tar_that_begins_as_gzip():
+    """The tar is in the extra field of a gzip header, which is in the name of its first member."""
+    rest = EVIL_MEMBER + TAR_END
+    name = b"\x1f\x8b\x08\x04" + bytes(6) + struct.pack("<H", 500 + len(rest))
+    return tar_header(name, 0) + rest + gzip.compress(b"hello")[10:]
+
+
+HEADS = {
+    "zip": GOOD_LOCAL,
+    "gz": gzip.compress(b"hello"),
+    "bz2": bz2.compress(b"hello"),
+    "xz": lzma.compress(b"hello"),
+    "lzma": lzma.compress(b"hello", lzma.FORMAT_ALONE),
+    "zst": zstd.compress(b"hello"),
+    "7z": sevenzipped("good.txt"),
+    "rar": rar4("good.txt"),
+    "tar": tarred("good.txt"),
+    "ar": b"!<arch>\n",
+    "OLE": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
+    "text": b"X" * 100,
+}
+TAILS = {"rar": rar4(), "rar 5": rar5(), "7z": sevenzipped(), "cab": cabinet(), "tar": tarred(), "zip": ZIP}
+TAILS |= {
+    "cpio": made_by_libarchive("cpio"),
+    "xar": made_by_libarchive("xar"),
+    "tar.xz": lzma.compress(tarred()),
+    "tar.bz2": bz2.compress(tarred()),
+    "iso": image(),
+}
+POLYGLOTS = (
+    {f"iso that begins as {kind}": begun_with(head, image()) for kind, head in HEADS.items()}
+    | {
+        f"{kind}, then {tail}": head + TAILS[tail]
+        for kind, head in HEADS.items()
+        for tail in ("rar", "7z", "tar", "zip")
+    }
+    | {f"text, then {kind}": b"X" * 100 + tail for kind, tail in TAILS.items()}
+    | {
+        "3 MiB, then 7z": b"X" * (3 << 20) + sevenzipped(),
+        "3 MiB, then rar": b"X" * (3 << 20) + rar4(),
+        "tar that begins as zip": tar_member(GOOD_LOCAL) + EVIL_MEMBER + TAR_END,
+        "tar that begins as zip, with a directory": tar_member(GOOD_LOCAL)
+        + EVIL_MEMBER
+        + TAR_END
+        + GOOD_CENTRAL
+        + zip_end(1, len(GOOD_CENTRAL), 512 * 6),
+        "tar that begins as gzip": tar_that_begins_as_gzip(),
+        "tar, then zip, in gz": gzip.compress(tarred("good.txt") + ZIP + b"Y" * 70_000),
+        "mail, then zip": zipped("a.eml", mail("evil.exe", b"x") + zipped("good.txt")),
+    }
+)
+
+
+@pytest.mark.parametrize("kind", POLYGLOTS)
+def test_the_first_kind_found_does_not_hide_the_others(kind):
+    found = {name.lower() for name in names_in(POLYGLOTS[kind], "a.bin")}
+    assert any(name.endswith(EXE) for name in found), found
+
+
+def as_lzma(content, **fields):
+    return lzma.compress(content, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, **fields}])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"lc": 0, "lp": 0, "pb": 2},
+        {"lc": 4, "lp": 0, "pb": 2},
+        {"lc": 3, "lp": 0, "pb": 0},
+        {"lc": 0, "lp": 4, "pb": 4},
+        {"dict_size": 4096},
+        {"dict_size": 3 << 19},
+        {"dict_size": 100_000},
+    ],
+    ids=str,
+)
+def test_lzma_is_known_whatever_its_properties(fields):
+    assert names_in(as_lzma(tarred(), **fields), "a.bin") >= {EXE}
+
+
+def test_lzma_with_an_unusual_dictionary_is_known_by_its_name():
+    packed = as_lzma(tarred())
+    packed = packed[:1] + (1_234_567).to_bytes(4, "little") + packed[5:]
+    assert EXE in names_in(packed, "a.tar.lzma")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_old_binary_cpio_is_looked_into(order):
+    head = struct.pack(f"{order}13H", 0o070707, 0, 1, 0o100644, 0, 0, 1, 0, 0, 0, 9, 0, 1)
+    end = struct.pack(f"{order}13H", 0o070707, 0, 0, 0, 0, 0, 1, 0, 0, 0, 11, 0, 0)
+    content = head + b"evil.exe\0\0x\0" + end + b"TRAILER!!!\0\0"
+    assert EXE in names_in(content.ljust(1024, b"\0"), "a.bin")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tarred("a.zip", zipped("a.txt")) + tarred("b.zip", zipped("b.txt")),
+        tarred("a.zip", zipped("a.txt", os.urandom(80_000))) + tarred("b", bytes(80_000)),
+        zipped("a.tar", tarred("a.txt"), zipfile.ZIP_STORED),
+        zipped("a.7z", sevenzipped("a.txt"), zipfile.ZIP_STORED),
+        zipped("a.zip", zipped("a.txt"), zipfile.ZIP_STORED),
+        image("a.zip", zipped("a.txt")),
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + zipped("a.docx") + bytes(80_000),
+        b"PK\x03\x04 and PK\x01\x02 are signatures, so are 7z\xbc\xaf\x27\x1c and Rar!\x1a\x07",
+        b"MZ" + bytes(100) + b"PK\x03\x04" + bytes(100) + b"PK\x01\x02" + bytes(100) + b"ustar" + bytes(500),
+        bytes(5000),
+        b"\0\0\1\0\1\0\x20\x20\0\0\1\0\x08\0\xa8\x08" + bytes(3000),  # a Windows icon
+    ],
+)
+def test_of_what_only_looks_like_another_archive_nothing_is_said(content):
+    assert problems_in(content, "a.bin") == []
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        b"PK\x03\x04",
+        b"PK\x01\x02",
+        b"PK\x05\x06",
+        LOCAL,
+        CENTRAL,
+        b"7z\xbc\xaf\x27\x1c",
+        b"Rar!\x1a\x07\0",
+        b"MSCF" + bytes(4),
+        b"ustar",
+        b"07070",
+        b"\1CD001\1",
+        b"1AY&SY",
+        b"\xfd7zXZ\0",
+    ],
+)
+def test_many_signatures_take_bounded_time_and_are_no_pass(signature):
+    content = b"X" * 100 + signature * ((4 << 20) // len(signature)) + ZIP
+    start = time.thread_time()
+    found = list(Archives().look_into(content, ("a.bin",)))
+    assert time.thread_time() - start < 3
+    assert any(one.why or one.name == EXE for one in found)
+
+
 # What cannot be looked into ------------------------------------------------------------------------------
 
 # by 7-Zip 16.02: `7z a -psecret x.7z a.exe`, and with `-mhe=on`
@@ -448,6 +704,10 @@ UNREADABLE = [
     ("vhd", b"x" * 1024 + b"conectix" + bytes(504), Why.UNKNOWN),
     ("vhdx", b"vhdxfile" + bytes(504), Why.UNKNOWN),
     ("dmg", b"x" * 1024 + b"koly" + bytes(508), Why.UNKNOWN),
+    ("szdd", b"SZDD\x88\xf0\x27\x33Ae" + bytes(50), Why.UNKNOWN),
+    ("kwaj", b"KWAJ\x88\xf0\x27\xd1" + bytes(50), Why.UNKNOWN),
+    ("warc", b"WARC/1.0\r\nWARC-Type: resource\r\n\r\n", Why.UNKNOWN),
+    ("zip head, dmg", begun_with(GOOD_LOCAL, bytes(1024)) + b"koly" + bytes(508), Why.UNKNOWN),
     ("ace", b"x" * 7 + b"**ACE**" + bytes(50), Why.UNKNOWN),
     ("zip, no directory", zipped("a.txt").partition(b"PK\x01\x02")[0], Why.DAMAGED),
     ("zip, only a beginning", b"PK\x03\x04", Why.DAMAGED),
