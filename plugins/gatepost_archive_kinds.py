@@ -1,7 +1,7 @@
 """What kinds of archive content is: all of them, since content may be several at once.
 
-A reader goes by a file's ending, its beginning or its end, or searches for a signature, and opens the first kind
-that it finds; another reader finds another. So every kind is returned, with its offset.
+A reader goes by a file's ending, its beginning or its end, or searches for a signature, and opens the first
+kind that it finds; another reader finds another. So every kind is returned, with its offset.
 
 Time is linear in the size: signatures are searched for with `bytes.find`, and what follows one is checked,
 since programs hold signatures too. More than `_CANDIDATES_LIMIT` of one signature are reported as `TOO_MANY`.

@@ -1,9 +1,9 @@
 """What is in an archive, and in the archives in it: names, and what cannot be looked into.
 
 An archive is known by its content: zip, 7z, rar, gz, bz2, xz, lzma, zst, Z, lz4, tar, cab, iso, lha, cpio,
-ar and xar. Content may be several of these at once, one behind another or in the same place: each is read.
-A message in an archive is an archive of its attachments. Files of kinds that nobody here reads (arj, ace, wim,
-disk images, ...) are known as such.
+ar and xar. Content may be several of these at once, one behind another or in the same place.
+ar and xar. Content may be several of these at once, one behind another or in the same place. A message in an
+archive is an archive of its attachments. Files of kinds that nobody here reads (arj, ace, wim, disk images,
 
 Zip, gz, bz2, xz and lzma are read here, by the standard library, in pieces and within bounds. All others
 are read by `gatepost_archives_child` in a process of its own, which may crash or be killed: the libraries for
@@ -138,10 +138,18 @@ class Walk:
     nested: int = 0
     unpacked: int = 0
 
-    def all(self, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
-        """What is in it; a bound that ends the walk is the last that is found."""
+    def all(
+        self, content: bytes, names: tuple[str, ...], depth: int, kind: str | None = None
+    ) -> Iterator[Found]:
+        """What is in it; a bound that ends the walk is the last that is found.
+
+        ``kind``: read it as this kind of archive, whatever else it is.
+        """
         try:
-            yield from self._inside(content, names, depth)
+            if kind:
+                yield from self._of_kinds([(kind, 0)], content, names, depth)
+            else:
+                yield from self._inside(content, names, depth)
         except _ExhaustedError as error:
             yield _found(names[0] if names else "", error)
 
@@ -178,14 +186,14 @@ class Walk:
         if kind == TOO_MANY:
             raise UnreadableError(Why.BOUNDS, kind)
         if self.kinds is None and kind not in _HERE:
-            yield from self._in_child(content, names, depth)
+            yield from self._in_child(kind, content, names, depth)
             return
         reader = (self.kinds.readers if self.kinds else _HERE).get(kind) or _HERE[kind]
         try:
             for member in reader(content, names):
                 yield from self._member(member, depth)
         except NotHereError:
-            yield from self._in_child(content, names, depth)
+            yield from self._in_child(kind, content, names, depth)
 
     def _member(self, member: Member, depth: int) -> Iterator[Found]:
         if not member.again:
@@ -266,11 +274,12 @@ class Walk:
             pieces = (attachment.read() for _ in range(1))  # decoded only if its turn comes
             yield from self._member(Member(names=attachment.filenames or ("",), pieces=pieces), depth)
 
-    def _in_child(self, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
+    def _in_child(self, kind: str, content: bytes, names: tuple[str, ...], depth: int) -> Iterator[Found]:
         """The same walk, from here on, in a process of its own."""
         self._check_time()
         seconds = self.end - time.thread_time()
         request = {
+            "kind": kind,
             "names": [_shortened(name) for name in names],
             "depth": depth,
             "seconds": seconds,

@@ -50,7 +50,7 @@ def main(seconds: int) -> None:
     content = sys.stdin.buffer.read()
     start = time.thread_time()
     walk = Walk(end=start + request["seconds"], kinds=_KINDS, **request["walk"])
-    for found in walk.all(content, tuple(request["names"]), request["depth"]):
+    for found in walk.all(content, tuple(request["names"]), request["depth"], request["kind"]):
         _print(name=found.name, why=found.why, detail=found.detail)
     bounds = {"members": walk.members, "nested": walk.nested, "unpacked": walk.unpacked}
     _print(walk={**bounds, "seconds": time.thread_time() - start})

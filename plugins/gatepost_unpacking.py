@@ -281,7 +281,10 @@ class _Entry:
 
 def zip_is_in(content: bytes) -> bool:
     """Whether a member's header or a directory's entry is anywhere in it."""
-    return any(True for _ in itertools.chain(_headers(content, _LOCAL), _headers(content, _CENTRAL)))
+    try:
+        return any(True for _ in itertools.chain(_headers(content, _LOCAL), _headers(content, _CENTRAL)))
+    except UnreadableError:  # so will the reader of it find
+        return True
 
 
 def zip_members(content: bytes, *, rare: bool = False) -> Iterator[Member]:
@@ -317,9 +320,12 @@ def _headers(content: bytes, signature: bytes, start: int = 0, end: int | None =
 
 
 def _stray_names(content: bytes, entries: list[_Entry]) -> tuple[str, ...]:
-    """Names in entries of directories other than the one that was read."""
+    """Names in headers and in entries of directories other than those that were read."""
     known = {name for entry in entries for name in entry.names}
     names: dict[str, None] = {}
+    for position in _headers(content, _LOCAL):
+        local = _local(content, position)
+        names.update(dict.fromkeys(local.names if local else ()))
     for position in _headers(content, _CENTRAL):
         length, extra = struct.unpack_from("<2H", content, position + 28)
         end = position + 46 + length
@@ -343,7 +349,7 @@ def _entries(content: bytes) -> tuple[list[_Entry], str]:
         entries.append(entry)
         if local and (local.method != entry.method or (local.size >= 0 and local.end != entry.end)):
             entries.append(local)  # some readers believe it rather than the directory
-        end = entry.end
+        end = entry.end if local else end
     entries += _unlisted(content, end, len(content))
     return entries, ""
 
@@ -358,7 +364,10 @@ def _directory(content: bytes) -> tuple[list[zipfile.ZipInfo], str]:
             file.truncate(end + 22 + int.from_bytes(content[end + 20 : end + 22], "little"))
         try:
             with zipfile.ZipFile(file) as archive:
-                return sorted(archive.infolist(), key=lambda info: info.header_offset), ""
+                infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
+            if not infos or infos[0].header_offset >= 0:
+                return infos, ""
+            damage = "a member before the beginning"
         except Exception as error:  # noqa: BLE001 # on hostile input zipfile raises whatever it stumbles upon
             damage = str(error)
         end = content.rfind(_END, 0, end)
@@ -383,12 +392,13 @@ def _listed(content: bytes, info: zipfile.ZipInfo) -> tuple[_Entry, _Entry | Non
     name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
     names = _names(name, info.extra)
     local = _local(content, info.header_offset)
+    start = local.start if local else len(content)
     entry = _Entry(
         names=tuple(dict.fromkeys((*names, *local.names))) if local else names,
         flags=info.flag_bits | (local.flags if local else 0),
         method=info.compress_type,
-        start=local.start if local else len(content),
-        end=(local.start if local else info.header_offset) + info.compress_size,
+        start=start,
+        end=start + info.compress_size,
         size=info.file_size,
     )
     return entry, local
