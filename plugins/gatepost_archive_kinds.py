@@ -211,7 +211,7 @@ def _positions(content: bytes, signature: bytes) -> Iterator[int]:
 
 _CHECKED = 512
 """Bytes from the beginning of an archive that are checked."""
-_ONCE = frozenset(("tar", "iso", "cpio", "xz", "bzip2"))
+_ONCE = frozenset(("tar", "iso", "cpio", "gzip", "xz", "bzip2"))
 """Kinds whose signature is in every member, stream or volume descriptor."""
 
 
@@ -232,6 +232,17 @@ def _is_rar(header: bytes) -> bool:
 
 def _is_cab(header: bytes) -> bool:
     return header[24:26] == b"\x03\x01"
+
+
+def _is_gzip(header: bytes) -> bool:
+    """Whether its flags and system are known (RFC 1952 2.3), and the beginning can be inflated."""
+    if len(header) < 18 or header[3] & 0xE0 or header[8] not in (0, 2, 4) or 13 < header[9] < 255:
+        return False
+    try:
+        zlib.decompressobj(31).decompress(header, 64)
+    except zlib.error:
+        return False
+    return True
 
 
 def _is_xz(header: bytes) -> bool:
@@ -255,6 +266,7 @@ _SIGNATURES: tuple[tuple[str, bytes, int, Callable[[bytes], bool]], ...] = (
     ("sevenzip", b"7z\xbc\xaf\x27\x1c", 0, _is_sevenzip),
     ("rar", b"Rar!\x1a\x07", 0, _is_rar),
     ("cab", b"MSCF\0\0\0\0", 0, _is_cab),
+    ("gzip", b"\x1f\x8b\x08", 0, _is_gzip),
     ("xz", b"\xfd7zXZ\0", 0, _is_xz),
     ("bzip2", b"1AY&SY", 4, _is_bzip2),
     ("xar", b"xar!\0\x1c\0\1", 0, _is_any),

@@ -1,9 +1,9 @@
 """What is in an archive, and in the archives in it: names, and what cannot be looked into.
 
 An archive is known by its content: zip, 7z, rar, gz, bz2, xz, lzma, zst, Z, lz4, tar, cab, iso, lha, cpio,
-ar and xar. Content may be several of these at once, one behind another or in the same place.
 ar and xar. Content may be several of these at once, one behind another or in the same place. A message in an
 archive is an archive of its attachments. Files of kinds that nobody here reads (arj, ace, wim, disk images,
+...) are known as such.
 
 Zip, gz, bz2, xz and lzma are read here, by the standard library, in pieces and within bounds. All others
 are read by `gatepost_archives_child` in a process of its own, which may crash or be killed: the libraries for

@@ -529,6 +529,7 @@ TAILS = {"rar": rar4(), "rar 5": rar5(), "7z": sevenzipped(), "cab": cabinet(), 
 TAILS |= {
     "cpio": made_by_libarchive("cpio"),
     "xar": made_by_libarchive("xar"),
+    "tar.gz": gzip.compress(tarred()),
     "tar.xz": lzma.compress(tarred()),
     "tar.bz2": bz2.compress(tarred()),
     "iso": image(),
@@ -611,6 +612,8 @@ def test_old_binary_cpio_is_looked_into(order):
         b"The bytes PK\x03\x04 and PK\x01\x02 are signatures, so are 7z\xbc\xaf\x27\x1c and Rar!\x1a\x07",
         b"MZ" + bytes(100) + b"PK\x03\x04" + bytes(100) + b"PK\x01\x02" + bytes(100) + b"ustar" + bytes(500),
         bytes(5000),
+        tarred("a.gz", gzip.compress(b"x")) + tarred("b.bz2", bz2.compress(b"x")),
+        b"X" * 100 + b"\x1f\x8b\x08" + bytes(100),
         b"\0\0\1\0\1\0\x20\x20\0\0\1\0\x08\0\xa8\x08" + bytes(3000),  # a Windows icon
     ],
 )
@@ -633,6 +636,8 @@ def test_of_what_only_looks_like_another_archive_nothing_is_said(content):
         b"07070",
         b"\1CD001\1",
         b"1AY&SY",
+        b"\x1f\x8b\x08",
+        b"\x1f\x8b\x08" + bytes(7),
         b"\xfd7zXZ\0",
     ],
 )
