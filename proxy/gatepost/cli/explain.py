@@ -131,7 +131,7 @@ def _described(part: "PartRead") -> str:
     """A part in one line: what it is, and how it was read."""
     names = ", ".join(repr(name)[1:-1] for name in part.names)
     unit = "characters" if part.kind == "text" else "bytes"
-    how = f": {', '.join(part.how)}" if part.how else ""
+    how = f": {'; '.join(part.how)}" if part.how else ""
     return f"{part.kind}{f' {names}' if names else ''} ({part.content_type}, {part.size} {unit}){how}"
 
 
