@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from gatepost.mime.charsets import EBCDIC, charset_name, decode_as, has_escapes, is_utf_8, mostly_utf_8
 from gatepost.values import value
 
-__all__ = ["Reading", "read_text"]
+__all__ = ["Reading", "read_in_place", "read_text"]
 
 _READINGS_LIMIT = 3
 _ASCII_BASED = frozenset({"", "utf_8", "windows-1252"})
@@ -47,21 +47,32 @@ class Reading:
     """What is wrong with the label or the octets; empty where nothing is."""
 
 
+def read_in_place(content: bytes, start: int, end: int, charset: str) -> str | None:
+    """A text that is ASCII or UTF-8 and has no other label, in one step; else None, for `read_text` to look closer.
+
+    The text is ``content`` from ``start`` to ``end``: a large one is not copied before it is decoded.
+    """
+    name = charset_name(charset) if charset else ""
+    if name not in _ASCII_BASED or content.startswith(_MARK_OCTETS, start):
+        return None
+    if content.find(b"\x1b", start, end) >= 0:
+        return None
+    try:
+        return str(memoryview(content)[start:end], "ascii" if name == "windows-1252" else "utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
 def read_text(octets: bytes, charset: str, content_type: str) -> tuple[Reading, ...]:
     """What mail programs show of a text part, the likeliest first: nearly always one, at most three.
 
     ``charset`` is the label as declared, or empty; ``content_type`` is in lower case. There is more than
     one reading where the octets do not fit the label, or where some programs do not know it.
     """
+    text = read_in_place(octets, 0, len(octets), charset)
+    if text is not None:
+        return (Reading(text=text),)
     name = charset_name(charset) if charset else ""
-    if name in _ASCII_BASED and b"\x1b" not in octets:
-        try:
-            if name == "windows-1252":
-                return (Reading(text=octets.decode("ascii")),)
-            if not octets.startswith(_MARK_OCTETS):
-                return (Reading(text=octets.decode()),)
-        except UnicodeDecodeError:
-            pass
     texts: dict[str, str] = {}
     for way, note in _ways(octets, name, charset, content_type):
         texts.setdefault(decode_as(octets, way).removeprefix("\ufeff"), note)

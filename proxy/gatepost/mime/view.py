@@ -10,7 +10,7 @@ from gatepost.mime.fields import HEADER_SECTION, Header, decoded
 from gatepost.mime.flowed import unflowed
 from gatepost.mime.scan import Scanned, scan_parts
 from gatepost.mime.structure import read_structure
-from gatepost.mime.text import read_text
+from gatepost.mime.text import read_in_place, read_text
 from gatepost.mime.tnef import is_tnef, read_tnef
 from gatepost.mime.transfer import BASE64, QUOTED_PRINTABLE, other_readings
 from gatepost.mime.uuencode import BEGIN, BLOCKS_LIMIT, find_blocks
@@ -232,10 +232,8 @@ class _Reading:
         is_attachment = bool(names) or not content_type.startswith("text/")
         is_attachment = is_attachment or (bool(dispositions) and entity.declared.is_attachment)
         head = b""
-        if is_text:
-            head = entity.encoded()
-            if encoding:
-                head = decode_body(head, encoding)
+        if is_text and (encoding or not self._text_in_place(entity, content_type, names, how, depth)):
+            head = decode_body(entity.encoded(), encoding)
             self._text(entity, head, content_type, names, how)
             if BEGIN in head:
                 self._uuencoded(head, depth)
@@ -261,6 +259,29 @@ class _Reading:
                 other = Attachment(filenames=names, content_type=content_type, read=read, how=odd)
                 self._attach(other, octets, depth)
 
+    def _text_in_place(
+        self, entity: Entity, content_type: str, names: tuple[str, ...], how: tuple[str, ...], depth: int
+    ) -> bool:
+        """Read a text that is neither encoded nor odd; False where it has to be looked at closer."""
+        charsets = entity.declared.charsets
+        if len(charsets) > 1:
+            return False
+        text = read_in_place(entity.source, entity.start, entity.end, charsets[0])
+        if text is None:
+            return False
+        self._add_text(entity, content_type, text, names, how)
+        if entity.source.find(BEGIN, entity.start, entity.end) >= 0:
+            self._uuencoded(entity.encoded(), depth)
+        return True
+
+    def _add_text(
+        self, entity: Entity, content_type: str, shown: str, names: tuple[str, ...], how: tuple[str, ...]
+    ) -> None:
+        text = Text(content_type=content_type, text=shown, filename=names[0] if names else "", how=how)
+        self.texts.append(text)
+        if entity.declared.types:
+            self._flowed(entity, text)
+
     def _text(
         self, entity: Entity, octets: bytes, content_type: str, names: tuple[str, ...], how: tuple[str, ...]
     ) -> None:
@@ -274,15 +295,8 @@ class _Reading:
                 if reading.text in seen:
                     continue
                 seen.add(reading.text)
-                text = Text(
-                    content_type=content_type,
-                    text=reading.text,
-                    filename=names[0] if names else "",
-                    how=(*how, reading.note) if reading.note else how,
-                )
-                self.texts.append(text)
-                if entity.declared.types:
-                    self._flowed(entity, text)
+                noted = (*how, reading.note) if reading.note else how
+                self._add_text(entity, content_type, reading.text, names, noted)
 
     def _flowed(self, entity: Entity, text: Text) -> None:
         """The lines of a text joined, where it says that they flow (RFC 3676)."""
