@@ -84,7 +84,10 @@ class Declared:
     @property
     def charsets(self) -> tuple[str, ...]:
         """As declared, the likeliest first; one that is empty where none is."""
-        found = {reading.text: None for one in self.types for reading in one.readings(b"charset")}
+        found: dict[str, None] = {}
+        for one in self.types:
+            readings = one.readings(b"charset")
+            found |= {reading.text: None for reading in readings} if readings else {"": None}
         return tuple(found)[:_READINGS_LIMIT] if found else _NO_CHARSET
 
     @property

@@ -48,7 +48,7 @@ class Reading:
 
 
 def read_in_place(content: bytes, start: int, end: int, charset: str) -> str | None:
-    """A text that is ASCII or UTF-8 and has no other label, in one step; else None, for `read_text` to look closer.
+    """A text that is ASCII or UTF-8 and has no other label, in one step; None: `read_text` must look closer.
 
     The text is ``content`` from ``start`` to ``end``: a large one is not copied before it is decoded.
     """
