@@ -277,7 +277,7 @@ DELIMITERS = {
 @pytest.mark.parametrize("line", DELIMITERS.values(), ids=DELIMITERS)
 def test_a_part_begins_behind_each_line_that_begins_with_the_boundary(line):
     content = TOP + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n" + line.encode()
-    content += b"\r\nContent-Disposition: attachment; filename=evil.exe\r\n\r\nMZ\r\n--b--\r\n"
+    content += b"\r\nX: y\r\nContent-Disposition: attachment; filename=evil.exe\r\n\r\nMZ\r\n--b--\r\n"
     assert "evil.exe" in names(read_message(content))
 
 
@@ -506,3 +506,17 @@ def test_a_name_is_also_read_as_ascii_where_some_readers_do_not_know_its_charset
 def test_a_text_is_also_read_as_some_readers_show_it(fields, body):
     view = read_message(TOP + fields.encode() + b"\r\n\r\n" + body.encode())
     assert any("wire transfer" in text.text for text in view.texts)
+
+
+@pytest.mark.parametrize(
+    "field", ['Content-Transfer-Encoding: "base64"', "Content-Transfer-Encoding : base64"]
+)
+def test_a_text_is_also_shown_undecoded_where_a_reader_may_not_take_its_encoding(field):
+    body = base64.encodebytes(b"a wire transfer").replace(b"\n", b"\r\n")
+    shown = [text.text for text in read_message(TOP + field.encode() + b"\r\n\r\n" + body).texts]
+    assert shown == ["a wire transfer", body.decode()]
+
+
+def test_what_follows_a_line_of_blanks_in_a_header_section_is_also_text():
+    content = TOP + b"A: b\r\n \r\nX-Words: a wire transfer\r\n\r\nlunch"
+    assert any("a wire transfer" in text.text for text in read_message(content).texts)
