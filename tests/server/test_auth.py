@@ -4,13 +4,17 @@ import asyncio
 from base64 import b64encode
 
 import pytest
+from argon2 import PasswordHasher
 from gatepost.server.auth import Users, hash_password, without_secrets
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Hashes take a thousandth of the time here: what is tested is what is said, not how long a guess takes."""
 
 
 @pytest.fixture(scope="session")
 def users(tmp_path_factory):
     file = tmp_path_factory.mktemp("auth") / "users.yaml"
-    file.write_text(f'alice: "{hash_password("wonder land")}"\n"bjørn": "{hash_password("")}"\n')
+    file.write_text(f'alice: "{CHEAP.hash("wonder land")}"\n"bjørn": "{CHEAP.hash("")}"\n')
     return file
 
 
