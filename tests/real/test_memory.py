@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 import uvloop
+from gatepost_attachments import _THREADS as ATTACHMENTS_THREADS
 
 MIB = 1 << 20
 MEMORY = 128 * MIB
@@ -247,5 +248,5 @@ def test_a_crowd_with_large_messages_stays_within_its_memory_and_gives_it_back(
     assert len(expected) == 2 * HOLDERS
     assert {key: upstream.taken[key] for key in expected} == expected, "whole, as sent, and once"
     assert HOLDERS * OCTETS < watched.peak < most * MEMORY + crowd.sending * PIECE
-    # threads in which filters searched are kept: the event loop has at most so many
-    watched.is_back(32 * MIB, threads=min(32, os.cpu_count() + 4) if rules else 0)
+    # Threads in which filters searched are kept: the event loop has at most so many, `attachments` its own.
+    watched.is_back(32 * MIB, threads=min(32, os.cpu_count() + 4) + ATTACHMENTS_THREADS if rules else 0)
