@@ -39,13 +39,13 @@ def send(upstream):
     """The reply to that message, and how the rules found it."""
     with running_gateway(RULES, upstream=upstream) as gateway:
 
-        def sent(content):
+        def sent(content, results=frozenset({"hit", "pass"})):
             Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held now: proc(5)
             before = memory("VmRSS")
             reply = gateway.send(make_transaction(content=content))
             assert memory("VmHWM") - before < MEMORY
             evaluations = gateway.journal()[0].evaluations
-            assert {str(e.result) for e in evaluations} <= {"hit", "pass"}, "none failed, none took too long"
+            assert {str(e.result) for e in evaluations} <= results, "none failed, none took too long"
             return reply.code, evaluations[-1].rule if evaluations else "", evaluations[-1].reason
 
         yield sent
@@ -67,7 +67,7 @@ def nested(levels):
             "91 nesting of 1,000": nested(1000),
             "91 1,000 times forwarded": (TOP + b"Content-Type: message/rfc822\r\n\r\n") * 1000
             + b"\r\nviagra",
-            "92 40,000 parts": MULTIPART + b"--b\r\n\r\nx\r\n" * 40_000 + b"--b\r\n\r\nviagra\r\n--b--\r\n",
+            "92 9,000 parts": MULTIPART + b"--b\r\n\r\nx\r\n" * 9_000 + b"--b\r\n\r\nviagra\r\n--b--\r\n",
             "92 40,000 fields": TOP + b"".join(b"X-%d: y\r\n" % n for n in range(40_000)) + b"\r\nviagra\r\n",
             "93 parameters": TOP + b"Content-Type: text/plain" + b"; a*0*=x" * 4_000 + b"\r\n\r\nviagra\r\n",
             "94 Message-ID": b"Message-ID: " + b"<" * 1000 + b"\r\nSubject: viagra\r\n\r\nx\r\n",
@@ -84,6 +84,12 @@ def nested(levels):
 )
 def test_the_word_is_found_however_the_message_is_made(send, content):
     assert send(content)[:2] == (550, "words")
+
+
+@pytest.mark.case(92)
+def test_a_message_of_40_000_parts_is_not_all_read_so_that_the_first_rule_defers_it(send):
+    content = MULTIPART + b"--b\r\n\r\nx\r\n" * 40_000 + b"--b\r\n\r\nviagra\r\n--b--\r\n"
+    assert send(content, {"error"})[:2] == (451, "slow")
 
 
 @pytest.mark.case(90)
