@@ -369,7 +369,7 @@ async def test_the_time_stays_linear_on_hostile_html(piece):
 
 async def test_a_large_message_does_not_hold_the_event_loop():
     keywords = Keywords(words=["needle"])
-    searching = asyncio.create_task(verdict(keywords, PLAIN + b"hay " * (4 * MIB) + b"needle"))
+    searching = asyncio.create_task(verdict(keywords, PLAIN + b"hay " * (8 * MIB) + b"needle"))
     turns = 0
     while not searching.done():
         await asyncio.sleep(0)
