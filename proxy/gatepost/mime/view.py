@@ -251,7 +251,7 @@ class _Reading:
         if not encoding:
             return
         for octets in other_readings(entity.source, entity.start, entity.end, encoding):
-            odd = (*how, "base64 read in another way")
+            odd = (*how, f"{encoding} read in another way")
             if is_text:
                 self._text(entity, octets, content_type, names, odd)
             if is_attachment:
