@@ -7,19 +7,21 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterator
 
 import uvloop
+from messages import unique_messages
 
-LINE = b"x" * 70 + b"\r\n"
-HEADER = b"From: <sender@example.org>\r\nSubject: timed\r\n\r\n"
 ENVELOPE = (b"MAIL FROM:<sender@example.org>\r\n", b"RCPT TO:<recipient@example.com>\r\n", b"DATA\r\n")
+DOT = len(ENVELOPE)
+"""The step that sends a message."""
 
 
 class Session(asyncio.Protocol):
     """One after the other, without pipelining."""
 
-    def __init__(self, steps: tuple[bytes, ...], messages: int, begin: float | None) -> None:
-        self.steps, self.left, self.begin = steps, messages, begin
+    def __init__(self, messages: Iterator[bytes], count: int, begin: float | None) -> None:
+        self.messages, self.left, self.begin = messages, count, begin
         self.done = asyncio.get_running_loop().create_future()
         self.step = -2
         self.whole: list[float] = []
@@ -29,6 +31,10 @@ class Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(RuntimeError(f"the connection ended: {error or 'closed'}"))
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -45,7 +51,7 @@ class Session(asyncio.Protocol):
         if self.step == -1:
             self.transport.write(b"EHLO client.example\r\n")
             return
-        if self.step == len(self.steps):
+        if self.step > DOT:
             self.whole.append(now - self.begin)
             self.dots.append(now - self.sent)
             self.left -= 1
@@ -58,14 +64,14 @@ class Session(asyncio.Protocol):
         if self.step == 0 and (self.whole or self.begin is None):
             self.begin = now
         self.sent = now
-        self.transport.write(self.steps[self.step])
+        self.transport.write(ENVELOPE[self.step] if self.step < DOT else next(self.messages) + b".\r\n")
 
 
-async def sender(port: int, steps: tuple[bytes, ...], messages: int, *, reuse: bool) -> list[Session]:
+async def sender(port: int, messages: Iterator[bytes], count: int, *, reuse: bool) -> list[Session]:
     """One client, with one connection or with one for each message."""
     sessions = []
-    for count in [messages] if reuse else [1] * messages:
-        session = Session(steps, count, None if reuse else time.perf_counter())
+    for part in [count] if reuse else [1] * count:
+        session = Session(messages, part, None if reuse else time.perf_counter())
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda session=session: session, "127.0.0.1", port)
         await session.done
@@ -73,16 +79,25 @@ async def sender(port: int, steps: tuple[bytes, ...], messages: int, *, reuse: b
     return sessions
 
 
-async def main(port: int, clients: int, messages: int, octets: int, *, reuse: bool) -> None:
-    steps = (*ENVELOPE, HEADER + LINE * max((octets - len(HEADER)) // len(LINE), 1) + b".\r\n")
-    senders = [sender(port, steps, messages // clients, reuse=reuse) for _ in range(clients)]
+def result(seconds: float, times: dict[str, list[float]]) -> str:
+    """As JSON: how many a second, and the milliseconds that half of them and 99 % of them took at most."""
+    found = {"rate": len(next(iter(times.values()))) / seconds}
+    for name, each in times.items():
+        each.sort()
+        found |= {f"{name} p{part}": each[len(each) * part // 100] * 1000 for part in (50, 99)}
+    return json.dumps(found)
+
+
+async def main(port: int, clients: int, count: int, octets: int, *, reuse: bool) -> None:
+    messages = unique_messages(octets)
+    next(messages)  # makes the text
+    begin = time.perf_counter()
+    senders = [sender(port, messages, count // clients, reuse=reuse) for _ in range(clients)]
     sessions = [session for sent in await asyncio.gather(*senders) for session in sent]
-    result = {}
-    for name in ("whole", "dots"):
-        times = sorted(seconds for session in sessions for seconds in getattr(session, name))
-        for part in (50, 99):
-            result[f"{name} p{part}"] = times[len(times) * part // 100] * 1000
-    print(json.dumps(result))
+    took = time.perf_counter() - begin
+    names = ("whole", "dots")
+    times = {name: [one for session in sessions for one in getattr(session, name)] for name in names}
+    print(result(took, times))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,12 @@ TICK = os.sysconf("SC_CLK_TCK")
 WARM_UP_SECONDS = 0.4
 SAMPLE_SECONDS = 0.1
 PATIENCE_SECONDS = 60
+CLIENT_SECONDS = 300
+
+
+def say(text: str) -> None:
+    """On standard error, with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,36 @@ def sampled_memory(process: int) -> Iterator[list[int]]:
 
 
 def reply_times(port: int, load: Load, *, messages: int) -> dict[str, float]:
-    """Milliseconds: p50 and p99 of a whole transaction and of the reply to the dot."""
+    """Messages a second, and milliseconds: p50 and p99 of a whole transaction and of the reply to the dot.
+
+    Raises RuntimeError if one message was not taken.
+    """
     how = "reused" if load.reuse else "new"
-    command = [sys.executable, HERE / "client.py", port, load.sessions, messages, load.octets, how]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=300)
+    return _client("client.py", port, load.sessions, max(messages, load.sessions), load.octets, how)
+
+
+def scan_times(kind: str, address: str) -> Callable[[Load, int], dict[str, float]]:
+    """The same of a scanner alone, for a load and a number of messages."""
+
+    def times(load: Load, messages: int) -> dict[str, float]:
+        return _client("scanner_client.py", kind, address, load.sessions, messages, load.octets)
+
+    return times
+
+
+def _client(*command: object) -> dict[str, float]:
+    script, *arguments = map(str, command)
+    try:
+        done = subprocess.run(
+            [sys.executable, HERE / script, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CLIENT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"nothing within {CLIENT_SECONDS} s") from None
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1][:200])
     times: dict[str, float] = json.loads(done.stdout)
     return times

@@ -17,13 +17,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from gatepost.config.settings import Keep, StoreSettings
-from gatepost.loader import make_filter
-from gatepost.mail import Envelope, Message, Recipient, Session, Transaction, new_id
+from gatepost.config.store import Keep, StoreSettings
 from gatepost.mime import read_message
-from gatepost.record import Disposition, RecipientRecord, Record
-from gatepost.store import Box, Kept, Store
-from gatepost.verdict import Action
+from gatepost.model.mail import Envelope, Message, Recipient, Session, Transaction, new_id
+from gatepost.model.record import Disposition, RecipientRecord, Record
+from gatepost.model.verdict import Action
+from gatepost.pipeline.filter_settings import make_filter
+from gatepost.place import Place
+from gatepost.store import Box, Kept, Store, open_store
 from gatepost_attachments import Attachments
 from gatepost_clamav import ClamAV
 from gatepost_keywords import Keywords
@@ -135,7 +136,9 @@ def filters() -> list[Table]:
         except MissingError as error:
             print(f"left out: clamav: {error}", file=sys.stderr)
         else:
-            made["clamav, with a clamd that knows one virus"] = make_filter(ClamAV, {"address": address})
+            place = {Place: Place(rule="virus", folder=Path())}
+            settings = {"address": address, "watch": False}
+            made["clamav, with a clamd that knows one virus"] = make_filter(ClamAV, settings, provided=place)
         rows = asyncio.run(run())
     return [("A filter alone, with the parser where it needs that", ["us a message", *SIZES], rows)]
 
@@ -217,7 +220,7 @@ def store() -> list[Table]:
 
     async def run() -> Rows:
         with tempfile.TemporaryDirectory() as folder:
-            opened = Store.open(StoreSettings(keep=Keep(messages=1_000_000)), Path(folder))
+            opened = open_store(StoreSettings(keep=Keep(messages=1_000_000)), Path(folder))
             rows: Rows = [
                 [
                     f"commits of 1 KB messages by {tasks} tasks",
@@ -266,7 +269,7 @@ def idle(connections: int = 2000) -> list[Table]:
     with (
         tempfile.TemporaryDirectory() as name,
         sink() as upstream,
-        gatepost(upstream.port, Path(name), workers=1, filters=False) as proxy,
+        gatepost(upstream.port, Path(name), workers=1) as proxy,
     ):
         open_ones = [connect(proxy.port) for _ in range(50)]
         before = memory(proxy.process)
@@ -352,12 +355,12 @@ def large(turns: int) -> list[Table]:
     """25 MB through one session of one worker."""
     octets = 25 << 20
     with tempfile.TemporaryDirectory() as name, sink() as upstream:
-        with gatepost(upstream.port, Path(name), workers=1, filters=False) as proxy:
+        with gatepost(upstream.port, Path(name), workers=1) as proxy:
             load = Load(octets, 1, reuse=True)
             count = messages_for(proxy.port, load, 2)
             rate = statistics.median(turn(proxy, load, count).rate for _ in range(turns))
             before = memory(proxy.process)
-        with gatepost(upstream.port, Path(name), workers=1, filters=False) as proxy:
+        with gatepost(upstream.port, Path(name), workers=1) as proxy:
             before = memory(proxy.process)
             with sampled_memory(proxy.process) as samples:
                 turn(proxy, load, count)

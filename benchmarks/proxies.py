@@ -10,14 +10,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 HERE = Path(__file__).parent
 SBIN = "/usr/sbin:/usr/bin"
 LARGEST = 40 << 20
 """Octets of a message that all of them take."""
+LISTEN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Proxy:
     port: int
     process: int
     """The root of its process tree."""
+    queue: Path | None = None
+    """Where it keeps messages that it has accepted and not delivered yet."""
 
 
 class MissingError(Exception):
@@ -49,9 +53,10 @@ def program(name: str, package: str) -> str:
     return found
 
 
-def wait_for(port: int, who: str) -> None:
+def wait_for(port: int, who: str, seconds: float = LISTEN_SECONDS) -> None:
     """Until somebody listens there."""
-    for _ in range(400):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.025)
@@ -59,13 +64,24 @@ def wait_for(port: int, who: str) -> None:
 
 
 @contextlib.contextmanager
-def started(command: list[object], port: int, name: str, **settings: object) -> Iterator[Proxy]:
-    """A program that stays in the foreground; it is ended by its process id."""
-    with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **settings
-    ) as process:
+def started(
+    command: list[object],
+    port: int,
+    name: str,
+    *,
+    log: Path | None = None,
+    seconds: float = LISTEN_SECONDS,
+    **settings: object,
+) -> Iterator[Proxy]:
+    """A program that stays in the foreground, with its log in a file; it is ended by its process id."""
+    with (
+        (log or Path(os.devnull)).open("wb") as errors,
+        subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.DEVNULL, stderr=errors, **settings
+        ) as process,
+    ):
         try:
-            wait_for(port, name)
+            wait_for(port, name, seconds)
             yield Proxy(name, port, process.pid)
         finally:
             process.terminate()
@@ -98,24 +114,40 @@ relay: [{{recipients: "*", clients: 127.0.0.0/8, to: "smtp://127.0.0.1:{upstream
 store: {{url: "sqlite:///bench.db"}}
 {rules}
 """
-FILTERS = """\
-rules:
-  - {{name: words, filter: keywords, with: {{words: [{words}]}}, action: reject}}
-  - {{name: files, filter: attachments, with: {{extensions: [exe, scr]}}, action: reject}}
-"""
+WORDS = ", ".join(f"unlikely{number}" for number in range(1000))
+FILTERS = MappingProxyType(
+    {
+        "words": f"filter: keywords, with: {{words: [{WORDS}]}}, action: reject",
+        "files": "filter: attachments, with: {extensions: [exe, scr]}, action: reject",
+    }
+)
+"""1,000 keywords, and attachments by name."""
+PLAIN = MappingProxyType[str, str]({})
 
 
 @contextlib.contextmanager
-def gatepost(upstream: int, folder: Path, *, workers: int, filters: bool) -> Iterator[Proxy]:
-    """Gatepost with its journal; with filters: 1,000 keywords, and attachments by name."""
+def gatepost(
+    upstream: int,
+    folder: Path,
+    *,
+    workers: int,
+    rules: Mapping[str, str] = PLAIN,
+    what: str = "filters",
+    before: Path | None = None,
+) -> Iterator[Proxy]:
+    """Gatepost with its journal and its log, and with rules: their names and the rest of them in YAML.
+
+    ``what`` they are is a part of its name; ``before`` is the command of another build of it.
+    """
     port = free_port()
-    words = ", ".join(f"unlikely{number}" for number in range(1000))
-    rules = FILTERS.format(words=words) if filters else ""
+    lines = [f"  - {{name: {name}, {rest}}}\n" for name, rest in rules.items()]
     settings = folder / "rules.yaml"
-    settings.write_text(RULES.format(port=port, upstream=upstream, workers=workers, rules=rules))
-    name = f"Gatepost, {workers} worker{'s' * (workers > 1)}{' + filters' * filters}"
-    command = [Path(sys.executable).parent / "gatepost", "serve", "-q", "-c", settings]
-    with started(command, port, name) as proxy:
+    text = "rules:\n" + "".join(lines) if lines else ""
+    settings.write_text(RULES.format(port=port, upstream=upstream, workers=workers, rules=text))
+    build = "Gatepost before" if before else "Gatepost"
+    name = f"{build}, {workers} worker{'s' * (workers > 1)}{f' + {what}' if rules else ''}"
+    command = [before or Path(sys.executable).parent / "gatepost", "serve", "-c", settings]
+    with started(command, port, name, log=folder / "log") as proxy:
         yield proxy
 
 
@@ -150,11 +182,21 @@ POSTFIX_OPEN = """\
 mynetworks = 127.0.0.0/8
 smtpd_relay_restrictions = permit_mynetworks, reject
 """
-POSTFIX_MASTER = """\
-127.0.0.1:{port} inet n - n - {processes} smtpd
+POSTFIX_PROXY = """\
   -o smtpd_proxy_filter=127.0.0.1:{upstream}
   -o smtpd_authorized_xforward_hosts=
-pickup unix n - n 60 1 pickup
+"""
+POSTFIX_MILTERS = """\
+relayhost = [127.0.0.1]:{upstream}
+smtpd_milters = {milters}
+milter_default_action = tempfail
+milter_connect_timeout = 60s
+milter_command_timeout = 60s
+milter_content_timeout = 300s
+"""
+POSTFIX_MASTER = """\
+127.0.0.1:{port} inet n - n - {processes} smtpd
+{options}pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -175,10 +217,18 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @contextlib.contextmanager
-def postfix(upstream: int, folder: Path, *, processes: int, who_may: str = POSTFIX_OPEN) -> Iterator[Proxy]:
+def postfix(
+    upstream: int,
+    folder: Path,
+    *,
+    processes: int,
+    who_may: str = POSTFIX_OPEN,
+    milters: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[Proxy]:
     """Postfix as a before-queue filter's front: smtpd_proxy_filter straight to the server behind.
 
-    ``who_may`` are its settings of who may relay.
+    ``who_may`` are its settings of who may relay. With ``milters``, names and ports, it asks these instead
+    before it accepts a message, and delivers from its queue: smtpd_proxy_filter does not go with milters.
     """
     program("postfix", "postfix")
     if os.getuid() != 0:
@@ -195,8 +245,11 @@ def postfix(upstream: int, folder: Path, *, processes: int, who_may: str = POSTF
         "upstream": upstream,
         "processes": processes,
         "largest": LARGEST,
+        "milters": ", ".join(f"inet:127.0.0.1:{one}" for one in milters.values()),
     }
-    (settings / "main.cf").write_text(POSTFIX_MAIN.format(**values) + who_may)
+    more = POSTFIX_MILTERS.format(**values) if milters else ""
+    values["options"] = "" if milters else POSTFIX_PROXY.format(**values)
+    (settings / "main.cf").write_text(POSTFIX_MAIN.format(**values) + who_may + more)
     (settings / "master.cf").write_text(POSTFIX_MASTER.format(**values))
     command = [program("postfix", "postfix"), "-c", settings]
     done = subprocess.run([*command, "start"], capture_output=True, text=True, check=False)
@@ -205,23 +258,35 @@ def postfix(upstream: int, folder: Path, *, processes: int, who_may: str = POSTF
     try:
         wait_for(port, "postfix")
         process = int((folder / "queue/pid/master.pid").read_text())
-        yield Proxy("Postfix smtpd_proxy_filter", port, process)
+        name = f"Postfix with {' and '.join(milters)}" if milters else "Postfix smtpd_proxy_filter"
+        yield Proxy(name, port, process, queue=folder / "queue" if milters else None)
     finally:
         subprocess.run([*command, "stop"], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
-def haraka(upstream: int, folder: Path, installed: Path | None, *, nodes: int) -> Iterator[Proxy]:
-    """Haraka with smtp_forward alone."""
+def haraka(
+    upstream: int,
+    folder: Path,
+    installed: Path | None,
+    *,
+    nodes: int,
+    plugins: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Proxy]:
+    """Haraka with smtp_forward alone, or after other plugins: their names and settings."""
     node, start = shutil.which("node"), installed and installed / "node_modules/Haraka/bin/haraka"
     if not node or not start or not start.exists():
         raise MissingError("Haraka is not installed (npm install Haraka; then --haraka FOLDER)")
     port = free_port()
+    for name in plugins:
+        if not (installed / f"node_modules/haraka-plugin-{name}").exists():
+            raise MissingError(f"npm install haraka-plugin-{name} beside Haraka")
     settings = folder / "config"
     settings.mkdir()
     for name, text in {
+        **{f"{name}.ini": text for name, text in plugins.items()},
         "smtp.ini": f"listen=127.0.0.1:{port}\nnodes={nodes}\n",
-        "plugins": "bench_relay\nqueue/smtp_forward\n",
+        "plugins": "".join(f"{name}\n" for name in ("bench_relay", *plugins, "queue/smtp_forward")),
         "smtp_forward.ini": f"host=127.0.0.1\nport={upstream}\n",
         "log.ini": "[main]\nlevel=emerg\n",
         "me": "bench.example\n",
@@ -236,7 +301,8 @@ def haraka(upstream: int, folder: Path, installed: Path | None, *, nodes: int) -
         "exports.hook_connect = (next, connection) => { connection.relaying = true; next(); };\n"
         "exports.hook_rcpt = (next) => next(OK);\n"
     )
-    with started([node, start, "-c", folder], port, "Haraka smtp_forward", start_new_session=True) as proxy:
+    name = f"Haraka with {' and '.join(plugins)}" if plugins else "Haraka smtp_forward"
+    with started([node, start, "-c", folder], port, name, start_new_session=True) as proxy:
         yield proxy
 
 

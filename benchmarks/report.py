@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 
 from measure import Load, Run
 
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 POSTFIX, HARAKA, STOCK = "Postfix smtpd_proxy_filter", "Haraka smtp_forward", "stock"
 PLAIN, FILTERED = "Gatepost, 2 workers", "Gatepost, 2 workers + filters"
 
@@ -90,12 +91,12 @@ def targets(results: Results, figures: Mapping[str, float]) -> str:
         for base, wanted in ((POSTFIX, postfix), (HARAKA, haraka)):
             for name, part in ((PLAIN, 1.0), (FILTERED, 0.85)):
                 found = ratio(results, load, name, base)
-                rows.append(_target(f"{load}: {name} against {base}", found, wanted * part, "x"))
-    rows.append(_target(f"{load}: {PLAIN} against {STOCK}", ratio(results, load, PLAIN, STOCK), 5.0, "x"))
+                rows.append(target(f"{load}: {name} against {base}", found, wanted * part, "x"))
+    rows.append(target(f"{load}: {PLAIN} against {STOCK}", ratio(results, load, PLAIN, STOCK), 5.0, "x"))
     one = Load(1 << 20, 20, reuse=True)
     for name, wanted in ((PLAIN, 1.0), (FILTERED, 0.85)):
         rows.append(
-            _target(f"{one}: {name} against {POSTFIX}", ratio(results, one, name, POSTFIX), wanted, "x")
+            target(f"{one}: {name} against {POSTFIX}", ratio(results, one, name, POSTFIX), wanted, "x")
         )
     for what, wanted, unit, at_most in (
         ("25 MB through one session", 200, "MB/s", False),
@@ -105,13 +106,14 @@ def targets(results: Results, figures: Mapping[str, float]) -> str:
         ("gatepost check", 300, "ms", True),
         ("gatepost serve listens", 600, "ms", True),
     ):
-        rows.append(_target(what, figures.get(what), wanted, unit, at_most=at_most))
+        rows.append(target(what, figures.get(what), wanted, unit, at_most=at_most))
     return table(["aim", "wanted", "measured", ""], rows)
 
 
-def _target(
+def target(
     what: str, found: float | None, wanted: float, unit: str, *, at_most: bool = False
 ) -> list[object]:
+    """A row of the table of aims."""
     bound = f"{'at most' if at_most else 'at least'} {wanted:g} {unit}"
     if found is None:
         return [what, bound, "not measured", ""]
@@ -120,7 +122,17 @@ def _target(
     return [what, bound, f"{shown} {unit}", "met" if met else "**missed**"]
 
 
-def machine(haraka: str) -> str:
+def put_into_page(name: str, text: str, page: Path = PAGE) -> None:
+    """Replace what is between the marks of that name in docs/benchmarks.md."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found_begin, rest = page.read_text().partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise ValueError(f"{page} has no place for {name}: expected {begin} and {end}")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
+def machine(haraka: str = "") -> str:
     """What it was measured on and with; Haraka's version is empty where it is not there."""
     model = next(
         (
@@ -149,7 +161,8 @@ def machine(haraka: str) -> str:
         parts.append(f"{'Postfix' if 'postconf' in command[0] else 'Node'} {said.lstrip('v')}")
     parts += [f"Haraka {haraka}"] if haraka else []
     cores = len(os.sched_getaffinity(0))
-    return f"{model}, {cores} cores, {total} GB, Linux {platform.release()}; {', '.join(parts)}"
+    kernel = platform.release().partition("-")[0]
+    return f"{model}, {cores} cores, {total} GB, Linux {kernel}; {', '.join(parts)}"
 
 
 WIDTH, LABEL, BAR, GAP = 760, 220, 16, 6

@@ -1,10 +1,11 @@
 """Gatepost beside other proxies, and its parts alone: tables, ratios and a chart.
 
-python benchmarks/run.py [--only SECTION,...] [--turns 3] [--seconds 2] [--haraka FOLDER] [--write]
+python benchmarks/run.py [--only SECTION,...] [--turns 3] [--seconds 2] [--haraka FOLDER]
+    [--before GATEPOST] [--write]
 
-Sections: throughput, times, filters, store, start, idle, growth, complaints, large. All proxies stand
-between smtp-source and smtp-sink on this machine and are measured in turns. Nothing is installed; what
-is missing is said and left out. --write puts the tables into docs/benchmarks.md and the chart beside.
+Sections: throughput, times, filters, store, start, idle, growth, complaints, large, scanners. All proxies
+stand before smtp-sink on this machine and are measured in turns. Nothing is installed; what is missing is
+said and left out. --write puts the tables into docs/benchmarks.md and the chart beside.
 """
 
 import argparse
@@ -13,13 +14,13 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import parts
 import proxies
 import report
-from measure import Load, messages_for, reply_times, sampled_memory, send, turn
+import scanning
+from measure import Load, messages_for, reply_times, sampled_memory, say, send, turn
 from report import Cell
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -47,16 +48,22 @@ TIMED = {
     Load(MB, 20, reuse=True): 200,
 }
 """Loads whose reply times are measured, and with how many messages."""
-SECTIONS = ["throughput", "times", "filters", "store", "start", "idle", "growth", "complaints", "large"]
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+SECTIONS = [
+    "throughput",
+    "times",
+    "filters",
+    "store",
+    "start",
+    "idle",
+    "growth",
+    "complaints",
+    "large",
+    "scanners",
+]
 
 
 @contextlib.contextmanager
-def all_proxies(haraka: Path | None):
+def all_proxies(haraka: Path | None, before: Path | None):
     """Name -> proxy, all of them running; what is missing is said."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
@@ -77,12 +84,13 @@ def all_proxies(haraka: Path | None):
         begin("Postfix", lambda place: proxies.postfix(sink.port, place, processes=1100))
         begin("Haraka", lambda place: proxies.haraka(sink.port, place, haraka, nodes=2))
         begin("stock", lambda _: proxies.stock(sink.port))
-        for workers in (1, 2):
-            for filters in (False, True):
+        builds = [(1, None), *([(2, before)] if before else []), (2, None)]
+        for workers, build in builds:
+            for rules in (proxies.PLAIN, proxies.FILTERS):
                 begin(
                     "Gatepost",
-                    lambda place, workers=workers, filters=filters: proxies.gatepost(
-                        sink.port, place, workers=workers, filters=filters
+                    lambda place, workers=workers, build=build, rules=rules: proxies.gatepost(
+                        sink.port, place, workers=workers, rules=rules, before=build
                     ),
                 )
         yield found
@@ -143,13 +151,21 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement, about")
     parser.add_argument("--quick", action="store_true", help="two loads, one short turn")
+    parser.add_argument("--scanners", default=",".join(scanning.SCANNERS), help="those that are started")
+    parser.add_argument("--rows", nargs="+", help="with scanners, only these rows, by their names")
     parser.add_argument("--haraka", type=Path, default=os.environ.get("HARAKA_DIR"), help="where npm put it")
+    parser.add_argument("--before", type=Path, help="the command gatepost of another build, for comparison")
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was started is ended
     wanted = options.only.split(",")
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))} (there are: {', '.join(SECTIONS)})")
+    asked = options.scanners.split(",")
+    if unknown := set(asked) - set(scanning.SCANNERS):
+        parser.error(
+            f"no such scanner: {', '.join(sorted(unknown))} (there are: {', '.join(scanning.SCANNERS)})"
+        )
     try:
         for name in ("smtp-source", "smtp-sink"):
             proxies.program(name, "postfix")
@@ -158,9 +174,10 @@ def main() -> None:
     haraka = Path(options.haraka) if options.haraka else None
     loads = LOADS[:2] if options.quick else LOADS
     turns, seconds = (1, 0.5) if options.quick else (options.turns, options.seconds)
-    results, said = {}, [f"Measured on {report.machine(proxies.haraka_version(haraka))}."]
+    measured_on = f"Measured on {report.machine(proxies.haraka_version(haraka))}."
+    results, said = {}, [measured_on]
     if {"throughput", "times"} & set(wanted):
-        with all_proxies(haraka) as running:
+        with all_proxies(haraka, options.before) as running:
             if "throughput" in wanted:
                 results = throughput(running, loads, turns, seconds)
                 said += [report.throughput(results, load) for load in results]
@@ -190,15 +207,19 @@ def main() -> None:
         "gatepost check": "start: gatepost check",
         "gatepost serve listens": "start: gatepost serve, 2 workers, until it listens",
     }
-    aims = report.targets(results, {name: figures[key] for name, key in named.items() if key in figures})
-    said.insert(1, f"**Aims**\n\n{aims}")
-    text = "\n\n".join(said)
-    print(text)
+    text = ""
+    if set(wanted) - {"scanners"}:
+        aims = report.targets(results, {name: figures[key] for name, key in named.items() if key in figures})
+        said.insert(1, f"**Aims**\n\n{aims}")
+        text = "\n\n".join(said)
+        print(text)
+    if "scanners" in wanted:
+        with_scanners = f"{measured_on}\n\n{scanning.scan(asked, options.rows, haraka, turns, seconds)}"
+        print(with_scanners)
+        if options.write:
+            report.put_into_page("scanners", with_scanners)
     if options.write and results:
-        page = DOCS / "benchmarks.md"
-        before, _, rest = page.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
-        page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        report.put_into_page("figures", text)
         (DOCS / "images" / "throughput.svg").write_text(report.chart(results, loads[:2]))
 
 

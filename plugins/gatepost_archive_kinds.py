@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
-from gatepost_unpacking import zip_is_in
+from gatepost_zip import zip_is_in
 
 __all__ = [
     "EMBEDDED_TAR",
@@ -79,7 +79,7 @@ _LATER_HEADS = (
     ("ace", re.compile(rb".{7}\*\*ACE\*\*", re.DOTALL)),
     ("zoo", re.compile(rb".{20}\xdc\xa7\xc4\xfd", re.DOTALL)),
 )
-"""What stands a few bytes behind the beginning, so that another kind may begin before it."""
+"""What is a few bytes behind the beginning, so that another kind may begin before it."""
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 """A stream of an OLE file: an office file with a password (MS-OFFCRYPTO 2.3.4)."""
@@ -137,6 +137,8 @@ def _is_lzma(content: bytes, names: Iterable[str]) -> bool:
         return bool(lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(begin, 1))
     except lzma.LZMAError:
         return False
+    except Exception:  # noqa: BLE001 - the reader will report what this is
+        return True
 
 
 def _is_old_cpio(content: bytes) -> bool:
@@ -223,7 +225,7 @@ def _is_rar(header: bytes) -> bool:
     """Whether the main header follows (or, in RAR 5, that of encrypted names)."""
     if header[6:7] == b"\0":
         return header[9:10] == b"\x73"
-    size = header[12:13]  # of the header, in one octet for these
+    size = header[12:13]  # of the header, in one byte for these
     length = size[0] if size else 0
     return header[6:8] == b"\x01\0" and zlib.crc32(header[12 : 13 + length]) == int.from_bytes(
         header[8:12], "little"
@@ -242,6 +244,8 @@ def _is_gzip(header: bytes) -> bool:
         zlib.decompressobj(31).decompress(header, 64)
     except zlib.error:
         return False
+    except Exception:  # noqa: BLE001 - as above
+        return True
     return True
 
 

@@ -44,11 +44,12 @@ from gatepost_unpacking import (
     UnreadableError,
     Why,
     bzip2_members,
+    contained,
     gzip_members,
     lzma_members,
     xz_members,
-    zip_members,
 )
+from gatepost_zip import zip_members
 
 __all__ = ["Archives", "Found", "Kinds", "Reader", "Walk", "Why", "missing_libraries"]
 
@@ -57,9 +58,9 @@ _DEPTH_LIMIT = 5
 _MEMBERS_LIMIT = 10_000
 """In all archives of one attachment."""
 _NESTED_LIMIT = 64 << 20
-"""Octets of the archives in archives that are unpacked for one attachment."""
+"""Bytes of the archives in archives that are unpacked for one attachment."""
 _UNPACKED_LIMIT = 1 << 30
-"""Octets that are unpacked for one attachment, most of them only to see what they are."""
+"""Bytes that are unpacked for one attachment, most of them only to see what they are."""
 _SECONDS = 5.0
 """Processor time for all archives of a message."""
 _CHILD_SECONDS = 20.0
@@ -96,11 +97,11 @@ class Kinds:
 
 
 _HERE: Mapping[str, Reader] = {
-    "zip": lambda content, _names: zip_members(content),
-    "gzip": gzip_members,
-    "bzip2": bzip2_members,
-    "xz": xz_members,
-    "lzma": lzma_members,
+    "zip": contained(lambda content, _names: zip_members(content)),
+    "gzip": contained(gzip_members),
+    "bzip2": contained(bzip2_members),
+    "xz": contained(xz_members),
+    "lzma": contained(lzma_members),
 }
 
 
@@ -108,10 +109,13 @@ class Archives:
     """The archives of one message: all of them share the time."""
 
     def __init__(self, seconds: float = _SECONDS) -> None:
-        self._end = time.thread_time() + seconds
+        self._seconds = seconds
+        self._end: float | None = None  # most messages have no archive, and the time costs a system call
 
     def look_into(self, content: bytes, names: tuple[str, ...]) -> Iterator[Found]:
         """What is in an attachment of these names; nothing where it is no archive."""
+        if self._end is None:
+            self._end = time.thread_time() + self._seconds
         walk = Walk(end=self._end)
         try:
             yield from walk.all(content, names, 0)
@@ -134,6 +138,8 @@ class Walk:
     """`time.thread_time` at which it ends."""
     kinds: Kinds | None = None
     """Readers of what is otherwise left to a process of its own: set where this is that process."""
+    visit: Callable[[bytes, tuple[str, ...]], None] | None = None
+    """Is called with the content and the names of each member that is a file."""
     members: int = 0
     nested: int = 0
     unpacked: int = 0
@@ -214,6 +220,8 @@ class Walk:
         except UnreadableError as error:
             yield _found(member.names[0] if member.names else "", error)
         else:
+            if self.visit:
+                self.visit(content, member.names)
             yield from self._inside(content, member.names, depth + 1)
 
     def _tar(self, pieces: Iterator[bytes], names: tuple[str, ...], depth: int) -> Iterator[Found]:
@@ -243,7 +251,7 @@ class Walk:
         self._check_time()
 
     def _joined(self, pieces: Iterable[bytes]) -> bytes:
-        """The member's octets; of one that is too large nothing, unless it is an archive."""
+        """The member's bytes; of one that is too large nothing, unless it is an archive."""
         kept: list[bytes] = []
         size, tail = 0, b""
         for piece in pieces:
@@ -255,7 +263,7 @@ class Walk:
         content = kept[0] if len(kept) == 1 else b"".join(kept)
         if size <= len(content):
             return content
-        if kinds_of(content) or kinds_of(tail) or may_be_message(content, ()):
+        if self.visit or kinds_of(content) or kinds_of(tail) or may_be_message(content, ()):
             raise _ExhaustedError("archives in archives are too large")
         return b""
 

@@ -20,19 +20,19 @@ import sys
 import tarfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, ParamSpec
+from typing import Any
 
 from gatepost_archive_kinds import EMBEDDED_TAR, header_of_tar
 from gatepost_archives import Kinds, Reader, Walk
-from gatepost_unpacking import INSTALL, Member, UnreadableError, Why, stem, zip_members, zstd_members
+from gatepost_unpacking import INSTALL, Member, UnreadableError, Why, contained, stem, zstd_members
+from gatepost_zip import zip_members
 
-__all__ = ["main"]
+__all__ = ["KINDS", "main"]
 
 _MEMORY_LIMIT = 768 << 20
 _PIECE = 1 << 20
-_P = ParamSpec("_P")
 
 
 def main(seconds: int) -> None:
@@ -49,7 +49,7 @@ def main(seconds: int) -> None:
     request = json.loads(sys.stdin.buffer.readline())
     content = sys.stdin.buffer.read()
     start = time.thread_time()
-    walk = Walk(end=start + request["seconds"], kinds=_KINDS, **request["walk"])
+    walk = Walk(end=start + request["seconds"], kinds=KINDS, **request["walk"])
     for found in walk.all(content, tuple(request["names"]), request["depth"], request["kind"]):
         _print(name=found.name, why=found.why, detail=found.detail)
     bounds = {"members": walk.members, "nested": walk.nested, "unpacked": walk.unpacked}
@@ -72,7 +72,7 @@ def _library(name: str, purpose: str) -> Any:
 
 
 def _libarchive(form: str) -> Reader:
-    """Names first: where the octets cannot be had, nothing behind them can."""
+    """Names first: where the bytes cannot be had, nothing behind them can."""
 
     def read(content: bytes, _names: tuple[str, ...]) -> Iterator[Member]:
         library = _library("libarchive", form)
@@ -92,7 +92,7 @@ def _with_pieces(archive: Any, skipped: frozenset[str] = frozenset()) -> Iterato
     for entry in archive:
         names = _names_of(entry)
         if not skipped.isdisjoint(names):
-            continue  # libarchive takes what is encrypted for the octets themselves
+            continue  # libarchive takes what is encrypted for the bytes themselves
         pieces = _Pieces(entry)
         yield Member(names=names, pieces=pieces, again=True)
         if pieces.failed:
@@ -100,7 +100,7 @@ def _with_pieces(archive: Any, skipped: frozenset[str] = frozenset()) -> Iterato
 
 
 class _Pieces:
-    """The octets of an entry."""
+    """The bytes of an entry."""
 
     def __init__(self, entry: Any) -> None:
         self._entry = entry
@@ -261,7 +261,7 @@ class _TarNames:
         self._records = 0
         """Blocks that follow with the name for a header."""
         self._kind = b""
-        self._said = b""
+        self._buffer = b""
         self.found: dict[str, None] = {}
 
     def __iter__(self) -> Iterator[bytes]:
@@ -284,19 +284,19 @@ class _TarNames:
             size = _OCTAL.match(block, 124, 136)
             has_names = self._kind in (b"L", b"x", b"g", b"X")
             self._records = (min(int(size[1], 8), _RECORDS_LIMIT) + 511) // 512 if size and has_names else 0
-            self._said = b""
+            self._buffer = b""
         elif self._records:
-            self._said += block
+            self._buffer += block
             self._records -= 1
             if not self._records:
-                self._keep_said()
+                self._keep_records()
 
-    def _keep_said(self) -> None:
+    def _keep_records(self) -> None:
         if self._kind == b"L":
-            self._keep(_string(self._said))
-        for record in _RECORD.finditer(self._said):
+            self._keep(_string(self._buffer))
+        for record in _RECORD.finditer(self._buffer):
             self._keep(record[2])
-            rest = self._said[record.start() : record.start() + int(record[1])]
+            rest = self._buffer[record.start() : record.start() + int(record[1])]
             self._keep(rest.partition(b"=")[2].rstrip(b"\n"))
 
     def _keep(self, name: bytes) -> None:
@@ -349,33 +349,17 @@ def _zst(content: bytes, names: tuple[str, ...]) -> Iterator[Member]:
         raise UnreadableError(Why.NOT_INSTALLED, f"zst: {INSTALL}") from error
 
 
-def _safe(reader: Callable[_P, Iterator[Member]]) -> Callable[_P, Iterator[Member]]:
-    """What a library raises on hostile input, other than its own errors, is damage too."""
-
-    def read(*arguments: _P.args, **named: _P.kwargs) -> Iterator[Member]:
-        try:
-            yield from reader(*arguments, **named)
-        except UnreadableError:
-            raise
-        except MemoryError as error:
-            raise UnreadableError(Why.BOUNDS, "needs too much memory to unpack") from error
-        except Exception as error:
-            raise UnreadableError(Why.DAMAGED, f"{type(error).__name__}: {error}") from error
-
-    return read
-
-
-_KINDS = Kinds(
+KINDS = Kinds(
     readers={
-        "zip": lambda content, _names: zip_members(content, rare=True),
-        "zstd": _safe(_zst),
-        "tar": _safe(lambda content, _names: _tar(iter((content,)))),
-        EMBEDDED_TAR: _safe(lambda content, _names: _tar(iter((content,)), behind_the_end=False)),
-        "iso": _safe(_iso),
-        "rar": _safe(_rar),
-        "sevenzip": _safe(_libarchive("7zip")),
-        **{form: _safe(_libarchive(form)) for form in ("cab", "lha", "cpio", "ar", "xar")},
-        **{name: _safe(_filtered(name)) for name in ("compress", "lz4", "lzip")},
+        "zip": contained(lambda content, _names: zip_members(content, rare=True)),
+        "zstd": contained(_zst),
+        "tar": contained(lambda content, _names: _tar(iter((content,)))),
+        EMBEDDED_TAR: contained(lambda content, _names: _tar(iter((content,)), behind_the_end=False)),
+        "iso": contained(_iso),
+        "rar": contained(_rar),
+        "sevenzip": contained(_libarchive("7zip")),
+        **{form: contained(_libarchive(form)) for form in ("cab", "lha", "cpio", "ar", "xar")},
+        **{name: contained(_filtered(name)) for name in ("compress", "lz4", "lzip")},
     },
-    tar=_safe(_tar),
+    tar=contained(_tar),
 )

@@ -9,23 +9,23 @@
         inside_archives: true
         encrypted: true
 
-``extensions`` looks at names as Windows takes them: case, full-width dots, invisible and
-direction-changing characters, and dots and spaces at the end do not count. Of an attachment with several
-names each counts. ``types`` are those that the sender declares and those that the content shows, whatever
-its name: ``application/x-dosexec`` (Windows), ``application/x-elf`` and ``application/x-mach-binary`` find
-programs under any name. ``mismatch`` finds what is not what a name or the type claims: `gatepost_content`
-says how.
+``extensions`` compares names as Windows does: case, full-width dots, invisible and
+direction-changing characters, and dots and spaces at the end are ignored. If an attachment has several
+names, all are checked. ``types`` are compared with the declared type and with that of the content, whatever
+the name: ``application/x-dosexec`` (Windows), ``application/x-elf`` and ``application/x-mach-binary`` find
+programs under any name. ``mismatch`` finds content that does not match a name or the type: `gatepost_content`
+defines how.
 
 ``inside_archives`` looks for ``extensions`` in archives, in archives in them, and among the attachments of
-messages in them: `gatepost_archives` says which and how far. Office files and jar are zip files too.
+messages in them; `gatepost_archives` lists kinds and bounds. Office files and jar are zip files too.
 
-``encrypted`` finds archives that cannot be looked into: an encrypted member, encrypted names, a damaged
+``encrypted`` finds archives that cannot be inspected: an encrypted member, encrypted names, a damaged
 archive, an unknown kind of archive or compression, one that exceeds the bounds, one for which the extra
 ``archives`` is not installed, an office file with a password. They are hits for ``inside_archives`` alone
 too, except two that are logged instead: an encrypted member (or office file) whose name was looked at, and an
-archive for which the extra is not installed, since a warning has said so when the rules were loaded.
+archive for which the extra is not installed, since there was a warning when the rules were loaded.
 
-Attachments of forwarded messages count too. Content is looked at in a thread.
+Attachments of forwarded messages count too. Content is checked in a thread.
 """
 
 import asyncio
@@ -37,30 +37,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from gatepost import Attachment, Match, Message, Transaction, Verdict, hookimpl
+from gatepost import Attachment, Match, Transaction, Verdict, hookimpl
 from gatepost_archives import Archives, Found, Why, missing_libraries
 from gatepost_content import false_claim, other_types, sniffed
 
 __all__ = ["Attachments"]
 
 _INLINE_LIMIT = 64 << 10
-"""Octets of a message above which it is read in a thread."""
+"""Size of a message in bytes above which it is read in a thread."""
 _MATCHES_LIMIT = 10
 _THREADS = 4
-"""Of a rule, so that those of the event loop, which look up names too, stay free."""
+"""Threads of a rule, so that those of the event loop, which also look up names, stay free."""
 _ONLY_LOGGED = (Why.ENCRYPTED, Why.ENCRYPTED_OFFICE, Why.NOT_INSTALLED)
-"""What is no hit for inside_archives alone."""
+"""Findings that are not a hit for inside_archives alone."""
 
 log = logging.getLogger(__name__)
 
 
 class NotReadError(Exception):
-    """Nothing was found in a message of which not all could be read: the rule's `on_error` decides."""
+    """Nothing was found, but the message could not be read completely: the rule's `on_error` decides."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Attachments:
-    """Says yes where an attachment has one of the extensions, types or other properties asked for."""
+    """Hits an attachment with one of the extensions, types or other properties in the settings."""
 
     extensions: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
@@ -73,20 +73,20 @@ class Attachments:
             raise ValueError("nothing to look for: expected extensions, types, mismatch or encrypted")
         for extension in self.extensions:
             if not re.fullmatch(r"\.?[^\s./\\*?][^\s/\\*?]*", extension):
-                raise ValueError(f"extensions: {extension!r}: expected like exe or tar.gz")
+                raise ValueError(f"extensions: {extension!r}: expected an extension like exe or tar.gz")
         for content_type in self.types:
             if not re.fullmatch(r"[^\s/]+/[^\s/]+", content_type):
-                raise ValueError(f"types: {content_type!r}: expected like application/zip or video/*")
+                raise ValueError(f"types: {content_type!r}: expected a type like application/zip or video/*")
         if self.inside_archives and not self.extensions:
-            raise ValueError("inside_archives: expected extensions to look for there")
+            raise ValueError("inside_archives without extensions: expected extensions to look for")
         self._endings = tuple("." + _plain(extension).lstrip(".") for extension in self.extensions)
         self._reads = bool(self.types or self.mismatch or self.inside_archives or self.encrypted)
         self._types = [content_type.lower() for content_type in self.types]
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="attachments")
         if (self.inside_archives or self.encrypted) and (missing := missing_libraries()):
             log.warning(
-                "attachments: 7z, rar, cab, iso, zst and others cannot be looked into: `encrypted` hits them,"
-                " `inside_archives` alone lets them pass. To look into them %s",
+                "attachments: 7z, rar, cab, iso, zst and others cannot be inspected: `encrypted` hits them,"
+                " `inside_archives` alone lets them pass. To inspect them, %s",
                 missing,
             )
 
@@ -95,19 +95,20 @@ class Attachments:
         """A hit names the attachment and what was found."""
         message = transaction.message
         if len(message.content) > _INLINE_LIMIT or (self._reads and message.view.attachments):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._look, message)
-        return self._look(message)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._look, transaction)
+        return self._look(transaction)
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Stop the threads."""
         self._threads.shutdown(wait=False)
 
-    def _look(self, message: Message) -> Verdict | None:
+    def _look(self, transaction: Transaction) -> Verdict | None:
+        message = transaction.message
         found: list[tuple[str, Match]] = []
         archives = Archives()
         for attachment in message.view.attachments:
             where = f"attachment {_printable(attachment.filename) or attachment.content_type}"
-            findings = self._findings(attachment, archives, where)
+            findings = self._findings(attachment, archives, f"transaction {transaction.id}: {where}")
             found += ((why, Match(where=where, text=text)) for why, text in findings)
             if len(found) >= _MATCHES_LIMIT:
                 break
@@ -115,7 +116,7 @@ class Attachments:
             if not message.view.unread:
                 return None
             if self.encrypted:
-                return Verdict(reason=f"cannot be looked into: {message.view.unread}")
+                return Verdict(reason=f"cannot be inspected: {message.view.unread}")
             raise NotReadError(message.view.unread)
         why, match = found[0]
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
@@ -125,8 +126,8 @@ class Attachments:
             matches=tuple(match for _, match in found[:_MATCHES_LIMIT]),
         )
 
-    def _findings(self, attachment: Attachment, archives: Archives, where: str) -> Iterator[tuple[str, str]]:
-        """Why it is a hit, and what to show of it."""
+    def _findings(self, attachment: Attachment, archives: Archives, place: str) -> Iterator[tuple[str, str]]:
+        """Why it is a hit, and the matches to show; ``place`` is for the log."""
         names = attachment.filenames
         if ending := next(filter(None, map(self._ending, names)), ""):
             yield f"extension {ending}", _printable(next(filter(self._ending, names)))
@@ -145,9 +146,9 @@ class Attachments:
             if claim:
                 yield f"{is_}, but {_printable(claim)}", is_.removeprefix("content of type ")
         if self.inside_archives or self.encrypted:
-            yield from self._findings_inside(archives.look_into(content, names), where)
+            yield from self._findings_inside(archives.look_into(content, names), place)
 
-    def _findings_inside(self, members: Iterator[Found], where: str) -> Iterator[tuple[str, str]]:
+    def _findings_inside(self, members: Iterator[Found], place: str) -> Iterator[tuple[str, str]]:
         unseen = ""
         for member in members:
             if not member.why:
@@ -163,13 +164,13 @@ class Attachments:
                 return
             unseen = unseen or reason
         if unseen:
-            log.warning("%s could not be looked into: %s", where, unseen)
+            log.warning("%s could not be looked into: %s", place, unseen)
 
     def _ending(self, filename: str) -> str:
         """The listed extension that the name has; empty where it has none."""
         if not filename or not self._endings:
             return ""
-        # Windows ends a name at NUL, and what follows a colon names a stream of the file.
+        # Windows ends a name at NUL; a colon begins the name of a stream of the file.
         for name in (filename, filename.partition("\0")[0], filename.partition(":")[0]):
             plain = _plain(name)
             for ending in self._endings:

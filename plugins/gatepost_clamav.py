@@ -1,166 +1,205 @@
 """The filter ``clamav``: asks a ClamAV daemon (clamd) about the whole message, as received.
 
-clamd takes the message apart by itself: MIME parts, archives, documents. Two of its settings matter:
-``StreamMaxLength`` must be at least the gateway's ``limits.message_size``, because what clamd refuses
-to look at is a failure of the rule (``on_error``) and never clean; and only with ``AlertExceedsMax yes``
-does it report what lies beyond its other limits (``MaxScanSize``, ``MaxRecursion``, ...), as
-``Heuristics.Limits.Exceeded``.
+clamd itself unpacks the message: MIME parts, archives, documents. A message that it refuses to scan is a
+failure of the rule (``on_error``) and never clean. Of content beyond its limits, and of encrypted content, it
+reports "OK", unless its settings have ``AlertExceedsMax yes`` and ``AlertEncrypted yes``.
 """
 
 import asyncio
 import re
-import socket
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from socket import socket
+from typing import ClassVar, Literal
 
-from gatepost import Match, Transaction, Verdict, hookimpl
+from gatepost import Action, Bytes, Match, Passed, Place, Seconds, Transaction, Verdict, hookimpl
+from gatepost_servers import FinalError, Servers, exchange
 
-__all__ = ["ClamAV", "ClamdError"]
+__all__ = ["ClamAV"]
 
-_CHUNK_OCTETS = 1 << 20
+Then = Literal["hit", "nothing", "tag", "quarantine", "discard", "defer", "reject"]
+_CHUNK_BYTES = 1 << 20
 _END = bytes(4)
-"""A chunk of no octets."""
-_REPLY_OCTETS = 1024
-"""Far more than any signature's name needs; a longer reply is not clamd's."""
+"""An empty chunk."""
+_ANSWER_BYTES = 1024
+"""Far longer than any signature's name; a longer answer is not clamd's."""
 _FOUND = re.compile(rb"stream: ([!-~][ -~]*) FOUND")
-_TCP_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", re.ASCII)
+_VERSION = re.compile(
+    r"ClamAV [^/\0]{1,100}(?:/(\d{1,9})/(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}))?", re.ASCII
+)
+_CHECK_SECONDS = 600.0
+_REFUSAL_SECONDS = 1.0
+"""clamd refuses a chunk as soon as it knows its length."""
 
 
-class ClamdError(Exception):
-    """clamd gave no verdict on the message."""
-
-
-class _Names:
-    """One lookup at a time, in a daemon thread that can be left behind: who asks meanwhile shares it.
-
-    The event loop has few threads for lookups, which a resolver without an answer would keep from all
-    others, and the process from ending.
-    """
-
-    def __init__(self) -> None:
-        self._lookup: Future[list[Any]] | None = None
-
-    async def look_up(self, host: str, port: int) -> list[Any]:
-        """The addresses, as `socket.getaddrinfo` gives them; raises OSError."""
-        with suppress(socket.gaierror):  # an address needs no thread
-            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        if self._lookup is None or self._lookup.done():
-            self._lookup = Future()
-            threading.Thread(target=_look_up, args=(host, port, self._lookup), daemon=True).start()
-        return await asyncio.shield(asyncio.wrap_future(self._lookup))
-
-
-def _look_up(host: str, port: int, lookup: "Future[list[Any]]") -> None:
-    try:
-        lookup.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError) as error:
-        lookup.set_exception(error)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ClamAV:
     """A hit for every message in which clamd finds a signature."""
 
-    address: str = "unix:/run/clamav/clamd.ctl"
-    """Where clamd listens: ``unix:/path``, ``host:port`` or ``[IPv6]:port``."""
-    _names: _Names = field(default_factory=_Names, init=False, repr=False, compare=False)
+    side_by_side: ClassVar[bool] = True
+    """It only waits for the network, and changes nothing."""
+    place: Place
+    """For log and counters."""
+    address: str | list[str] = "unix:/run/clamav/clamd.ctl"
+    """Where clamd listens: ``unix:/path``, ``host:port`` or ``[IPv6]:port``; several are asked in this order
+    until one answers."""
+    limits: Then = "hit"
+    """What is done with content beyond clamd's limits, which it could not scan; ``hit``: as with a virus."""
+    encrypted: Then = "hit"
+    """What is done with encrypted content."""
+    max_size: Bytes | None = None
+    """``StreamMaxLength`` of clamd: a larger message is not sent, and is a failure."""
+    max_age: Seconds = 3 * 86400.0
+    """Older signatures are reported."""
+    watch: bool = True
+    """Ask each server for its version and its limit at the start and every ten minutes, and log problems."""
+    _servers: Servers = field(init=False, repr=False)
+    _watching: asyncio.Task[None] | None = field(default=None, init=False, repr=False)
+    _reported: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.address.startswith("unix:/"):
-            _tcp_address(self.address)
+        self._servers = Servers("clamd", self.address, self.place)
+
+    async def open(self) -> None:
+        """Begin to watch the servers."""
+        if self.watch:
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        """End that."""
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.wait((self._watching,))
 
     @hookimpl
-    async def filter_message(self, transaction: Transaction) -> Verdict | None:
-        """Yes with the signature's name; raises OSError or `ClamdError` where clamd does not answer."""
-        with await self._connect() as clamd:
-            reply, complete = await _instream(clamd, transaction.message.content)
-        if found := _FOUND.fullmatch(reply):
-            signature = found[1].decode("ascii")
-            return Verdict(
-                reason=f"ClamAV found {signature}", matches=(Match(where="message", text=signature),)
+    async def filter_message(self, transaction: Transaction) -> Verdict | Passed | None:
+        """Scan the message; raises an OSError without a usable answer of clamd."""
+        content = transaction.message.content
+        if self.max_size is not None and len(content) > self.max_size:
+            raise FinalError(
+                f"the message has {len(content):,} bytes, max_size of this rule is {self.max_size:,}"
             )
-        if reply != b"stream: OK":
-            raise ClamdError(f"clamd answered {reply!r}")
-        if not complete:
-            raise ClamdError("clamd called the message clean before it had all of it")
-        return None
 
-    async def _connect(self) -> socket.socket:
-        """A connected socket, for the caller to close."""
-        if self.address.startswith("unix:"):
-            return await _connected(socket.AF_UNIX, self.address.removeprefix("unix:"))
-        host, port = _tcp_address(self.address)
-        failures: list[str] = []
-        for family, _, _, _, address in await self._names.look_up(host, port):
-            try:
-                clamd = await _connected(family, address)
-            except OSError as error:
-                failures.append(str(error))
-            else:
-                clamd.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return clamd
-        raise ConnectionError(f"no clamd at {self.address}: {'; '.join(failures)}")
+        async def question(clamd: socket) -> str:
+            return await _signature(clamd, content)
+
+        signature = await self._servers.ask(question)
+        if not signature:
+            return None
+        then: Then = "hit"
+        reason = f"ClamAV found {signature}"
+        if signature.startswith("Heuristics.Limits.Exceeded"):
+            then, reason = self.limits, f"ClamAV could not scan all of it: {signature}"
+        elif signature.startswith("Heuristics.Encrypted"):
+            then, reason = self.encrypted, f"ClamAV could not look into it: {signature}"
+        if then == "nothing":
+            return Passed(reason=reason)
+        return Verdict(
+            reason=reason,
+            action=None if then == "hit" else Action(then),
+            matches=(Match(where="message", text=signature),),
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            await self._check_versions()
+            await self._check_limits()
+            await asyncio.sleep(_CHECK_SECONDS)
+
+    async def _check_versions(self) -> None:
+        """Log each server's version and signatures when they change, and warn of old ones."""
+        for address, answer in (await self._servers.ask_each(_version)).items():
+            if isinstance(answer, OSError):
+                continue
+            version, made = answer
+            self._report(address, f"is {version}")
+            if made is None:
+                continue
+            self.place.data_made(address, made.timestamp())
+            age = (datetime.now(UTC) - made).total_seconds()
+            is_old = age > self.max_age
+            self.place.count("signatures_old" if is_old else "signatures_current")
+            if is_old:
+                self._report(
+                    address, f"has signatures of {made:%Y-%m-%d}, {age / 86400:.0f} days old", bad=True
+                )
+
+    async def _check_limits(self) -> None:
+        """Warn of a server that refuses messages which the gateway accepts."""
+        size = self.place.message_size
+
+        async def takes(clamd: socket) -> bool:
+            return await _takes(clamd, size)
+
+        for address, answer in (await self._servers.ask_each(takes)).items():
+            if answer is False:
+                self._report(
+                    address,
+                    f"refuses a message of {size:,} bytes, which limits.message_size allows: raise its "
+                    "StreamMaxLength",
+                    bad=True,
+                )
+
+    def _report(self, address: str, what: str, *, bad: bool = False) -> None:
+        """Log it, if it was not logged before."""
+        line = f"clamd at {address} {what}"
+        if line not in self._reported:
+            self._reported.add(line)
+            (self.place.logger.warning if bad else self.place.logger.info)("%s", line)
 
 
-def _tcp_address(text: str) -> tuple[str, int]:
-    found = _TCP_ADDRESS.fullmatch(text)
-    if not found or not 1 <= int(found[3]) <= 65535:
-        raise ValueError(f"address {text!r}: expected unix:/path or host:port")
-    return found[1] or found[2], int(found[3])
-
-
-async def _connected(family: int, address: str | tuple[Any, ...]) -> socket.socket:
-    connection = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(0)  # what the event loop's sock_* functions need
-        await asyncio.get_running_loop().sock_connect(connection, address)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _instream(clamd: socket.socket, content: bytes) -> tuple[bytes, bool]:
-    """The reply to INSTREAM without its NUL, and whether the whole message could be sent.
-
-    Clamd may answer, and close, while it is still being written to. The socket is used without a
-    stream around it, because a stream forgets what it has not read when a write fails.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        for octets in _chunks(content):
-            await loop.sock_sendall(clamd, octets)
-        complete = not _has_answered(clamd)
-        await loop.sock_sendall(clamd, _END)
-    except ConnectionError:
-        complete = False
-    reply = bytearray()
-    while not reply.endswith(b"\0"):
-        received = await loop.sock_recv(clamd, _REPLY_OCTETS)
-        reply += received
-        if not received or len(reply) > _REPLY_OCTETS:
-            raise ClamdError(f"clamd closed or did not end its answer: {bytes(reply[:200])!r}")
-    return bytes(reply[:-1]), complete
-
-
-def _has_answered(clamd: socket.socket) -> bool:
-    """True if something is there to be read, or the other side has closed."""
-    try:
-        clamd.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    return True
+async def _signature(clamd: socket, content: bytes) -> str:
+    """The name of what clamd found, empty if it is clean; raises ConnectionError."""
+    answer, complete = await exchange(clamd, _chunks(content), limit_bytes=_ANSWER_BYTES)
+    reply, nul, more = answer.partition(b"\0")
+    if not nul or more:
+        raise ConnectionError(f"it closed the connection or sent an incomplete reply: {answer[:200]!r}")
+    if found := _FOUND.fullmatch(reply):
+        return found[1].decode("ascii")
+    if reply.startswith(b"INSTREAM size limit exceeded"):
+        raise FinalError(
+            f"the message is larger than its StreamMaxLength: {reply.decode('ascii', 'replace')!r}"
+        )
+    if reply != b"stream: OK":
+        raise ConnectionError(f"unexpected reply: {reply[:200]!r}")
+    if not complete:
+        raise ConnectionError("it reported clean before it had the whole message")
+    return ""
 
 
 def _chunks(content: bytes) -> Iterator[bytes | memoryview]:
-    """The command and the message as clamd(8) wants them, but for `_END`: each chunk after its length."""
+    """The command and the message in the format of clamd(8): each chunk after its length."""
     yield b"zINSTREAM\0"
     view = memoryview(content)
-    for start in range(0, len(content), _CHUNK_OCTETS):
-        chunk = view[start : start + _CHUNK_OCTETS]
+    for start in range(0, len(content), _CHUNK_BYTES):
+        chunk = view[start : start + _CHUNK_BYTES]
         yield len(chunk).to_bytes(4)
         yield chunk
+    yield _END
+
+
+async def _version(clamd: socket) -> tuple[str, datetime | None]:
+    """Version and signatures, and when the signatures were made, if clamd says so; raises ConnectionError."""
+    answer, _ = await exchange(clamd, (b"zVERSION\0",), limit_bytes=_ANSWER_BYTES)
+    text = answer.removesuffix(b"\0").decode("ascii", "replace")
+    found = _VERSION.fullmatch(text)
+    if not found:
+        raise ConnectionError(f"unexpected reply to VERSION: {answer[:200]!r}")
+    made = None
+    if found[2]:
+        with suppress(ValueError):
+            made = datetime.strptime(found[2], "%a %b %d %H:%M:%S %Y").astimezone(UTC)
+    return text, made
+
+
+async def _takes(clamd: socket, size: int) -> bool:
+    """False if clamd refuses a chunk of that size, of which nothing is sent; raises ConnectionError."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(clamd, b"zINSTREAM\0" + min(size, 0xFFFFFFFF).to_bytes(4))
+    try:
+        async with asyncio.timeout(_REFUSAL_SECONDS):
+            return b"size limit" not in await loop.sock_recv(clamd, _ANSWER_BYTES)
+    except TimeoutError:
+        return True

@@ -12,6 +12,7 @@ HTML, XML and CSV under that name and mail programs declare CSV as ``application
 its like may be an OLE file, which is what they are with a password. An empty file claims nothing.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 import puremagic
 
 __all__ = ["Kind", "false_claim", "other_types", "sniffed"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,21 @@ def sniffed(content: bytes) -> Kind | None:
 
 
 def other_types(content: bytes) -> list[str]:
-    """The types of the surest guess at content that `sniffed` does not know."""
+    """The types of the surest guess at content that `sniffed` does not know; empty if there is no guess.
+
+    A library that fails on some content is a warning: the message would fail again at each of its retries.
+    """
     try:
         guesses = puremagic.magic_string(content)
-    except (puremagic.PureError, ValueError):
+        best = max((guess.confidence for guess in guesses), default=0)
+        sure = [guess for guess in guesses if guess.confidence == best and len(guess.byte_match) >= 4]
+        return sorted({guess.mime_type.lower() for guess in sure if guess.mime_type})
+    except puremagic.PureError:  # releases before 2 raise it where later ones return no guess
         return []
-    best = max(guess.confidence for guess in guesses)
-    return sorted(
-        {g.mime_type for g in guesses if g.mime_type and g.confidence == best and len(g.byte_match) >= 4}
-    )
+    except Exception as error:  # noqa: BLE001 - whatever it raises, on content that a stranger wrote
+        if content:
+            log.warning("puremagic failed on content of %d bytes: %r", len(content), error)
+        return []
 
 
 # Claims --------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The filter ``discard``: like ``match``, and the action that it suggests is to drop the mail.
 
-The client is told 250, nobody gets the message, and the journal says so.
+The client gets 250, nobody gets the message, and the journal shows it.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ __all__ = ["Discard"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discard:
-    """A hit for everything that the rule is for, with the action ``discard``."""
+    """Always a hit, with the action ``discard``."""
 
-    reason: str = "discarded by the rule"
-    """What the journal says of a hit."""
+    reason: str = ""
+    """The reason in the journal; empty: what of the rule's ``when`` holds."""
 
     @hookimpl
     async def filter_connect(self) -> Verdict:
-        """Yes: drop it."""
+        """Return the hit."""
         return Verdict(reason=self.reason, action=Action.DISCARD)

@@ -1,4 +1,4 @@
-"""The filter ``match``: says yes whenever it is asked, so that the rule's ``when`` is the whole condition.
+"""The filter ``match``: always a hit, so that the rule's ``when`` is the whole condition.
 
 It needs nothing but the session, so it answers as soon as ``when`` can be decided: at MAIL for
 ``{sender: ...}``, at each RCPT for ``{recipient: ...}``, with the message for ``{header: ...}``.
@@ -13,12 +13,12 @@ __all__ = ["Match"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A hit for everything that the rule is for."""
+    """Always a hit."""
 
-    reason: str = "the rule's when holds"
-    """What the journal says of a hit."""
+    reason: str = ""
+    """The reason in the journal; empty: what of the rule's ``when`` holds."""
 
     @hookimpl
     async def filter_connect(self) -> Verdict:
-        """Yes."""
+        """Return the hit."""
         return Verdict(reason=self.reason)

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 from gatepost.config import load
-from gatepost.loader import load_rules
+from gatepost.pipeline.loader import load_rules
 
 PAGE = Path(__file__).parent.parent / "docs" / "writing-filters.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,6 @@
 import re
+import shlex
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from ipaddress import ip_address
@@ -6,35 +8,69 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gatepost.config import load, settings
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from gatepost.cli import app
+from gatepost.config import (
+    desk_user,
+    dns,
+    forward,
+    limits,
+    listen,
+    load,
+    log,
+    relay,
+    rules,
+    settings,
+    state,
+    store,
+    web,
+)
 from gatepost.config.conditions import KEYS
-from gatepost.loader import load_rules
-from gatepost.mail import Session
-from gatepost.reply_template import FIELDS
-from gatepost.verdict import Action
+from gatepost.model.mail import Session
+from gatepost.model.reply_template import FIELDS
+from gatepost.model.verdict import Action
+from gatepost.pipeline.loader import load_rules
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 DOC = (ROOT / "docs" / "rules.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^##+ (.+)\n((?:(?!^##).*\n)*)", DOC, re.MULTILINE))
+OUR_HANDLERS = re.search(r"^```python\n# our_handlers.py\n(.*?)^```", DOC, re.MULTILINE | re.DOTALL)[1]
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", DOC, re.MULTILINE | re.DOTALL)
 MODELS = {
     "Top level": settings.Config,
-    "listen": settings.ListenerSettings,
-    "listen: tls": settings.ListenerTls,
-    "listen: auth": settings.ListenerAuth,
-    "relay": settings.Route,
-    "relay: servers": settings.UpstreamServer,
-    "relay: servers: auth": settings.UpstreamAuth,
-    "rules": settings.RuleSettings,
-    "rules: tag": settings.Tag,
-    "limits": settings.Limits,
-    "store": settings.StoreSettings,
-    "store: keep": settings.Keep,
-    "web": settings.WebSettings,
+    "listen": listen.ListenerSettings,
+    "listen: tls": listen.ListenerTls,
+    "listen: auth": listen.ListenerAuth,
+    "relay": relay.Route,
+    "relay: servers": relay.UpstreamServer,
+    "relay: servers: auth": relay.UpstreamAuth,
+    "rules": rules.RuleSettings,
+    "rules: tag": rules.Tag,
+    "rules: hold": rules.HoldSettings,
+    "limits": limits.Limits,
+    "store": store.StoreSettings,
+    "store: keep": store.Keep,
+    "web": web.WebSettings,
+    "web: users": desk_user.DeskUser,
+    "web: forward": forward.ForwardSettings,
+    "dns": dns.DnsSettings,
+    "state": state.StateSettings,
+    "log": log.LogSettings,
 }
 OTHER_FILES = {
     **dict.fromkeys(("mx.pem", "mx.key", "users.yaml", "password.txt"), "x"),
+    "secret.txt": "c2VjcmV0" * 4,
     **dict.fromkeys(("partners.txt", "lists/partners.txt", "lists/ours.txt"), "*@example.com"),
+    **dict.fromkeys(re.findall(r"lists/(?:allowed|blocked)-\w+\.txt", DOC), ""),
+    "example.com.pem": ed25519.Ed25519PrivateKey.generate()
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode(),
+    "our_handlers.py": OUR_HANDLERS,
+    "domains/example.com.yaml": re.search(
+        r"^# domains/example.com.yaml\n.*?(?=^```)", DOC, re.MULTILINE | re.DOTALL
+    )[0],
     "filters/our_own.py": """
 from gatepost import hookimpl
 
@@ -90,7 +126,9 @@ def test_every_section_is_in_the_table_of_contents_by_its_anchor():
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "our_handlers", raising=False)
     for name, text in OTHER_FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -115,6 +153,30 @@ def test_the_shipped_file_listens_on_loopback_and_delivers_into_the_inbox():
     assert [listener.address for listener in config.listen] == ["127.0.0.1:2525"]
     assert [(route.recipients, route.to) for route in config.relay] == [(("*",), "inbox")]
     assert config.store.url == f"sqlite:///{ROOT}/gatepost.db"
+
+
+COMMANDS = re.findall(r"^gatepost (?:block|allow) .*", DOC, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_that_add_to_lists_do_what_is_said(folder, command):
+    (example,) = (one for one in EXAMPLES if "blocked-clients:" in one)
+    (folder / "rules.yaml").write_text(
+        example.replace("rules:", "  ours: lists/ours.txt\nrelay: [{recipients: $ours, to: inbox}]\nrules:")
+    )
+    arguments = shlex.split(command, comments=True)[1:]
+    file = ("-c", str(folder / "rules.yaml"))
+    done = CliRunner().invoke(app, [*(one for one in arguments if one != "--remove"), *file])
+    assert done.exit_code == 0, done.output
+    added = re.search(r"(\S+): added (.*)", done.stdout)
+    shown = re.search(r"# (\*\S+?),?(?: |$)", command)
+    assert added[2] == (shown[1] if shown else arguments[1])
+    line = rf"^{re.escape(added[2])}  # \d{{4}}-"
+    assert re.search(line, Path(added[1]).read_text(), re.MULTILINE)
+    if "--remove" in arguments:
+        done = CliRunner().invoke(app, [*arguments, *file])
+        assert done.exit_code == 0, done.output
+        assert not re.search(line, Path(added[1]).read_text(), re.MULTILINE)
 
 
 def said(helo):

@@ -6,9 +6,9 @@ import pickle
 from dataclasses import FrozenInstanceError, field, fields, replace
 
 import pytest
-from gatepost.mail import Envelope, Message
+from gatepost.model.mail import Envelope, Message
+from gatepost.model.verdict import Reply
 from gatepost.values import value
-from gatepost.verdict import Reply
 
 
 @value

@@ -1,5 +1,5 @@
 """``python -m gatepost`` is ``gatepost``."""
 
-from gatepost.cli import main
+from gatepost_start import main
 
 main()

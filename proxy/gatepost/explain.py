@@ -1,28 +1,41 @@
-"""EXPLAIN: what each rule says of a message, without sending or keeping anything."""
+"""What each rule decides about a message, without sending or storing anything."""
 
 import asyncio
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gatepost.config import LoadedConfig
-from gatepost.loader import load_rules
-from gatepost.mail import Envelope, Recipient, Stage, Transaction
+from gatepost.config.dns import DnsSettings
+from gatepost.config.rules import RuleSettings
+from gatepost.dns import Answer, Resolver
+from gatepost.dns.resolver import Kind
+from gatepost.gateway.addressing import Addressing
+from gatepost.leaving import Leaving, leaving
 from gatepost.mime import MimeView
-from gatepost.pipeline import Carried, Pipeline, Threads
-from gatepost.verdict import Evaluation, Outcome
+from gatepost.mime.signatures import BrokenSignature, broken_signatures
+from gatepost.model.mail import Recipient, Stage, Transaction
+from gatepost.model.verdict import Evaluation, Outcome, total_score
+from gatepost.pipeline import Pipeline, Threads, rehearse
+from gatepost.pipeline.closing import close_filters
+from gatepost.pipeline.loader import load_rules
+from gatepost.pipeline.provided import Provided
 
-__all__ = ["Explanation", "PartRead", "RecipientExplanation", "explain"]
+__all__ = ["Explanation", "LookUp", "PartRead", "RecipientExplanation", "explain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientExplanation:
-    """What becomes of one recipient."""
+    """What would happen to the message for one recipient."""
 
     address: str
     route: str
-    """``inbox``, ``discard``, the servers, or empty where no route takes it."""
+    """``inbox``, ``discard``, the servers, or empty without a route."""
     outcome: Outcome
     stage: Stage
     """When it is decided."""
+    score: float
+    """The sum of the scores that rules gave it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,72 +45,97 @@ class PartRead:
     kind: str
     """``text`` or ``attachment``."""
     names: tuple[str, ...]
-    """Of an attachment all that some reader may show, the likeliest first."""
+    """The names of an attachment that mail programs may show, the likeliest first."""
     content_type: str
     size: int
-    """Of a text characters, of an attachment bytes."""
+    """Characters of a text, bytes of an attachment."""
     how: tuple[str, ...]
-    """How it was read where that is not plain, for example ``filename from RFC 2231``."""
+    """How it was read, if that is not obvious, for example ``filename from RFC 2231``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """One question to DNS."""
+
+    name: str
+    type: str
+    """The type of the records, for example ``TXT``."""
+    status: str
+    """How it ended, for example ``found``."""
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What the rules say."""
+    """What the rules decide."""
 
     recipients: tuple[RecipientExplanation, ...]
     evaluations: tuple[Evaluation, ...]
     """In the order in which the rules were asked."""
     not_asked: tuple[str, ...]
-    """Rules whose ``when`` does not hold, or that stand behind the one that decided."""
+    """Rules that were not asked: ``when`` does not hold, or an earlier rule decided."""
+    look_ups: tuple[LookUp, ...]
+    """What filters have asked DNS, each question once, in the order of the answers."""
     read: tuple[PartRead, ...]
     """What was read of the message: its texts, then its attachments."""
     warnings: tuple[str, ...]
     """What could not be parsed in the message."""
+    broken_signatures: tuple[str, ...]
+    """DKIM signatures that cover what the edits change, in words, unless they are invalid anyhow."""
+    leaving: tuple[Leaving, ...]
+    """The messages that would go to servers or into the inbox."""
+
+
+class _NotedResolver(Resolver):
+    """Notes what it is asked, and for how long."""
+
+    def __init__(self, settings: DnsSettings) -> None:
+        super().__init__(servers=settings.servers, timeout_seconds=settings.timeout)
+        self.look_ups: dict[tuple[str, Kind], LookUp] = {}
+
+    async def look_up(self, name: str, kind: Kind) -> Answer:
+        """Ask; see `Resolver.look_up`."""
+        begin = time.perf_counter()
+        answer = await super().look_up(name, kind)
+        seconds = time.perf_counter() - begin
+        noted = LookUp(name=name, type=kind, status=answer.status, seconds=seconds)
+        self.look_ups.setdefault((name, kind), noted)
+        return answer
 
 
 def explain(loaded: LoadedConfig, transaction: Transaction) -> Explanation:
-    """Ask the rules at every stage, as a session would; raises ConfigError."""
+    """Ask the rules at every stage, as in a session; raises ConfigError."""
     threads = Threads()
-    rules = load_rules(loaded)
+    resolver = _NotedResolver(loaded.config.dns)
+    provided = replace(Provided.of(loaded, keeps_state=False), resolver=resolver)
+    rules = load_rules(loaded, provided)
     pipeline = Pipeline(rules, filter_seconds=loaded.config.limits.filter_time, threads=threads)
+
+    async def ask_and_close() -> Explanation:
+        try:
+            explanation = await _asked(loaded, pipeline, transaction)
+            broken = await _broken(loaded, provided, threads, transaction, explanation)
+            look_ups = tuple(resolver.look_ups.values())
+            return replace(explanation, broken_signatures=broken, look_ups=look_ups)
+        finally:
+            await close_filters(rules, threads)
+            await provided.close()
+
     try:
-        return asyncio.run(_ask(loaded, pipeline, transaction))
+        return asyncio.run(ask_and_close())
     finally:
         threads.close()
 
 
-async def _ask(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transaction) -> Explanation:
-    session, envelope = transaction.session, replace(transaction.envelope, recipients=())
-    carried: list[Carried] = []
+async def _asked(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transaction) -> Explanation:
     evaluations: list[Evaluation] = []
     ends: dict[Recipient, tuple[Stage, Outcome]] = {}
-
-    async def early(
-        stage: Stage, envelope: Envelope | None, recipient: Recipient | None = None
-    ) -> Outcome | None:
-        answer = await pipeline.early(stage, carried, session, envelope, recipient)
-        carried.extend(answer.carried)
-        evaluations.extend(answer.evaluations)
-        return answer.refusal
-
-    everybody = transaction.envelope.recipients
-    for stage in (Stage.CONNECT, Stage.HELO, Stage.MAIL):
-        refusal = await early(stage, envelope if stage is Stage.MAIL else None)
-        if refusal:
-            ends = dict.fromkeys(everybody, (stage, refusal))
-            break
-    else:
-        for recipient in everybody:
-            refusal = await early(Stage.RCPT, envelope, recipient)
-            if refusal:
-                ends[recipient] = (Stage.RCPT, refusal)
-            else:
-                envelope = replace(envelope, recipients=(*envelope.recipients, recipient))
-    if envelope.recipients and len(ends) < len(everybody):
-        decision = await pipeline.decide(replace(transaction, envelope=envelope), carried)
-        evaluations += decision.evaluations
-        for recipient, outcome in zip(envelope.recipients, decision.outcomes, strict=True):
-            ends[recipient] = (Stage.MESSAGE, outcome)
+    async for step in rehearse(pipeline, transaction, Addressing(config=loaded.config).of_edits):
+        evaluations += step.evaluations
+        ends |= {recipient: (step.stage, outcome) for recipient, outcome in step.decided}
+    decided = {recipient: outcome for recipient, (stage, outcome) in ends.items() if stage is Stage.MESSAGE}
+    left = await leaving(loaded, pipeline, transaction, decided)
+    evaluations += left.evaluations
     asked = {evaluation.rule for evaluation in evaluations}
     return Explanation(
         recipients=tuple(
@@ -106,14 +144,68 @@ async def _ask(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transactio
                 route=_route(loaded, transaction, recipient),
                 stage=ends[recipient][0],
                 outcome=ends[recipient][1],
+                score=total_score(evaluations, recipient.address),
             )
-            for recipient in everybody
+            for recipient in transaction.envelope.recipients
         ),
         evaluations=tuple(evaluations),
+        look_ups=(),
         not_asked=tuple(rule.name for rule in pipeline.rules if rule.name not in asked),
         read=_read(transaction.message.view),
         warnings=transaction.message.view.warnings,
+        broken_signatures=(),
+        leaving=left.messages,
     )
+
+
+async def _broken(
+    loaded: LoadedConfig,
+    provided: Provided,
+    threads: Threads,
+    transaction: Transaction,
+    explanation: Explanation,
+) -> tuple[str, ...]:
+    """The signatures that at least one of the messages has lost, unless they were invalid before."""
+    content = transaction.message.content
+    lost = dict.fromkeys(
+        one for message in explanation.leaving for one in broken_signatures(content, message.content)
+    )
+    results = _dkim_results(explanation.evaluations) if lost else []
+    if lost and not results:
+        results = _dkim_results(await _verified(loaded, provided, threads, transaction))
+    return tuple(words for one in lost if (words := _warning(one, results)))
+
+
+async def _verified(
+    loaded: LoadedConfig, provided: Provided, threads: Threads, transaction: Transaction
+) -> list[Evaluation]:
+    """Ask the filter `authentication`, which no rule has asked."""
+    settings = RuleSettings.model_validate(
+        {"name": "explain", "filter": "authentication", "with": {"authserv_id": "explain"}}
+    )
+    config = loaded.config.model_copy(update={"rules": (settings,)})
+    rules = load_rules(replace(loaded, config=config), provided)
+    pipeline = Pipeline(rules, filter_seconds=config.limits.filter_time, threads=threads)
+    try:
+        return [one async for step in rehearse(pipeline, transaction) for one in step.evaluations]
+    finally:
+        await close_filters(rules, threads)
+
+
+def _dkim_results(evaluations: Iterable[Evaluation]) -> list[str]:
+    """What the filter `authentication` says of each signature: ``dkim=pass header.d=... header.b=...``."""
+    return [one.text for evaluation in evaluations for one in evaluation.matches if one.where == "dkim"]
+
+
+def _warning(lost: BrokenSignature, results: Sequence[str]) -> str:
+    """For a person; empty if the signature was invalid before."""
+    changed = ", ".join(lost.changed)
+    own = [text for text in results if text.replace('"', "").endswith(f" header.b={lost.value}")]
+    if any(text.startswith("dkim=pass ") for text in own):
+        return f"the edits break a valid {lost}, which covers: {changed}"
+    if own and not any(text.startswith("dkim=temperror ") for text in own):
+        return ""
+    return f"the {lost} covers what is changed: {changed}; whether it was valid could not be checked"
 
 
 def _read(view: MimeView) -> tuple[PartRead, ...]:

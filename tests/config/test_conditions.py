@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from gatepost import Envelope, Header, Message, MimeView, Recipient
 from gatepost.config.conditions import Condition
-from gatepost.config.settings import RuleSettings
-from gatepost.mail import Stage
+from gatepost.config.rules import RuleSettings
+from gatepost.model.mail import Stage
 
 
 def message(size: int = 100, **headers: str) -> Message:
@@ -59,6 +59,8 @@ def test_sender_patterns_and_their_combinations(session, when, yes, no):
         ({"authenticated": "*"}, {"authenticated": "u"}, {}),
         ({"tls": True}, {"tls": "TLSv1.3"}, {}),
         ({"tls": False}, {}, {"tls": "TLSv1.3"}),
+        ({"early_talker": True}, {"early_talker": True}, {}),
+        ({"early_talker": False}, {}, {"early_talker": True}),
     ],
 )
 def test_what_a_session_knows(session, when, facts, other):
@@ -94,6 +96,7 @@ def test_what_a_message_knows(session, when, yes, no):
         ({"client": "::1"}, Stage.CONNECT, False),
         ({"client": "::1", "helo": "a"}, Stage.HELO, False),
         ({"client": "::1", "tls": True}, Stage.MAIL, False),
+        ({"early_talker": True}, Stage.HELO, False),
         ({"authenticated": True}, Stage.MAIL, False),
         ({"recipient": "a@b.c"}, Stage.RCPT, True),
         ({"not": {"recipient": "a@b.c"}}, Stage.RCPT, True),

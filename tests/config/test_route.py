@@ -1,7 +1,8 @@
 import pytest
 from gatepost import Recipient
 from gatepost.config.patterns import AddressPatterns, Glob, names_a_domain
-from gatepost.config.settings import Config, Route, UpstreamServer
+from gatepost.config.relay import Route, UpstreamServer
+from gatepost.config.settings import Config
 from pydantic import ValidationError
 
 OURS, THEIRS, LITERAL = "mail.example.com", "nmap.scanme.org", "[192.0.2.25]"

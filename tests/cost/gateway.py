@@ -9,9 +9,9 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-from gatepost.cli.serve import set_up_log
 from gatepost.config import load
-from gatepost.service import Service, serve
+from gatepost.process import log
+from gatepost.process.service import Service, Supervision, serve
 
 
 class Instruments:
@@ -62,7 +62,8 @@ def say(number):
 
 
 def main(path):
-    set_up_log(logging.INFO)
+    log.set_up_log(logging.INFO)
+    log._LATER_SECONDS = 3600  # else a slow machine would write the log in more pieces
     service = Service(load(path))
     instruments = Instruments(service)
 
@@ -78,7 +79,8 @@ def main(path):
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), answer)
         say(addresses[0][1])
 
-    serve(service, ready)
+    lifeline, _open = os.pipe()
+    serve(service, ready, supervision=Supervision(lifeline=lifeline, report=lambda _: None, publish=None))
 
 
 main(Path(sys.argv[1]))

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-DIALOGUES = ["relayed", "relayed, filtered", "kept", "kept, with the conversation"]
+DIALOGUES = ["relayed", "relayed in chunks", "relayed, filtered", "kept", "kept, with the conversation"]
 LARGE_OCTETS = 25 << 20
 TEXT = b"Subject: large\r\n\r\n"
 FILE = b"""\
@@ -39,8 +39,24 @@ def test_function_calls_of_the_event_loop_for_a_message(dialogue, start, costs):
     costs.check(f"a message {dialogue}", {"function calls": gateway.ask("stop_counting") / 200})
 
 
+def test_function_calls_of_the_event_loop_for_a_connection_with_a_message(start, costs):
+    gateway = start("relayed")
+
+    def connections(count):
+        for _ in range(count):
+            client = gateway.client()
+            client.send(1)
+            client.say(b"QUIT", b"221")
+
+    connections(20)
+    gateway.ask("start_counting")
+    connections(100)
+    costs.check("a connection with a message", {"function calls": gateway.ask("stop_counting") / 100})
+
+
 @pytest.mark.real("strace")
-@pytest.mark.parametrize("dialogue", DIALOGUES[:3])  # the conversation is written when it is time
+@pytest.mark.parametrize("dialogue", DIALOGUES[:4])  # the conversation is written when it is time
+@pytest.mark.long
 def test_system_calls_for_a_message(dialogue, start, costs, tmp_path):
     trace = tmp_path / "trace"
     gateway = start(dialogue, "strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={TRACED}", "-o", trace)
@@ -97,6 +113,7 @@ def test_a_call_that_another_thread_interrupts_counts_once():
 
 
 @pytest.mark.parametrize("dialogue", DIALOGUES)
+@pytest.mark.long
 def test_nothing_of_a_message_stays_in_memory(dialogue, start):
     gateway = start(dialogue)
     client = gateway.client()
@@ -125,6 +142,7 @@ def test_nothing_of_a_message_stays_in_memory(dialogue, start):
     ],
     ids=["relayed", "filtered text", "filtered file", "kept", "kept, with the conversation"],
 )
+@pytest.mark.long
 def test_a_large_message_is_in_memory_only_so_many_times(dialogue, begin, most, start):
     gateway = start(dialogue)
     client = gateway.client()

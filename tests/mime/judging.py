@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatepost.mime import read_message
-from gatepost.mime.markup import plain_text
+from gatepost.mime.html import plain_text
 
 JUDGES = Path(__file__).with_name("judges")
 ANSWER_SECONDS = 10
@@ -102,10 +102,8 @@ class Judge:
 
 
 READERS = (
-    Judge(name="mailparser", command=("node", "mailparser.mjs"), package="npm install in tests/mime/judges"),
-    Judge(
-        name="postal-mime", command=("node", "postal_mime.mjs"), package="npm install in tests/mime/judges"
-    ),
+    Judge(name="mailparser", command=("node", "mailparser.mjs"), package="npm install in tests"),
+    Judge(name="postal-mime", command=("node", "postal_mime.mjs"), package="npm install in tests"),
     Judge(name="python", command=(sys.executable, "python_email.py"), package="python3"),
     Judge(name="gmime", command=("/usr/bin/python3", "gmime.py"), package="gir1.2-gmime-3.0 python3-gi"),
     Judge(name="ruby", command=("ruby", "mail.rb"), package="ruby-mail"),

@@ -18,7 +18,10 @@ from generating import generated  # it is where it was put just now
 from judging import READERS, Bench, Missing, missing, ours
 
 NO_CORPUS = "GATEPOST_CORPUS is not set"
-GENERATED = 2000
+GENERATED, GENERATED_LONG = 500, 2000
+"""So many messages; at full length."""
+PARTS = 4
+"""Tests that judge the generated messages, each a part of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,24 +135,24 @@ def bench():
     opened.close()
 
 
-@pytest.fixture(scope="module")
-def judged(bench):
-    """What the readers show of the generated messages."""
-    if len(bench.names) < 2:
-        pytest.skip(f"not installed: {', '.join(judge.package for judge in bench.absent)}")
-    messages = [generated(number) for number in range(GENERATED)]
-    return list(zip(messages, bench.ask(message.content for message in messages), strict=True))
-
-
 @pytest.mark.parametrize("reader", [judge.name for judge in READERS])
-def test_a_reader_has_an_opinion_of_nearly_every_generated_message(bench, judged, reader):
+@pytest.mark.long
+def test_a_reader_is_installed(bench, reader):
     for judge in bench.absent:
         if judge.name == reader:
             pytest.skip(f"not installed: {judge.package}")
-    assert sum(reader in opinions for _, opinions in judged) > GENERATED * 0.9
 
 
-def test_nothing_that_two_readers_show_of_a_generated_message_is_missing(judged):
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.long
+def test_nothing_that_two_readers_show_of_a_generated_message_is_missing(bench, part, pytestconfig):
+    if len(bench.names) < 2:
+        pytest.skip(f"not installed: {', '.join(judge.package for judge in bench.absent)}")
+    count = GENERATED_LONG if pytestconfig.getoption("--long") else GENERATED
+    messages = [generated(number) for number in range(part, count, PARTS)]
+    judged = [*zip(messages, bench.ask(message.content for message in messages), strict=True)]
+    for reader in bench.names:
+        assert sum(reader in opinions for _, opinions in judged) > len(judged) * 0.9, f"{reader} fails often"
     found = [
         (
             f"generated {message.number} ({', '.join(message.features)})",
@@ -162,6 +165,7 @@ def test_nothing_that_two_readers_show_of_a_generated_message_is_missing(judged)
 
 
 @pytest.mark.skipif(not corpus(), reason=NO_CORPUS)
+@pytest.mark.long
 def test_nothing_that_two_readers_show_of_real_mail_is_missing(bench):
     if len(bench.names) < 2:
         pytest.skip(f"not installed: {', '.join(judge.package for judge in bench.absent)}")

@@ -455,7 +455,7 @@ async def test_beyond_the_bounds_a_filter_that_found_nothing_fails_or_hits(conte
         await Keywords(words=["no such word"]).filter_message(transaction)
     verdict = await Attachments(extensions=["js"], encrypted=True).filter_message(transaction)
     assert verdict
-    assert verdict.reason.startswith("cannot be looked into: ")
+    assert verdict.reason.startswith("cannot be inspected: ")
 
 
 def test_what_is_within_the_bounds_is_all_read():

@@ -1,7 +1,5 @@
 """A text is read as mail programs read it; where they differ, in each way."""
 
-import time
-
 import pytest
 from gatepost.mime import read_message
 from gatepost.mime.text import read_text
@@ -148,7 +146,6 @@ MIB = 1 << 20
     "piece", [b"<meta ", b"<meta charset", b"\xff", b"\x1b", b"\x1b$B", b"+", b"\0", b"\xc3\xa4\xff"]
 )
 @pytest.mark.parametrize("charset", ["", "utf-8", "utf-7", "utf-16", "big5", "iso-2022-jp", "undefined"])
-def test_the_time_stays_linear_on_hostile_texts(piece, charset):
-    start = time.process_time()
-    read_text(piece * (MIB // len(piece)), charset, "text/html")
-    assert time.process_time() - start < 5
+def test_the_time_stays_linear_on_hostile_texts(piece, charset, within_yardsticks):
+    with within_yardsticks(500):
+        read_text(piece * (MIB // len(piece)), charset, "text/html")

@@ -5,7 +5,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -253,10 +252,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("octets", HOSTILE.values(), ids=HOSTILE)
-def test_any_input_is_read_in_bounded_time(octets):
-    started = time.process_time()
-    found = read_tnef(tnef.tnef(octets))
-    assert time.process_time() - started < 5
+def test_any_input_is_read_in_bounded_time(octets, within_yardsticks):
+    with within_yardsticks(500):
+        found = read_tnef(tnef.tnef(octets))
     assert len(found.files) <= 1000
 
 

@@ -5,9 +5,16 @@ import binascii
 import time
 
 import pytest
-from gatepost.mime.uuencode import BLOCKS_LIMIT, decode_uuencoded, find_blocks, without_blocks
+from gatepost.mime.uuencode import BLOCKS_LIMIT, decode_uuencoded, find_blocks
 
 CONTENT = bytes(range(256))
+
+
+def without_blocks(text, blocks):
+    """What is left of a text without its blocks: these begin and end where they say."""
+    starts = [0, *(block.end for block in blocks)]
+    ends = [*(block.start for block in blocks), len(text)]
+    return b"".join(text[start:end] for start, end in zip(starts, ends, strict=True))
 
 
 def lines(content: bytes = CONTENT) -> list[bytes]:

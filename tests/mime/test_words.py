@@ -1,10 +1,13 @@
 """The value of a header field is what mail programs show of it."""
 
-import time
+from base64 import b64encode
+from urllib.parse import quote_from_bytes
 
 import pytest
 from gatepost.mime import read_message
 from gatepost.mime.words import decode_value, decode_words
+from hypothesis import given
+from hypothesis import strategies as st
 
 ROWS = {
     "Q": (b"=?utf-8?q?a_b=C3=A4?=", "a bä"),
@@ -83,6 +86,15 @@ ROWS = {
     "empty": (b"=?utf-8?q??=", ""),
     "empty, and text": (b"a =?utf-8?q??= b", "a  b"),
     "nothing": (b"=?", "=?"),
+    # what a sender encodes never ends the line
+    "CRLF in Q": (b"=?utf-8?q?a=0D=0ABcc:_b?=", "a Bcc: b"),
+    "CRLF in B": (b"=?utf-8?b?YQ0KQmNjOiBi?=", "a Bcc: b"),
+    "CR and LF alone": (b"=?utf-8?q?a=0Db=0Ac?=", "a b c"),
+    "CRLF in two words": (b"=?utf-8?q?a=0D?= =?utf-8?q?=0Ab?=", "a b"),
+    "LF in UTF-16": (b"=?utf-16be?b?AGEACgBi?=", "a b"),
+    "LF in UTF-7": (b"=?utf-7?q?a+AAo-b?=", "a b"),
+    "a bare CR": (b"a\rb", "a b"),
+    "a bare CR and a word": (b"a\rb =?utf-8?q?c?=", "a b c"),
 }
 
 
@@ -100,6 +112,21 @@ def test_words_in_text_that_is_kept_are_decoded_alike(value, shown):
     assert decode_words(value.decode()) == shown
 
 
+@given(
+    st.binary(max_size=60) | st.binary(max_size=40).map(lambda code: b"=?utf-16?b?" + b64encode(code) + b"?=")
+)
+def test_no_value_and_no_file_name_has_a_line_end(octets):
+    content = (
+        b"Subject: " + octets + b'\r\nContent-Disposition: attachment; filename="' + octets + b'"; '
+        b"filename*=utf-8''" + quote_from_bytes(octets).encode() + b"\r\n\r\nbegin 644 a\rb\r\n`\r\nend\r\n"
+    )
+    view = read_message(content)
+    names = [name for attachment in view.attachments for name in attachment.filenames]
+    headers = [text for header in view.headers for text in (header.name, header.value)]
+    texts = (*names, *headers, decode_words(octets.decode("latin-1")))
+    assert not any(character in text for character in "\r\n" for text in texts)
+
+
 MIB = 1 << 20
 HOSTILE = [
     b"=?", b"=?utf-8?q?a ", b"=?a?q?", b"=?a?q?x?=", b"=?a?q?x?= ", b"=?utf-8?b?YQ==?=\xff", b"?", b"=",
@@ -108,8 +135,8 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_the_time_stays_linear_on_hostile_values(piece):
-    start = time.process_time()
-    decode_value(piece * (MIB // len(piece)))
-    decode_value(b"=?utf-8?q?" + piece * (MIB // len(piece)))
-    assert time.process_time() - start < 5
+@pytest.mark.long
+def test_the_time_stays_linear_on_hostile_values(piece, within_yardsticks):
+    with within_yardsticks(500):
+        decode_value(piece * (MIB // len(piece)))
+        decode_value(b"=?utf-8?q?" + piece * (MIB // len(piece)))

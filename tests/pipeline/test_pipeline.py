@@ -10,12 +10,14 @@ from ipaddress import ip_address
 
 import pytest
 from gatepost.config.conditions import Condition
-from gatepost.edits import AddHeader
-from gatepost.mail import Envelope, Message, Recipient, Session, Stage, Transaction
-from gatepost.pipeline import Pipeline, Threads
+from gatepost.model.edits import AddHeader
+from gatepost.model.mail import Envelope, Message, Recipient, Session, Stage, Transaction
+from gatepost.model.verdict import Action, Reply, Result, Verdict
+from gatepost.pipeline import Pipeline, Screening, Threads
 from gatepost.pipeline.ask import FilterFailedError, ask
-from gatepost.rule import Hook, Rule
-from gatepost.verdict import Action, Reply, Result, Verdict
+from gatepost.pipeline.decide import decide as decide_message
+from gatepost.pipeline.rule import Hook, Rule
+from gatepost.testing import make_record
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION = Session(
@@ -55,9 +57,9 @@ def threads():
 
 @pytest.fixture
 def decide(threads):
-    async def decide(*rules, recipients=(A, B), filter_seconds=5.0, carried=()):
+    async def decide(*rules, recipients=(A, B), filter_seconds=5.0):
         pipeline = Pipeline(rules, filter_seconds=filter_seconds, threads=threads)
-        return await pipeline.decide(transaction(*recipients), carried)
+        return await decide_message(pipeline, transaction(*recipients))
 
     return decide
 
@@ -110,6 +112,35 @@ async def test_a_tag_is_not_final_and_edits_add_up_for_each_recipient(decide):
     assert [o.edits for o in decision.outcomes] == [(first,), (first, second)]
 
 
+@pytest.mark.parametrize("action", [Action.ACCEPT, Action.QUARANTINE, Action.REJECT])
+async def test_edits_of_all_rules_that_hit_are_with_the_outcome_whatever_it_is(decide, action):
+    """A copy in quarantine is edited when it is released; so is one that mixed recipients leave there."""
+    first, second, third = AddHeader("X-One", "1"), AddHeader("X-Two", "2"), AddHeader("X-Three", "3")
+
+    async def edits(transaction):
+        return Verdict(reason="r", edits=(second,))
+
+    decision = await decide(
+        rule("one", always, action=Action.TAG, edits=(first,)),
+        rule("watch", edits, action=Action.TAG, edits=(third,), observe=True),
+        rule("two", edits, action=action),
+        rule("three", always, action=Action.TAG, edits=(third,)),
+    )
+    assert [(o.action, o.edits) for o in decision.outcomes] == [(action, (first, second))] * 2
+
+
+async def test_a_tag_that_fails_edits_nothing_though_it_quarantines(decide):
+    async def fails(transaction):
+        raise ValueError
+
+    first = AddHeader("X-One", "1")
+    decision = await decide(
+        rule("one", always, action=Action.TAG, edits=(first,)),
+        rule("two", fails, action=Action.TAG, edits=(AddHeader("X", "2"),), on_error="quarantine"),
+    )
+    assert [(o.action, o.edits) for o in decision.outcomes] == [(Action.QUARANTINE, (first,))] * 2
+
+
 async def test_an_observing_rule_is_written_down_and_not_applied(decide):
     decision = await decide(rule("watch", always, action=Action.REJECT, observe=True))
     assert actions(decision) == ["accept", "accept"]
@@ -122,6 +153,8 @@ async def test_an_observing_rule_is_written_down_and_not_applied(decide):
         (Verdict(reason="r"), Action.REJECT),
         (Verdict(reason="r", action=Action.DISCARD), Action.DISCARD),
         (Verdict(reason="r", edits=(AddHeader("X", "y"),)), Action.ACCEPT),
+        (Verdict(reason="r", reply=Reply(code=450, text="Later")), Action.DEFER),
+        (Verdict(reason="r", reply=Reply(code=550, text="No")), Action.REJECT),
     ],
 )
 async def test_without_the_operators_word_the_filters_suggestion_holds(decide, suggested, expected):
@@ -205,14 +238,12 @@ async def test_a_failing_filter_in_a_thread_leads_to_on_error(threads, fail):
     """RELIABILITY 87, 88."""
     hook = Hook(function=fail, arguments=("transaction",), is_async=False)
     bad = Rule(name="bad", hooks={Stage.MESSAGE: hook}, timeout_seconds=0.1)
-    decision = await Pipeline([bad], filter_seconds=5, threads=threads).decide(transaction())
+    decision = await decide_message(Pipeline([bad], filter_seconds=5, threads=threads), transaction())
     assert actions(decision) == ["defer", "defer"]
     # the next one is fine
     good = rule("good", lambda transaction: HIT, action=Action.DISCARD)
-    assert (
-        actions(await Pipeline([good], filter_seconds=5, threads=threads).decide(transaction()))
-        == ["discard"] * 2
-    )
+    decision = await decide_message(Pipeline([good], filter_seconds=5, threads=threads), transaction())
+    assert actions(decision) == ["discard", "discard"]
 
 
 async def test_hanging_threads_are_replaced_up_to_a_bound_and_come_back(threads):
@@ -222,13 +253,13 @@ async def test_hanging_threads_are_replaced_up_to_a_bound_and_come_back(threads)
     hanging = Pipeline([hang], filter_seconds=5, threads=threads)
     healthy = Pipeline([good], filter_seconds=5, threads=threads)
     for _ in range(2):
-        assert actions(await hanging.decide(transaction(A))) == ["defer"]
-        assert actions(await healthy.decide(transaction(A))) == ["discard"]
-    await hanging.decide(transaction(A))
-    assert "hang in filters" in (await healthy.decide(transaction(A))).evaluations[0].reason
+        assert actions(await decide_message(hanging, transaction(A))) == ["defer"]
+        assert actions(await decide_message(healthy, transaction(A))) == ["discard"]
+    await decide_message(hanging, transaction(A))
+    assert "hang in filters" in (await decide_message(healthy, transaction(A))).evaluations[0].reason
     release.set()
     for _ in range(100):
-        if actions(await healthy.decide(transaction(A))) == ["discard"]:
+        if actions(await decide_message(healthy, transaction(A))) == ["discard"]:
             break
         await asyncio.sleep(0.01)
     else:
@@ -264,7 +295,7 @@ async def test_an_early_refusal_is_answered_at_once(threads):
         filter_seconds=5,
         threads=threads,
     )
-    early = await pipeline.early(Stage.CONNECT, (), SESSION)
+    early = await Screening(pipeline).connect(SESSION)
     assert str(early.refusal.reply) == "554 5.7.1 Go away 192.0.2.1"
 
 
@@ -291,9 +322,10 @@ async def test_what_an_early_stage_found_holds_at_its_rules_place(threads, actio
         filter_seconds=5,
         threads=threads,
     )
-    early = await pipeline.early(Stage.CONNECT, (), SESSION)
-    assert early.refusal is None
-    decision = await pipeline.decide(transaction(), early.carried)
+    screening = Screening(pipeline)
+    assert (await screening.connect(SESSION)).refusal is None
+    _, screening = await screening.mail(SESSION, Envelope(mail_from="x"), "t")
+    decision = await screening.decide(transaction())
     assert actions(decision) == [expected, expected]
     assert asked == ["before"]
 
@@ -310,8 +342,51 @@ async def test_a_final_early_verdict_stops_rules_behind_it_at_later_stages_too(t
         filter_seconds=5,
         threads=threads,
     )
-    early = await pipeline.early(Stage.CONNECT, (), SESSION)
-    assert (await pipeline.early(Stage.MAIL, early.carried, SESSION, Envelope(mail_from="x"))).refusal is None
+    screening = Screening(pipeline)
+    assert (await screening.connect(SESSION)).pending
+    early, _ = await screening.mail(SESSION, Envelope(mail_from="x"), "t")
+    assert early.refusal is None
+
+
+@pytest.mark.parametrize(
+    ("at_message", "expected"),
+    [
+        (None, "accept"),
+        (Verdict(reason="r", action=Action.TAG, edits=(AddHeader("X-Message", "3"),)), "accept"),
+        (Verdict(reason="r", action=Action.REJECT), "reject"),
+        (Verdict(reason="r", action=Action.QUARANTINE), "quarantine"),
+    ],
+)
+async def test_a_rule_that_has_tagged_is_asked_at_its_later_stages_too(threads, at_message, expected):
+    def tag(name):
+        return Verdict(reason="r", action=Action.TAG, edits=(AddHeader(name, "2"),))
+
+    async def connect():
+        return tag("X-Connect")
+
+    async def rcpt(recipient):
+        return tag("X-Rcpt") if recipient == A else None
+
+    async def message(transaction):
+        return at_message
+
+    functions = {Stage.CONNECT: connect, Stage.RCPT: rcpt, Stage.MESSAGE: message}
+    hooks = {
+        stage: hook for stage, one in functions.items() for hook in rule("r", one, stage=stage).hooks.values()
+    }
+    rules = [Rule(name="both", hooks=hooks, edits=(AddHeader("X-Rule", "1"),))]
+    screening = Screening(Pipeline(rules, filter_seconds=5, threads=threads))
+    await screening.connect(SESSION)
+    _, screening = await screening.mail(SESSION, Envelope(mail_from="x"), "t")
+    for recipient in (A, B):
+        await screening.rcpt(SESSION, Envelope(mail_from="x"), recipient)
+    decision = await screening.decide(transaction())
+    assert actions(decision) == [expected, expected]
+    added = [edit.name for edit in at_message.edits] if at_message else []
+    assert [[edit.name for edit in one.edits] for one in decision.outcomes] == [
+        ["X-Rule", "X-Connect", "X-Rcpt", *added],
+        ["X-Rule", "X-Connect", *added],
+    ]
 
 
 async def test_a_hook_is_asked_when_its_condition_can_be_decided(threads):
@@ -321,9 +396,11 @@ async def test_a_hook_is_asked_when_its_condition_can_be_decided(threads):
         threads=threads,
     )
     envelope = Envelope(mail_from="x")
-    assert (await pipeline.early(Stage.CONNECT, (), SESSION)).refusal is None
-    assert (await pipeline.early(Stage.RCPT, (), SESSION, envelope, A)).refusal is None
-    assert (await pipeline.early(Stage.RCPT, (), SESSION, envelope, B)).refusal.reply.code == 550
+    screening = Screening(pipeline)
+    assert (await screening.connect(SESSION)).refusal is None
+    _, screening = await screening.mail(SESSION, envelope, "t")
+    assert (await screening.rcpt(SESSION, envelope, A)).refusal is None
+    assert (await screening.rcpt(SESSION, envelope, B)).refusal.reply.code == 550
 
 
 async def test_a_recipient_hook_under_a_message_condition_is_asked_for_each_recipient(threads):
@@ -335,7 +412,7 @@ async def test_a_recipient_hook_under_a_message_condition_is_asked_for_each_reci
         filter_seconds=5,
         threads=threads,
     )
-    assert actions(await pipeline.decide(transaction())) == ["accept", "discard"]
+    assert actions(await decide_message(pipeline, transaction())) == ["accept", "discard"]
 
 
 async def test_a_reporting_filter_that_fails_or_hangs_changes_nothing(threads, caplog):
@@ -352,10 +429,11 @@ async def test_a_reporting_filter_that_fails_or_hangs_changes_nothing(threads, c
         for f in (bad, good)
     ]
     pipeline = Pipeline(reports, filter_seconds=5, threads=threads)
-    pipeline.report("the record")
-    await asyncio.sleep(0.01)
-    assert told == ["the record"]
-    assert "rule bad failed to report" in caplog.text
+    record = make_record()
+    pipeline.reports.transaction(record)
+    await pipeline.reports.finish(30)
+    assert told == [record]
+    assert "rule bad failed at report" in caplog.text
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -372,8 +450,7 @@ async def test_an_async_filter_is_asked_whether_it_ever_waits_or_not(threads, wa
         return Verdict(reason="found")
 
     hook = Hook(function=after_a_while if waits else at_once, arguments=("transaction",), is_async=True)
-    assert hook.never_waits is not waits
-    assert await ask(hook, {"transaction": message}, 1.0, threads) == Verdict(reason="found")
+    assert await ask(hook, {"transaction": message}, 1.0, threads, pytest.fail) == Verdict(reason="found")
     assert asked == [message.id]
 
 
@@ -382,9 +459,8 @@ async def test_what_an_async_filter_raises_that_never_waits_is_contained(threads
         raise SystemExit(transaction.id)
 
     hook = Hook(function=leave, arguments=("transaction",), is_async=True)
-    assert hook.never_waits
     with pytest.raises(FilterFailedError, match="SystemExit"):
-        await ask(hook, {"transaction": transaction(A)}, 1.0, threads)
+        await ask(hook, {"transaction": transaction(A)}, 1.0, threads, pytest.fail)
 
 
 async def test_after_a_filter_that_takes_long_others_have_their_turn(decide):

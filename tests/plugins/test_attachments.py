@@ -5,7 +5,6 @@ import base64
 import io
 import os
 import struct
-import time
 import zipfile
 import zlib
 from datetime import UTC, datetime
@@ -420,12 +419,11 @@ def nested_bomb() -> bytes:
         (lambda: archive(*((str(number), b"") for number in range(10_001))), "too many members"),
     ],
 )
-async def test_an_archive_beyond_the_bounds_is_a_hit(content, reason):
-    """RELIABILITY 96. Processor time with much room: unpacked, it would be minutes."""
+async def test_an_archive_beyond_the_bounds_is_a_hit(content, reason, within_yardsticks):
+    """RELIABILITY 96. With much room: unpacked, it would be minutes."""
     message = mail("a.zip", content())
-    start = time.process_time()
-    hit = await verdict(ALL, message)
-    assert time.process_time() - start < 10
+    with within_yardsticks(1000):
+        hit = await verdict(ALL, message)
     assert hit
     assert hit.reason == f"attachment a.zip: archive exceeds bounds: {reason}"
 
@@ -436,10 +434,10 @@ async def test_an_archive_beyond_the_bounds_is_a_hit(content, reason):
         ({}, "nothing to look for"),
         ({"inside_archives": True}, "nothing to look for"),
         ({"inside_archives": True, "mismatch": True}, "expected extensions"),
-        ({"extensions": [""]}, "expected like exe"),
-        ({"extensions": ["*.js"]}, "expected like exe"),
-        ({"extensions": ["a/b"]}, "expected like exe"),
-        ({"types": ["zip"]}, "expected like application/zip"),
+        ({"extensions": [""]}, "expected an extension like exe"),
+        ({"extensions": ["*.js"]}, "expected an extension like exe"),
+        ({"extensions": ["a/b"]}, "expected an extension like exe"),
+        ({"types": ["zip"]}, "expected a type like application/zip"),
     ],
 )
 def test_wrong_settings_are_named(arguments, says):

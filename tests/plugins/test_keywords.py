@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import time
 import unicodedata
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from gatepost import Envelope, Message, Session, Transaction, Verdict
-from gatepost_keywords import Keywords, _few_marks
+from gatepost_keywords import Keywords, _few_marks, _folded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -55,6 +54,21 @@ async def verdict(keywords: Keywords, content: bytes) -> Verdict | None:
         ("我们发票吧", True),
         ("発票です", False),
         ("", False),
+        ("\u00e9viagra", False),
+        ("viagra\u00e9", False),
+        ("viagra\u0434", False),
+        ("\U00010400viagra", False),
+        ("viagra\U0001d7ce", False),
+        ("\u65e5viagra\u65e5", True),
+        ("\U0001f600viagra\U0001f600", True),
+        ("\u20acviagra\u00bb", True),
+        ("1\u53d1\u79681", True),
+        ("\u00fcbermut\u00fc", False),
+        ("\u00fc\u00fcbermut", False),
+        ("a\rviagra\r", True),
+        ("vi\x00agra", True),
+        ("wire\x1ftransfer", True),
+        ("wire\r\x00\ntransfer", True),
     ],
 )
 async def test_words_match_whole_and_without_regard_to_form(text, found):
@@ -106,6 +120,8 @@ async def test_a_longer_word_does_not_hide_a_shorter_one():
         ("<!--[if mso]>viagra", True),
         ("via<!-- x --!>gra", True),
         ("via<!--->gra", True),
+        ("</>viagra", True),
+        ('<b ="x>viagra', True),
         ("<textarea><!--</textarea>viagra", True),
         ("<textarea>viagra</textarea>", True),
         ("<textarea><b>viagra", True),
@@ -258,7 +274,7 @@ async def test_a_place_named_by_the_sender_holds_no_control_characters():
     content = b"Content-Type: text/plain; name*=utf-8''w%0d%0a%1b%E2%80%AEx\r\n\r\nword"
     hit = await verdict(Keywords(words=["word"], places=["body"]), content)
     assert hit
-    assert hit.matches[0].where == "attachment w????x"
+    assert hit.matches[0].where == "attachment w ??x"
 
 
 @pytest.mark.parametrize(
@@ -350,21 +366,21 @@ HOSTILE_HTML = [
 
 
 @pytest.mark.parametrize("octets", [b"a" * MIB + b"!", b"xb" * (MIB // 2), b"x" * MIB], ids=["a", "xb", "x"])
-async def test_hostile_patterns_stay_quick_on_a_large_message(octets):
-    """RELIABILITY 90. Processor time with much room: a backtracking matcher would not end."""
+async def test_hostile_patterns_stay_quick_on_a_large_message(octets, within_yardsticks):
+    """RELIABILITY 90. With much room: a backtracking matcher would not end."""
     keywords = Keywords(patterns=HOSTILE_PATTERNS)
-    start = time.process_time()
-    await verdict(keywords, PLAIN + octets)
-    assert time.process_time() - start < 5
+    with within_yardsticks(500):
+        await verdict(keywords, PLAIN + octets)
 
 
 @pytest.mark.parametrize("piece", HOSTILE_HTML)
-async def test_the_time_stays_linear_on_hostile_html(piece):
+@pytest.mark.long
+async def test_the_time_stays_linear_on_hostile_html(piece, within_yardsticks):
     keywords = Keywords(words=["a", "aa", "a a", "viagra"], patterns=["never"])
-    start = time.process_time()
-    await verdict(keywords, HTML + piece.encode() * (MIB // len(piece.encode())))
-    await verdict(keywords, HTML + b"<a " + piece.encode() * (MIB // len(piece.encode())) + b"9" * 100_000)
-    assert time.process_time() - start < 10
+    octets = piece.encode() * (MIB // len(piece.encode()))
+    with within_yardsticks(1000):
+        await verdict(keywords, HTML + octets)
+        await verdict(keywords, HTML + b"<a " + octets + b"9" * 100_000)
 
 
 async def test_a_large_message_does_not_hold_the_event_loop():
@@ -419,3 +435,10 @@ async def test_every_message_of_the_corpus_is_searched():
     keywords = Keywords(words=["the"], patterns=["(?i)the"], places=places)
     hits = [path for path in CORPUS if await verdict(keywords, path.read_bytes())]
     assert len(hits) > len(CORPUS) / 3
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0x7F)))
+def test_ascii_is_folded_as_any_other_text(text):
+    """A letter beyond ASCII takes the way of all others; it is a word of its own."""
+    assert _folded(f"{text} \u00e9") == (_folded(text) + " \u00e9".encode()).lstrip()
+    assert _folded(f"{text} e") == (_folded(text) + b" e").lstrip()

@@ -28,10 +28,10 @@ import psutil
 import pytest
 import yaml
 from gatepost.config import load
-from gatepost.record import Record
-from gatepost.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery
+from gatepost.model.record import Record
+from gatepost.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery, open_archive
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 """For each thing that is waited for; a healthy one takes milliseconds."""
 ROOT = Path(__file__).parents[2]
 LISTENS_ON = re.compile(r"listens on .*?127\.0\.0\.1:(\d+)")
@@ -80,7 +80,7 @@ def gatepost(
 
 
 def environment(extra_path: str = "", **more: str) -> dict[str, str]:
-    path = os.pathsep.join(filter(None, (extra_path, str(ROOT), str(ROOT / "plugins"))))
+    path = os.pathsep.join(filter(None, (extra_path, str(ROOT / "proxy"), str(ROOT / "plugins"))))
     return {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", **more}
 
 
@@ -99,13 +99,44 @@ class Gatepost:
                 stdout=output,
                 stderr=errors,
             )
-        wait_until(lambda: self.ended or LISTENS_ON.search(self.log), "the gateway listens")
+        try:
+            wait_until(lambda: self.ended or LISTENS_ON.search(self.log), "the gateway listens")
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
         assert not self.ended, self.log
         self.port = int(LISTENS_ON.search(self.log)[1])
 
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    @property
+    def worker(self) -> int:
+        """The process id of the only worker of a gateway without a desk."""
+        (one,) = psutil.Process(self.pid).children()
+        return one.pid
+
+    def crash(self) -> None:
+        """Kill all its processes, none of which sees the others end."""
+        self.kill(signal.SIGSTOP)
+        children = psutil.Process(self.pid).children()
+        for child in children:
+            child.kill()
+        self.kill(signal.SIGKILL)
+        self.wait()
+        psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
+
+    @property
+    def desk(self) -> str:
+        """The address of the web desk, ``host:port``."""
+        return re.search(r"https?://([^/]+)/", self.log)[1]
+
+    @property
+    def password(self) -> dict[str, str]:
+        """The header field with the desk's generated password; empty in complaints mode."""
+        file = self.folder / "gatepost.db-desk-password"
+        return {"Authorization": f"Bearer {file.read_text().strip()}"} if file.exists() else {}
 
     @property
     def ended(self) -> bool:
@@ -126,9 +157,9 @@ class Gatepost:
     def kill(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def wait(self) -> int:
+    def wait(self, patience: float = PATIENCE_SECONDS) -> int:
         """The exit status of a gateway that ends."""
-        return self.process.wait(PATIENCE_SECONDS)
+        return self.process.wait(patience)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if not self.ended:
@@ -148,7 +179,7 @@ class Gatepost:
 
     def archive(self) -> Archive:
         loaded = load(self.folder / "rules.yaml")
-        return Archive.open(loaded.config.store, loaded.base)
+        return open_archive(loaded.config.store, loaded.base)
 
     def journal(self, count: int | None = None) -> list[Record]:
         """The newest records first; waits for that many."""
@@ -262,9 +293,14 @@ class Sink:
 
     def messages(self) -> list["Sunk"]:
         """What came; of a transaction that ended without a message there is an empty file."""
-        # smtp-sink begins a file at MAIL and takes it away at RSET: without DATA it is no message
-        dumped = [file.read_bytes() for file in self.folder.glob("message.*")]
-        return [Sunk(octets) for octets in dumped if b"\nReceived: " in octets]
+        return [Sunk(octets) for octets in self._dumped() if b"\nReceived: " in octets]
+
+    def _dumped(self) -> Iterator[bytes]:
+        # smtp-sink begins a file at MAIL and takes it away at RSET, or when the connection ends: without
+        # DATA it is no message, and it may go between the listing and the reading
+        for file in self.folder.glob("message.*"):
+            with contextlib.suppress(FileNotFoundError):
+                yield file.read_bytes()
 
 
 class Sunk:
@@ -297,7 +333,7 @@ class Watch:
 
     def __init__(self, running: Gatepost) -> None:
         self.running = running
-        self.process = psutil.Process(running.pid)
+        self.process = psutil.Process(running.worker)
         assert not self.process.children(), "all of it is in one process"
         wait_until(lambda: not self.upstream_connections, "no connection waits to be used again")
         self.base = self.held()
@@ -477,7 +513,7 @@ def run(tmp_path):
     return lambda *arguments, **options: gatepost(*arguments, folder=tmp_path, **options)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gateway_class() -> type[Gatepost]:
     """To start one in a folder of the test's own choice."""
     return Gatepost
@@ -489,13 +525,13 @@ def environment_fixture() -> dict[str, str]:
     return environment()
 
 
-@pytest.fixture(name="write_rules")
+@pytest.fixture(scope="session", name="write_rules")
 def write_rules_fixture():
     """Write a rules.yaml into a folder; the keys that it leaves out are chosen for a test."""
     return write_rules
 
 
-@pytest.fixture(name="wait_until")
+@pytest.fixture(scope="session", name="wait_until")
 def wait_until_fixture():
     """Wait for a condition, with patience."""
     return wait_until

@@ -25,7 +25,7 @@ from gatepost.testing.upstream import Stall
 
 MIB = 1 << 20
 MESSAGE = b"Subject: healthy\r\n\r\nHello\r\n"
-LATE_SECONDS = 5.0
+LATE_SECONDS = 30.0
 """So late may be what is to come at its time, where the machine has other work."""
 
 
@@ -66,6 +66,7 @@ def at_once(number, connect):
     return made
 
 
+@pytest.mark.alone
 @pytest.mark.case(102)
 def test_idle_connections_cost_little_and_those_past_the_limit_are_told_so(
     watched, sink, many_open_files, pytestconfig
@@ -145,16 +146,17 @@ def begun(running, commands):
 
 @pytest.mark.case(50, 100)
 @pytest.mark.parametrize("within", SLOW)
+@pytest.mark.long
 def test_a_client_that_sends_an_octet_now_and_then_is_ended_in_time(watched, credentials, within):
     limit, listen, commands, first = SLOW[within]
-    running, _ = watched(f"{listen}limits: {{{limit}: 600ms}}\n", files=credentials)
+    running, _ = watched(f"{listen}limits: {{{limit}: 1500ms}}\n", files=credentials)
     with begun(running, commands) as slow:
         began = time.monotonic()
         slow.sendall(first)
         slow.settimeout(0.02)
         said = None
         while said is None:
-            assert time.monotonic() < began + 0.6 + LATE_SECONDS, "it goes on"
+            assert time.monotonic() < began + 1.5 + LATE_SECONDS, "it goes on"
             try:
                 slow.sendall(b"A")
                 said = slow.recv(1000)
@@ -162,14 +164,14 @@ def test_a_client_that_sends_an_octet_now_and_then_is_ended_in_time(watched, cre
                 assert running.send(MESSAGE).startswith("250 ")
             except ConnectionError:
                 said = b""
-        assert time.monotonic() > began + 0.4, "not before its time"
+        assert time.monotonic() > began + 1, "not before its time"
     closed_without_a_word = within in ("a TLS handshake", "a PROXY header")
     assert said[:10] == (b"" if closed_without_a_word else b"421 4.4.2 ")
 
 
 @pytest.mark.case(101)
 def test_a_client_that_never_reads_is_ended_in_time_and_fills_no_memory(watched):
-    running, watch = watched("limits: {command_time: 600ms}")
+    running, watch = watched("limits: {command_time: 1500ms}")
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", running.port))
@@ -182,10 +184,10 @@ def test_a_client_that_never_reads_is_ended_in_time_and_fills_no_memory(watched)
                 with contextlib.suppress(TimeoutError):
                     rest = rest[client.send(rest) :] or commands
                     taken = time.monotonic()
-                assert time.monotonic() < taken + 0.6 + LATE_SECONDS, "nothing more is taken, and it goes on"
+                assert time.monotonic() < taken + 1.5 + LATE_SECONDS, "nothing more is taken, and it goes on"
                 assert taken < began + LATE_SECONDS, "all is taken"
                 assert running.send(MESSAGE).startswith("250 ")
-        assert time.monotonic() > began + 0.5, "not before its time"
+        assert time.monotonic() > began + 1, "not before its time"
     assert watch.peak < 16 * MIB
 
 
@@ -197,18 +199,19 @@ ROUTES = """
 """
 
 
+@pytest.mark.alone
 @pytest.mark.case(103)
 def test_without_descriptors_nothing_spins_and_who_is_connected_is_served(watched, sink, wait_until):
     behind = sink()
     running, watch = watched(ROUTES % behind.port, errors=(" ERROR ",))
-    usual = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
+    usual = resource.prlimit(running.worker, resource.RLIMIT_NOFILE)
     with contextlib.ExitStack() as stack:
         relayed = stack.enter_context(running.client()).begin("bob@example.com")
         connected = stack.enter_context(running.smtp())
         connected.ehlo()
-        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (64, usual[1]))
+        resource.prlimit(running.worker, resource.RLIMIT_NOFILE, (64, usual[1]))
         for _ in range(100):
-            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 20))
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 60))
         wait_until(lambda: watch.open_descriptors >= 63, "there are none left")
         before, began = watch.processor_seconds(), time.monotonic()
         time.sleep(1.0)
@@ -217,7 +220,7 @@ def test_without_descriptors_nothing_spins_and_who_is_connected_is_served(watche
         relayed.socket.sendall(MESSAGE + b".\r\n")
         assert relayed.reply().startswith("250 2.0.0 "), "it has its upstream connection"
         wait_until(lambda: not watch.upstream_connections, "it had")
-        stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 20))
+        stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 60))
         reply = connected.transact(MESSAGE, "bob@example.com", sender="within@example.org")
         assert reply.startswith("451 4.4.1 "), "there is none for a new upstream connection"
         kept = connected.transact(MESSAGE, "bob@inbox.example", sender="within@example.org")
@@ -250,6 +253,8 @@ def plain(name, password):
     return "AUTH PLAIN " + base64.b64encode(f"\0{name}\0{password}".encode()).decode()
 
 
+@pytest.mark.alone
+@pytest.mark.long
 def test_guessers_hold_up_neither_a_user_nor_mail_and_two_passwords_are_checked_at_a_time(watched):
     running, watch = watched(
         'listen: {address: "127.0.0.1:0", auth: {users: users.yaml, without_tls: true}}',
@@ -287,7 +292,7 @@ def test_guessers_hold_up_neither_a_user_nor_mail_and_two_passwords_are_checked_
     assert heard.keys() <= {"535", "421"}
     assert heard["535"] > 50, "they did guess"
     assert waited < 2 + 3 * alone * len(guessers) / 2, "as long as those before it take, two at a time"
-    assert max(mails) < 5
+    assert max(mails) < waited, "mail does not wait for passwords"
     assert len(mails) > 3
     assert peak < (2 * 64 + 32) * MIB
 
@@ -320,8 +325,9 @@ def clock(tmp_path):
 @pytest.mark.case(110)
 @pytest.mark.real("faketime")
 @pytest.mark.parametrize("jump", ["+1d", "-1d"])
+@pytest.mark.long
 def test_when_the_clock_jumps_no_time_ends_early_or_never(watched, clock, jump):
-    running, _ = watched("limits: {command_time: 1s, session_time: 1h}", environment=clock.environment)
+    running, _ = watched("limits: {command_time: 2s, session_time: 1h}", environment=clock.environment)
     before = len(running.journal(4))
     with running.client().begin("bob@example.com") as client:
         clock.set(jump)
@@ -330,7 +336,7 @@ def test_when_the_clock_jumps_no_time_ends_early_or_never(watched, clock, jump):
         assert running.send(MESSAGE).startswith("250 ")
         clock.set("+0d")
         assert running.send(MESSAGE).startswith("250 ")
-        assert client.reply().startswith("421 4.4.2 "), "it said nothing for a second"
+        assert client.reply().startswith("421 4.4.2 "), "it said nothing for two seconds"
     records = running.journal(before + 3)
     days = {record.received_at.date() for record in records}
     assert len({record.id for record in records}) == before + 3
@@ -365,6 +371,7 @@ rules:
 
 @pytest.mark.case(110)
 @pytest.mark.real("faketime")
+@pytest.mark.long
 def test_when_the_clock_jumps_upstream_and_filters_have_their_time_and_no_more(gateway, clock, wait_until):
     with (
         FakeUpstream() as stalls,
@@ -405,12 +412,13 @@ def test_when_the_clock_jumps_upstream_and_filters_have_their_time_and_no_more(g
     for name, code in {"stalls": "451 4.4.2 ", "silent": "451 4.4.1 ", "hangs": "451 4.3.0 "}.items():
         reply, seconds = replies[name]
         assert reply.startswith(code), reply
-        assert 2.99 < seconds < 10, name
+        assert 2.99 < seconds < 60, name
     assert len({record.received_at.date() for record in running.journal(4)}) == 2, "the clock did jump"
 
 
 @pytest.mark.case(110)
 @pytest.mark.real("faketime")
+@pytest.mark.long
 def test_a_start_with_a_clock_that_is_ahead_takes_no_mail_away(gateway, gateway_class, clock):
     rules = """
     relay: [{recipients: "*@example.com", to: inbox}]

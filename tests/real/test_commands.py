@@ -5,7 +5,7 @@ import re
 import socket
 
 import pytest
-from gatepost.certificate import make_certificate
+from gatepost.process.certificate import make_certificate
 
 RULES = """\
 hostname: gateway.example.net
@@ -88,7 +88,7 @@ def test_a_fine_file_is_called_fine(run, tmp_path):
     (tmp_path / "rules.yaml").write_text(RULES)
     done = run("check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "rules.yaml: fine: 1 listener, 1 route, 3 rules, 0 lists\n"
+    assert done.stdout == "rules.yaml: ok: 1 listener, 1 route, 3 rules, 0 lists\n"
 
 
 def test_explain_says_what_each_rule_says(run, tmp_path):
@@ -105,12 +105,12 @@ def test_explain_says_what_each_rule_says(run, tmp_path):
     text = run(*arguments)
     assert (text.returncode, text.stderr) == (0, "")
     for line in (
-        r"rule +stage +result +action +why +ms",
+        r"rule +stage +result +action +score +why +ms",
         r'words +message +hit +reject +"wire transfer" in subject +\d+\.\d\d',
         r" +subject: A wire transfer",
         r"not asked \(.*\): programs, trial",
         r"bob@example.com: reject by words at message, reply 550 5.7.1 Not accepted here \(words\)",
-        r"bob@elsewhere.example: no route takes it, 550 5.7.1 Relaying denied; the rules say .*",
+        r"bob@elsewhere.example: no route, 550 5.7.1 Relaying denied; the rules decide .*",
     ):
         assert re.search(f"^ *{line} *$", text.stdout, re.MULTILINE), (line, text.stdout)
     told = json.loads(run(*arguments, "--json").stdout)
@@ -149,6 +149,7 @@ def test_explain_says_what_was_read_and_how(run, tmp_path):
         (("serve", "--port", "25"), 2, "No such option: --port"),
     ],
 )
+@pytest.mark.long
 def test_what_cannot_be_done_is_said_in_a_line(run, tmp_path, arguments, status, expected):
     (tmp_path / "rules.yaml").write_text(RULES)
     done = run(*arguments)
@@ -170,6 +171,7 @@ def test_an_address_in_use_is_said_in_a_line(run, tmp_path, command):
 @pytest.mark.parametrize(
     "url", ["sqlite:///no/such/folder/gatepost.db", "sqlite:///rules.yaml", "sqlite:////proc/gatepost.db"]
 )
+@pytest.mark.long
 def test_a_store_that_cannot_be_opened_is_said_in_a_line(run, tmp_path, url):
     (tmp_path / "rules.yaml").write_text(f"{RULES}store: {{url: '{url}'}}\n")
     done = run("serve")
@@ -181,8 +183,8 @@ def test_a_store_that_cannot_be_opened_is_said_in_a_line(run, tmp_path, url):
 @pytest.mark.parametrize(
     ("mistake", "place"),
     [
-        ("store: {url: 'postgresql://u:secret@h/n'}", "1:14: not the URL of a store"),
-        ("listen: ['127.0.0.1:9', '127.0.0.1:9']", "1:25: the address '127.0.0.1:9' is listened on already"),
+        ("store: {url: 'postgresql://u:secret@h/n'}", "1:14: a password in the URL"),
+        ("listen: ['127.0.0.1:9', '127.0.0.1:9']", "1:25: the address '127.0.0.1:9' is used twice"),
         ("web: {address: '127.0.0.1:0', password_file: empty}", "1:6: no password in "),
         ("listen: {address: '127.0.0.1:0', tls: {certificate: c.pem, key: other.pem}}", "1:39: "),
         ("listen: {address: '127.0.0.1:0', tls: {certificate: c.pem, key: gone.pem}}", "1:65: 'gone.pem'"),
@@ -211,7 +213,7 @@ def test_check_sees_that_there_is_no_folder_for_the_store(run, tmp_path):
     checked = run("check")
     assert checked.returncode == 2
     assert checked.stderr.startswith(
-        f"rules.yaml:1:14: there is no folder {tmp_path}/no/where, expected a file"
+        f"rules.yaml:1:14: the folder {tmp_path}/no/where does not exist, expected a file"
     )
 
 
@@ -223,11 +225,12 @@ def test_the_log_has_one_line_a_transaction_and_no_raw_control_characters(gatewa
         assert smtp.transact("x\r\n", "bob@elsewhere.example", sender="").startswith("550 5.7.1 ")
     assert running.stop() == 0
     lines = running.log.splitlines()
-    assert lines[0].startswith("gatepost listens on 127.0.0.1:")
+    assert " INFO gatepost listens on 127.0.0.1:" in lines[0]
     transactions = [line for line in lines if " client=" in line]
     assert len(transactions) == 2, running.log
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO \w{16} inbox client=127\.0\.0\.1 ", transactions[0])
-    assert lines[-1].endswith("INFO stopping: transactions under way may finish")
+    assert lines[-2].endswith("INFO stopping: waiting for transactions in progress")
+    assert lines[-1].endswith("INFO all workers have ended")
     assert all(line.isprintable() for line in lines)
 
 

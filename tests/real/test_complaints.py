@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from gatepost.config.settings import StoreSettings
-from gatepost.store import Archive, Box, KeptQuery
+from gatepost.config.store import StoreSettings
+from gatepost.store import Box, KeptQuery, open_archive
 
 WATCHED = """
 import os
@@ -75,9 +75,9 @@ def test_it_shows_the_conversation_without_secrets_and_delivers_nothing(complain
         "< QUIT",
         "> 221 2.0.0 ",
         "Too hot",
-        "< rcpt TO:<c@example.net>",
     ):
         assert text in shown, text
+    assert "< rcpt to:<c@example.net>" in shown.lower()  # smtplib's letters depend on its release
     secrets = (
         SECRET,
         NAME,
@@ -99,7 +99,7 @@ def test_no_relay_is_made_and_no_connection_leaves(complaints, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         elsewhere.settimeout(0)
         running = complaints(extra_path=str(site))
-        process = psutil.Process(running.pid)
+        process = psutil.Process(running.worker)
         address = f"127.0.0.1:{elsewhere.getsockname()[1]}"
         with running.smtp() as smtp:
             for recipient in (
@@ -128,7 +128,7 @@ def test_it_keeps_what_comes_where_it_is_told_to(complaints, tmp_path):
         assert smtp.transact(content, "bob@example.com", "carol@example.com").startswith("250 2.0.0 ")
     assert running.stop(signal.SIGINT) == 0
     settings = StoreSettings(url=f"sqlite:///{tmp_path}/complaints.db")
-    with Archive.open(settings, Path()) as archive:
+    with open_archive(settings, Path()) as archive:
         (kept,) = archive.kept(KeptQuery(box=Box.INBOX), limit=10)
         message = archive.kept_message(kept.id)
     assert message.recipients == ("bob@example.com", "carol@example.com")
@@ -140,12 +140,13 @@ def test_it_keeps_what_comes_where_it_is_told_to(complaints, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"a\nb\r\n", b"a\n.\nb\r\n", b"a\r.\r\nb\0\r\n"], ids=["LF", "LF . LF", "CR . CRLF"]
 )
+@pytest.mark.long
 def test_it_keeps_what_no_server_would_take(complaints, tmp_path, content):
     running = complaints("--store", "kept.db")
     with running.client().begin("bob@example.org") as client:
         client.socket.sendall(content + b".\r\n")
         assert client.reply().startswith("250 ")
-    with Archive.open(StoreSettings(url=f"sqlite:///{tmp_path}/kept.db"), tmp_path) as archive:
+    with open_archive(StoreSettings(url=f"sqlite:///{tmp_path}/kept.db"), tmp_path) as archive:
         (kept,) = archive.kept(KeptQuery(box=Box.INBOX), limit=10)
         assert archive.kept_message(kept.id).content == content
 
@@ -214,6 +215,7 @@ ODD_SESSIONS = {
 
 
 @pytest.mark.parametrize("name", ODD_SESSIONS)
+@pytest.mark.long
 def test_whatever_a_client_says_its_message_is_kept_and_its_checks_say_what_was_odd(complaints, name):
     said, (sender, recipients), odd = ODD_SESSIONS[name]
     running = complaints("--web", "127.0.0.1:0", "--store", "odd.db")
@@ -231,7 +233,7 @@ def test_whatever_a_client_says_its_message_is_kept_and_its_checks_say_what_was_
         page = httpx.get(f"{desk}/messages/{message['id']}?tab=checks").text
         return set(re.findall(r"<bdi>&#34;(.*?)&#34; (?:is|has|had|holds|ends|names) ", page))
 
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while (found := named()) != odd:  # the conversation is written a little later than the message
         assert time.monotonic() < give_up, found
     texts = [one["text"] for one in httpx.get(f"{desk}/api/v1/messages/{message['id']}").json()["lint"]]

@@ -26,14 +26,17 @@ RULES = """
       - {{recipients: "*@address.example", to: "smtp://127.0.0.1:{port}"}}
       - {{recipients: "*@inbox.example", to: inbox}}
       {routes}
-    limits: {{connect_time: 500ms, idle_time: 200ms, shutdown_time: 2s}}
+    limits: {{connect_time: 2s, idle_time: 200ms, shutdown_time: 2s}}
     rules:
-      - {{name: near, filter: clamav, when: {{recipient: near@*}}, with: {{address: "localhost:{clamd}"}}}}
+      - name: near
+        filter: clamav
+        when: {{recipient: near@*}}
+        with: {{address: "localhost:{clamd}", watch: false}}
       {filters}
 """
 ROUTE = '- {{recipients: "*@{name}", to: "smtp://{name}:25"}}\n'
 FILTER = (
-    '- {{name: "{name}", timeout: 500ms, filter: clamav, with: {{address: "{name}:3310"}}, '
+    '- {{name: "{name}", timeout: 2s, filter: clamav, with: {{address: "{name}:3310", watch: false}}, '
     'when: {{recipient: "{name}@*"}}}}\n'
 )
 MESSAGE = b"Subject: hello\r\n\r\nHello\r\n"
@@ -106,10 +109,11 @@ def lookups(running):
     return [one for one in sockets if one.split()[2] == "0100007F:0035"]  # connected to 127.0.0.1:53
 
 
-@pytest.mark.real("ip", "unshare")
+@pytest.mark.real("unshare")
 @pytest.mark.parametrize("who", ["routes", "filters"])
+@pytest.mark.long
 def test_names_without_an_answer_hold_up_nobody_else_and_leave_nothing(start, own_network, wait_until, who):
-    running, resolver = start(who, seconds=3)
+    running, resolver = start(who, seconds=8)
     stuck = [f"bob@{name}" if who == "routes" else f"{name}@address.example" for name in DEAD] * 3
 
     def play():
@@ -122,7 +126,7 @@ def test_names_without_an_answer_hold_up_nobody_else_and_leave_nothing(start, ow
             wait_until(lambda: resolver.asked == {*DEAD}, "all names are looked up")
             begin = time.monotonic()
             assert [running.send(MESSAGE, one)[:3] for one in HEALTHY] == ["250"] * len(HEALTHY)
-            assert time.monotonic() - begin < 2, "less than a name takes"
+            assert time.monotonic() - begin < 7, "less than a name takes"
             assert lookups(running)
             assert {one.result()[:3] for one in waiting} == {"451"}
         wait_until(lambda: not lookups(running), "the resolver has been given up")
@@ -134,18 +138,19 @@ def test_names_without_an_answer_hold_up_nobody_else_and_leave_nothing(start, ow
 
 
 def left(running):
-    process = psutil.Process(running.pid)
+    process = psutil.Process(running.worker)
     return {"threads": process.num_threads(), "descriptors": process.num_fds()}
 
 
-@pytest.mark.real("ip", "unshare")
+@pytest.mark.real("unshare")
 @pytest.mark.parametrize("who", ["routes", "filters"])
+@pytest.mark.long
 def test_a_stop_does_not_wait_for_a_resolver(start, own_network, wait_until, who):
-    running, resolver = start(who, seconds=30)
+    running, resolver = start(who, seconds=120)
     stuck = f"bob@{DEAD[0]}" if who == "routes" else f"{DEAD[0]}@address.example"
     resolver.asked.clear()
     assert own_network(running.send, MESSAGE, stuck).startswith("451 ")
     assert lookups(running)
     begin = time.monotonic()
     assert running.stop() == 0
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import ssl
@@ -36,11 +35,11 @@ class Desk:
     """What a browser or a script asks of the desk of a running command."""
 
     def __init__(self, running):
-        self.address = re.search(r"http://([^/]+)/", running.log)[1]
+        self.address, self.password = running.desk, running.password
 
     def get(self, path, **headers):
-        request = urllib.request.Request(f"http://{self.address}{path}", headers=headers)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        request = urllib.request.Request(f"http://{self.address}{path}", headers={**self.password, **headers})
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read().decode()
 
     def wait(self, query):
@@ -73,6 +72,7 @@ def test_a_message_and_its_conversation_are_in_the_desk(complaints):
 
 
 @pytest.mark.parametrize("victim", ["desk", "worker"])
+@pytest.mark.long
 def test_what_dies_is_started_again_and_nothing_is_lost(complaints, victim, wait_until):
     running = complaints(*WEB)
     desk = Desk(running)
@@ -91,6 +91,7 @@ def test_what_dies_is_started_again_and_nothing_is_lost(complaints, victim, wait
     assert running.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.long
 def test_all_end_when_the_supervisor_is_killed(tmp_path, start_complaints):
     running = start_complaints(*WEB)
     Desk(running).get("/")
@@ -98,10 +99,11 @@ def test_all_end_when_the_supervisor_is_killed(tmp_path, start_complaints):
     assert len(left) == 2
     running.kill(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
-    gone, alive = psutil.wait_procs(left, timeout=20)
+    gone, alive = psutil.wait_procs(left, timeout=60)
     assert (len(gone), alive) == (2, [])
 
 
+@pytest.mark.long
 def test_no_message_that_was_answered_is_lost_by_a_kill(start_complaints):
     """Whoever is killed, whenever: what had its 250 is there at the next start."""
     answered = set()
@@ -136,6 +138,7 @@ def test_a_taken_web_address_is_said_at_once(run):
     assert done.stderr.startswith(f"gatepost: cannot listen on {address}: ")
 
 
+@pytest.mark.long
 def test_a_desk_that_others_can_reach_needs_a_password(run, complaints, tmp_path):
     done = run("complaints", "--smtp", "127.0.0.1:0", "--web", "0.0.0.0:0")
     assert done.returncode == 2
@@ -153,6 +156,7 @@ def test_a_desk_that_others_can_reach_needs_a_password(run, complaints, tmp_path
     }
 
 
+@pytest.mark.long
 def test_the_gateway_has_a_desk_where_its_settings_say_so(gateway):
     running = gateway("web: 127.0.0.1:0\nstore: {conversations: true}\nworkers: 2\n")
     desk = Desk(running)
@@ -174,6 +178,7 @@ def test_processes_that_take_mail_know_nothing_of_the_web(gateway):
     assert not [name for name in names if "nh3" in name]
 
 
+@pytest.mark.long
 def test_starttls_with_a_certificate_made_on_the_spot(complaints):
     running = complaints("--tls")
     trusting = ssl.create_default_context()
@@ -204,6 +209,7 @@ def test_failures_on_purpose_come_from_a_file_of_rules(complaints, tmp_path):
         assert smtp.transact(MESSAGE, "retry@example.com").startswith("250 2.0.0 ")
 
 
+@pytest.mark.long
 def test_a_few_messages_are_kept_where_few_are_wanted(complaints, wait_until):
     running = complaints(*WEB, "--keep", "5", "--quiet")
     desk = Desk(running)
@@ -217,6 +223,7 @@ def test_a_few_messages_are_kept_where_few_are_wanted(complaints, wait_until):
     assert kept()[0] == "message 39"
 
 
+@pytest.mark.long
 def test_no_connection_leaves_the_desk_either(complaints, tmp_path):
     site = tmp_path / "site"
     site.mkdir()

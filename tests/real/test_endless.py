@@ -15,7 +15,7 @@ MESSAGE = b"Subject: healthy\r\n\r\nHello\r\n"
 FLAT = 8 * MIB
 """What reading takes, whatever is read."""
 MUCH = 16 * MIB
-LATE_SECONDS = 5.0
+LATE_SECONDS = 30.0
 """So late may be what is to come at its time, where the machine has other work."""
 PIECE = 1 << 16
 HELO = "EHLO client.example.org"
@@ -105,24 +105,31 @@ def stream(client, piece, seconds):
         ),
     ],
 )
+@pytest.mark.long
 def test_what_a_client_never_ends_is_ended_in_time_and_memory_stays_flat(
     watched, said, first, piece, kept, upstream
 ):
-    running, watch = watched("command_time: 500ms, message_time: 500ms, message_size: 4MiB, line: 1MiB")
-    before = len(upstream.messages)
-    with running.client() as client:
-        assert all(reply[0] in "23" for reply in client.say(*said))
-        began = time.monotonic()
-        client.socket.sendall(first)
-        piece *= PIECE // len(piece)
-        assert stream(client, piece, 0.5) > MUCH
-        assert time.monotonic() > began + 0.4, "not before its time"
-        assert watch.peak < kept + FLAT
-        assert running.send(MESSAGE).startswith("250 ")
-    assert len(upstream.messages) == before + 1
+    piece *= PIECE // len(piece)
+    for seconds in (2, 8):  # a machine with other work may need the longer one to send much
+        limits = f"command_time: {seconds}s, message_time: {seconds}s, message_size: 4MiB, line: 1MiB"
+        running, watch = watched(limits)
+        before = len(upstream.messages)
+        with running.client() as client:
+            assert all(reply[0] in "23" for reply in client.say(*said))
+            began = time.monotonic()
+            client.socket.sendall(first)
+            sent = stream(client, piece, seconds)
+            assert time.monotonic() > began + seconds - 0.1, "not before its time"
+            assert watch.peak < kept + FLAT
+            assert running.send(MESSAGE).startswith("250 ")
+        assert len(upstream.messages) == before + 1
+        if sent > MUCH:
+            break
+    assert sent > MUCH
 
 
 @pytest.mark.case(17)
+@pytest.mark.long
 def test_a_line_past_its_limit_is_refused_and_what_is_within_arrives(watched, upstream):
     running, watch = watched("message_size: 64MiB, line: 1MiB")
     for octets, expected in ((MIB - 2, "250 2.0.0 "), (48 * MIB, "552 5.6.0 ")):
@@ -137,6 +144,7 @@ def test_a_line_past_its_limit_is_refused_and_what_is_within_arrives(watched, up
 
 
 @pytest.mark.case(17, 92)
+@pytest.mark.long
 def test_a_header_section_past_its_limit_is_refused_however_long_it_is(watched, upstream):
     running, watch = watched("header_size: 128KiB, message_size: 4MiB")
     before = len(upstream.messages)
@@ -157,8 +165,9 @@ STEPS = ("connect", "ehlo", "mail", "rcpt", "data", "body", "dot", "quit")
 @pytest.mark.parametrize(
     "piece", [b"250-and so on\r\n" * (PIECE // 15), b"2" * PIECE], ids=["lines", "a line"]
 )
+@pytest.mark.long
 def test_a_reply_that_never_ends_is_no_reply_at_any_step(watched, upstream, wait_until, piece):
-    running, watch = watched("connect_time: 5s, upstream_time: 5s")
+    running, watch = watched("connect_time: 60s, upstream_time: 60s")
     for step in STEPS:
         pieces = []
         upstream.script[step] = (pieces.append(piece) or piece for _ in itertools.count())

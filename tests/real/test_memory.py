@@ -222,6 +222,7 @@ def upstream():
     server.close()
 
 
+@pytest.mark.alone
 @pytest.mark.case(104)
 @pytest.mark.parametrize(
     ("content", "rules", "most", "senders"),
@@ -231,6 +232,7 @@ def upstream():
         pytest.param(WIDE, FILTERS, 7, 300, id="filtered, wide characters"),
     ],
 )
+@pytest.mark.long
 def test_a_crowd_with_large_messages_stays_within_its_memory_and_gives_it_back(
     gateway, watch, upstream, many_open_files, pytestconfig, content, rules, most, senders
 ):

@@ -4,7 +4,7 @@ import socket
 import struct
 
 import pytest
-from gatepost.record import Disposition
+from gatepost.model.record import Disposition
 
 FOREIGN = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n"
 RELAYING = """
@@ -39,7 +39,6 @@ PAIRS = [  # https://nmap.org/nsedoc/scripts/smtp-open-relay.html
 
 
 @pytest.mark.case(*range(57, 73))
-@pytest.mark.real("smtp-sink")
 def test_a_stranger_cannot_relay(gateway, sink):
     """RELIABILITY 57-72."""
     behind = sink()
@@ -61,7 +60,6 @@ def test_a_stranger_cannot_relay(gateway, sink):
 
 
 @pytest.mark.case(55)
-@pytest.mark.real("smtp-sink")
 def test_a_stranger_cannot_pretend_to_be_a_balancer(gateway, sink):
     """RELIABILITY 55: the header is no command where it is not expected."""
     behind = sink()
@@ -71,7 +69,6 @@ def test_a_stranger_cannot_pretend_to_be_a_balancer(gateway, sink):
 
 
 @pytest.mark.case(73)
-@pytest.mark.real("smtp-sink")
 def test_a_mail_loop_is_broken(gateway, sink):
     """RELIABILITY 73."""
     behind = sink()
@@ -84,7 +81,6 @@ def test_a_mail_loop_is_broken(gateway, sink):
 
 
 @pytest.mark.case(98)
-@pytest.mark.real("smtp-sink")
 def test_a_half_close_after_the_dot_is_still_answered(gateway, sink):
     """RELIABILITY 98."""
     behind = sink("-W", ".:1")
@@ -98,7 +94,6 @@ def test_a_half_close_after_the_dot_is_still_answered(gateway, sink):
 
 
 @pytest.mark.case(99)
-@pytest.mark.real("smtp-sink")
 def test_a_reset_after_the_dot_changes_nothing_about_the_delivery(gateway, sink):
     """RELIABILITY 99."""
     behind = sink("-W", ".:1")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from gatepost.certificate import make_certificate
-from gatepost.privileges import become
+from gatepost.process.certificate import make_certificate
+from gatepost.process.privileges import drop_privileges
 
 MESSAGE = b"Subject: low\r\n\r\nHello\r\n"
 NOBODY = pwd.getpwnam("nobody")
@@ -49,10 +49,14 @@ RULES = """
 """
 
 
-@pytest.mark.real("ip")
 @pytest.mark.parametrize(("workers", "group"), [(1, ""), (1, "daemon"), (2, "daemon")])
-def test_with_port_25_bound_the_gateway_is_nobody_for_good(serve, own_network, gateway_class, workers, group):
+@pytest.mark.long
+def test_with_port_25_bound_the_gateway_is_nobody_for_good(
+    serve, own_network, gateway_class, nobodys, workers, group
+):
     rules = RULES.format(port=25, workers=workers, group=group and f"group: {group}")
+    if workers > 1:
+        rules += "    web: unix:desk.sock\n"
     gid = grp.getgrnam(group).gr_gid if group else NOBODY.pw_gid
     running = own_network(serve, gateway_class, rules)
     assert running.port == 25
@@ -60,7 +64,7 @@ def test_with_port_25_bound_the_gateway_is_nobody_for_good(serve, own_network, g
     spam = b"Subject: x\r\n\r\nviagra\r\n"
     assert own_network(running.send, spam, "bob@example.com").startswith("550 ")
     processes = [psutil.Process(running.pid), *psutil.Process(running.pid).children()]
-    assert len(processes) == (1 if workers == 1 else 3)
+    assert len(processes) == workers + 1 + (workers > 1)
     for process in processes:
         assert set(process.uids()) == {NOBODY.pw_uid}
         assert set(process.gids()) == {gid}
@@ -74,9 +78,20 @@ def test_with_port_25_bound_the_gateway_is_nobody_for_good(serve, own_network, g
     running.kill(signal.SIGHUP)
     running.logs("reloaded")
     if workers > 1:
-        running.kill(signal.SIGUSR2)
-        running.logs("all workers have been replaced")
-        psutil.wait_procs(processes[1:], timeout=20)  # until then one may take a client, and say 421
+        desk = (running.folder / "desk.sock").stat()
+        assert (desk.st_uid, desk.st_gid, desk.st_mode & 0o777) == (NOBODY.pw_uid, gid, 0o600)
+        command = [sys.executable, "-m", "gatepost", "reload", "--replace"]
+        done = subprocess.run(
+            command,
+            cwd=running.folder,
+            env={**os.environ, **nobodys[1]},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (0, "all workers have been replaced\n"), done.stderr
+        psutil.wait_procs(processes[1:], timeout=60)  # until then one may take a client, and say 421
     assert own_network(running.send, MESSAGE, "bob@example.com").startswith("250 "), "it still has its port"
 
 
@@ -115,10 +130,10 @@ def test_check_sees_what_the_user_cannot_read(serve, nobodys):
 def test_only_root_becomes_somebody_else_and_there_is_no_way_back():
     program = os.fork()
     if program == 0:
-        become("nobody")
-        become("nobody")
+        drop_privileges("nobody")
+        drop_privileges("nobody")
         try:
-            become("daemon")
+            drop_privileges("daemon")
         except PermissionError:
             os._exit(0)
         os._exit(1)

@@ -95,6 +95,7 @@ def test_a_restart_refuses_no_connection_and_loses_no_answer(gateway, wait_until
 
 @pytest.mark.case(107, 108)
 @pytest.mark.parametrize("rules", [WORKERS, ""], ids=["workers", "alone"])
+@pytest.mark.long
 def test_under_load_a_reload_disturbs_nobody_and_a_stop_answers_all_who_were_greeted(
     gateway, wait_until, rules
 ):
@@ -166,16 +167,17 @@ def test_the_old_worker_finishes_its_transaction(gateway, wait_until):
 @pytest.mark.parametrize(
     ("broken", "place", "how"),
     [
-        ("workers: [\n", "rules.yaml:2:1: ", "not restarted, all stays as it is"),
-        ("workers: 2\nmixed: no\n", "rules.yaml:2:8: ", "not restarted, all stays as it is"),
+        ("workers: [\n", "rules.yaml:2:1: ", "not restarted, nothing changes"),
+        ("workers: 2\nmixed_recipients: no\n", "rules.yaml:2:19: ", "not restarted, nothing changes"),
         (
             "listen: {address: '127.0.0.1:0', tls: {certificate: rules.yaml, key: rules.yaml}}\n",
             "rules.yaml:1:39: ",
-            "not restarted, all stays as it is",
+            "not restarted, nothing changes",
         ),
         ("rules: [{name: no, filter: keyword}]\n", "rules.yaml:1:28: ", "the restart stops here"),
     ],
 )
+@pytest.mark.long
 def test_wrong_settings_change_nothing(gateway, broken, place, how):
     running = gateway(WORKERS, errors=(how, "has ended with status 2"))
     before = children(running)
@@ -211,14 +213,14 @@ def test_who_connects_while_a_worker_is_dead_is_served_by_the_next(gateway):
     os.kill(victim, signal.SIGSTOP)  # so that its queue fills
     with contextlib.ExitStack() as stack:
         waiting = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 20)) for _ in range(20)
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 60)) for _ in range(20)
         ]
         os.kill(victim, signal.SIGKILL)
         waiting += [
-            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 20)) for _ in range(20)
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 60)) for _ in range(20)
         ]
         assert {one.recv(4) for one in waiting} == {b"220 "}
-    running.logs("another one takes its place")
+    running.logs("starting another one")
     assert running.stop() == 0
 
 
@@ -245,7 +247,7 @@ def test_nobody_waits_for_a_worker_that_cannot_start(gateway):
     )
     (running.folder / "broken").touch()
     os.kill(min(children(running)), signal.SIGKILL)
-    running.logs("has ended with status 2; another one takes its place")
+    running.logs("has ended with status 2; starting another one")
     for _ in range(20):
         assert running.send(MESSAGE).startswith("250")
     assert running.log.count("has ended with status") < 10
@@ -275,7 +277,7 @@ def test_at_the_end_new_clients_are_refused_and_none_is_left_waiting(gateway):
     with running.client().begin("bob@example.com") as client:
         victim = min(children(running))
         os.kill(victim, signal.SIGSTOP)
-        waiting = [socket.create_connection(("127.0.0.1", running.port), 20) for _ in range(10)]
+        waiting = [socket.create_connection(("127.0.0.1", running.port), 60) for _ in range(10)]
         running.kill(signal.SIGTERM)
         running.logs("stopping")
         os.kill(victim, signal.SIGCONT)
@@ -293,14 +295,13 @@ def test_at_the_end_new_clients_are_refused_and_none_is_left_waiting(gateway):
 @pytest.mark.parametrize("rules", ["", WORKERS])
 def test_sigusr2_to_every_process_ends_none(gateway, rules):
     running = gateway(rules)
-    for process in children(running) or {running.pid}:
+    for process in children(running):
         os.kill(process, signal.SIGUSR2)
-    if not rules:
-        running.logs("SIGUSR2 replaces workers one by one, and there are none")
     assert running.send(MESSAGE).startswith("250")
     assert running.stop() == 0
 
 
+@pytest.mark.long
 def test_the_desk_is_replaced_last_and_keeps_its_address(gateway, wait_until):
     running = gateway("web: {address: '127.0.0.1:0', hosts: [old.example]}\n")
     address = re.search(r"http://([^/]+)/", running.log)[1]
@@ -308,7 +309,8 @@ def test_the_desk_is_replaced_last_and_keeps_its_address(gateway, wait_until):
     def status(host):
         host_header = urllib.request.Request(f"http://{address}/", headers={"host": host})
         try:
-            with urllib.request.urlopen(host_header, timeout=20) as answer:
+            host_header.add_header(*running.password.popitem())
+            with urllib.request.urlopen(host_header, timeout=60) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             with error:

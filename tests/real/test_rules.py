@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gatepost.record import Disposition
+from gatepost.model.record import Disposition
 from gatepost.store import Box
 
 # in two halves, so that no scanner takes this file for the virus that it is not
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 MIXED = """
-    mixed: {mixed}
+    mixed_recipients: {mixed}
     rules:
       - name: words
         filter: keywords
@@ -42,7 +42,6 @@ def mail(name: str, attachment: bytes) -> bytes:
     return message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
 
 
-@pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize(
     ("mixed", "reply", "relayed", "quarantined", "ends"),
     [
@@ -99,7 +98,7 @@ def is_listening(path: Path) -> bool:
 
 
 @pytest.mark.case(89)
-@pytest.mark.real("clamd", "smtp-sink")
+@pytest.mark.real("clamd")
 def test_a_virus_in_a_base64_part_is_refused_by_the_real_clamd(gateway, sink, clamd):
     """RELIABILITY 89."""
     behind = sink()
@@ -121,7 +120,7 @@ def test_a_virus_in_a_base64_part_is_refused_by_the_real_clamd(gateway, sink, cl
 
 
 @pytest.mark.case(89)
-@pytest.mark.real("clamd", "smtp-sink")
+@pytest.mark.real("clamd")
 def test_what_is_too_large_for_the_real_clamd_is_not_clean(gateway, sink, clamd):
     """RELIABILITY 89: the limit of clamd is below the gateway's."""
     behind = sink()
@@ -133,6 +132,7 @@ def test_what_is_too_large_for_the_real_clamd_is_not_clean(gateway, sink, clamd)
             "when": {"recipient": f"{way}@example.com"},
             "with": {"address": clamd},
             "on_error": way,
+            "timeout": "25s",
         }
         for way in ways
     ]
@@ -152,7 +152,6 @@ def test_what_is_too_large_for_the_real_clamd_is_not_clean(gateway, sink, clamd)
     assert all("size limit exceeded" in e.reason for record in records for e in record.evaluations)
 
 
-@pytest.mark.real("smtp-sink")
 def test_a_program_in_a_zip_is_quarantined(gateway, sink):
     behind = sink()
     rules = """
@@ -175,7 +174,6 @@ def test_a_program_in_a_zip_is_quarantined(gateway, sink):
     assert kept.reason == "attachment invoice.zip: extension exe inside"
 
 
-@pytest.mark.real("smtp-sink")
 def test_discarded_mail_is_in_the_journal_and_nowhere_else(gateway, sink):
     behind = sink()
     running = gateway(
@@ -228,19 +226,18 @@ BAD = '''
         def filter_message(self, transaction):
             subject = transaction.message.view.subject
             if subject == "hang":
-                time.sleep(2)
+                time.sleep(4)
             return fail(subject)
 '''
 
 
 @pytest.mark.case(87, 88)
-@pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize("kind", ["Async", "Threaded"])
 def test_a_bad_filter_defers_its_own_message_and_nothing_else(gateway, sink, kind):
     """RELIABILITY 87, 88."""
     behind = sink()
     running = gateway(
-        f"rules: [{{name: bad, filter: './bad.py:{kind}', timeout: 0.3s}}]",
+        f"rules: [{{name: bad, filter: './bad.py:{kind}', timeout: 2s}}]",
         upstream=behind.port,
         files={"bad.py": BAD},
         errors=("bad", "Traceback"),
@@ -259,12 +256,12 @@ def test_a_bad_filter_defers_its_own_message_and_nothing_else(gateway, sink, kin
     assert results[::-1] == ["error", "pass"] * (len(ways) - 1) + ["timeout", "pass"]
     lines = running.log.splitlines()
     assert all(line.isprintable() for line in lines)
-    assert all(re.match("gatepost listens on |    |[0-9-]{10} [0-9:]{8} [A-Z]+ ", line) for line in lines)
+    assert all(re.match("    |[0-9-]{10} [0-9:]{8} [A-Z]+ ", line) for line in lines)
     assert any(line.startswith("    RuntimeError: secret") for line in lines)
 
 
 @pytest.mark.case(88)
-@pytest.mark.real("smtp-sink")
+@pytest.mark.long
 def test_a_thread_that_hangs_does_not_hold_the_end_up(gateway, sink):
     """RELIABILITY 88: the gateway ends although a filter's thread never does."""
     stuck = """
@@ -285,7 +282,7 @@ def test_a_thread_that_hangs_does_not_hold_the_end_up(gateway, sink):
     assert running.send(HAM).startswith("451 4.3.0 ")
     before = time.monotonic()
     assert running.stop() == 0
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
 
 
 HOLDS = '''
@@ -304,9 +301,9 @@ HOLDS = '''
 
     def backtrack(length):
         """Python's own expressions take twice the time for each letter, and nothing else runs meanwhile."""
-        begun = time.monotonic()
+        begun = time.process_time()
         re.match("(a+)+$", "a" * length + "b")
-        return time.monotonic() - begun
+        return time.process_time() - begun
 
     LENGTH = 4 + next(length for length in range(15, 40) if backtrack(length) > 0.1)
 
@@ -332,6 +329,7 @@ HOLDS = '''
 
 @pytest.mark.case(88)
 @pytest.mark.parametrize("kind", ["Async", "InC"])
+@pytest.mark.long
 def test_what_no_time_limit_ends_stops_its_own_process_until_it_returns_and_no_other(gateway, kind):
     """RELIABILITY 88: an `async def` that blocks, and C code that keeps Python's lock."""
     rules = f"""
@@ -343,14 +341,14 @@ def test_what_no_time_limit_ends_stops_its_own_process_until_it_returns_and_no_o
         clients = [stack.enter_context(running.client()) for _ in range(24)]
         slow = stack.enter_context(running.client()).begin("bob@example.com")
         slow.socket.sendall(b"Subject: hold\r\n\r\n.\r\n")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (running.folder / "begun").exists():
             assert time.monotonic() < deadline
             time.sleep(0.005)
         for client in clients:
             client.socket.sendall(b"NOOP\r\n")
         meanwhile, waiting = set(), {client.socket for client in clients}
-        while slow.socket not in (ready := select.select([slow.socket, *waiting], [], [], 0.5)[0]) and ready:
+        while slow.socket not in (ready := select.select([slow.socket, *waiting], [], [], 2)[0]) and ready:
             meanwhile.update(ready)
             waiting.difference_update(ready)
         assert meanwhile, "the other worker serves"

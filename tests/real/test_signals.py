@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from gatepost.record import Disposition
+from gatepost.model.record import Disposition
 
 SLOW = """
     import asyncio
@@ -21,14 +21,13 @@ SLOW = """
                 await asyncio.sleep({seconds})
 """
 SLOW_RULES = """
-    limits: {shutdown_time: 500ms}
-    rules: [{name: slow, filter: './slow.py:Slow', timeout: 20s}]
+    limits: {shutdown_time: 2s}
+    rules: [{name: slow, filter: './slow.py:Slow', timeout: 60s}]
 """
 MESSAGE = b"Subject: slow\r\n\r\nHello\r\n"
 
 
 @pytest.mark.case(107)
-@pytest.mark.real("smtp-sink")
 def test_sigterm_waits_for_a_message_that_is_being_sent(gateway, sink):
     """RELIABILITY 107: mid-DATA."""
     behind = sink()
@@ -48,15 +47,24 @@ def test_sigterm_waits_for_a_message_that_is_being_sent(gateway, sink):
     assert record.recipients[0].disposition is Disposition.RELAYED
 
 
+def test_at_the_end_no_line_of_the_log_is_missing(gateway):
+    running = gateway("relay: [{recipients: '*', to: inbox}]")
+    with running.smtp() as smtp:
+        replies = [smtp.transact(MESSAGE) for _ in range(20)]
+    assert running.stop() == 0
+    logged = re.findall(r"INFO (\w+) inbox client=", running.log)
+    assert [f"250 2.0.0 Ok: {one}" for one in logged] == replies
+
+
 @pytest.mark.case(107)
-@pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("where", ["filter", "upstream"])
+@pytest.mark.long
 def test_a_stop_waits_for_a_slow(gateway, sink, where, number):
     """RELIABILITY 107: mid-relay."""
     behind = sink(*(("-W", ".:1") if where == "upstream" else ()))
     files = {"slow.py": SLOW.format(seconds=0.4 if where == "filter" else 0)}
-    running = gateway(SLOW_RULES.replace("500ms", "10s"), upstream=behind.port, files=files)
+    running = gateway(SLOW_RULES.replace("2s", "60s"), upstream=behind.port, files=files)
     with running.client().begin("bob@example.com") as client:
         client.socket.sendall(MESSAGE + b".\r\n")
         time.sleep(0.1)
@@ -69,7 +77,6 @@ def test_a_stop_waits_for_a_slow(gateway, sink, where, number):
 
 
 @pytest.mark.case(107)
-@pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize(
     ("where", "end"),
     [
@@ -78,10 +85,11 @@ def test_a_stop_waits_for_a_slow(gateway, sink, where, number):
         pytest.param("upstream", Disposition.IN_DOUBT, id="upstream"),
     ],
 )
+@pytest.mark.long
 def test_past_the_shutdown_time_the_client_is_told_421(gateway, sink, where, end):
     """RELIABILITY 107: the bound."""
-    behind = sink(*(("-W", ".:5") if where == "upstream" else ()))
-    files = {"slow.py": SLOW.format(seconds=30 if where == "filter" else 0)}
+    behind = sink(*(("-W", ".:90") if where == "upstream" else ()))
+    files = {"slow.py": SLOW.format(seconds=60 if where == "filter" else 0)}
     running = gateway(SLOW_RULES, upstream=behind.port, files=files)
     with running.client().begin("bob@example.com") as client:
         client.socket.sendall(MESSAGE + (b"" if where == "client" else b".\r\n"))
@@ -90,13 +98,12 @@ def test_past_the_shutdown_time_the_client_is_told_421(gateway, sink, where, end
         running.kill(signal.SIGTERM)
         assert re.match("421 4.3.2 |451 4.4.", client.reply())
         assert running.wait() == 0
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 20
     assert [m for m in behind.messages() if m.content.endswith(b"Hello\r\n")] == [] or where == "upstream"
     (record,) = running.journal(1)
     assert record.recipients[0].disposition is end
 
 
-@pytest.mark.real("smtp-sink")
 def test_sighup_takes_new_rules_between_two_transactions_of_a_session(gateway, sink, write_rules):
     behind = sink()
     running = gateway(upstream=behind.port)
@@ -112,6 +119,7 @@ def test_sighup_takes_new_rules_between_two_transactions_of_a_session(gateway, s
         write_rules(running.folder, refuse, behind.port)
         running.kill(signal.SIGHUP)
         running.logs("reloaded")
+        assert running.log.index(" relayed client=") < running.log.index(" INFO reloaded")
         assert smtp.transact(MESSAGE) == "550 5.7.1 No greetings"
         write_rules(running.folder, "", behind.port)
         running.kill(signal.SIGHUP)
@@ -119,7 +127,7 @@ def test_sighup_takes_new_rules_between_two_transactions_of_a_session(gateway, s
         assert smtp.transact(MESSAGE).startswith("250 2.")
 
 
-@pytest.mark.real("smtp-sink")
+@pytest.mark.long
 def test_sighup_within_a_transaction_leaves_that_to_the_old_rules(gateway, sink, write_rules):
     behind = sink()
     running = gateway(upstream=behind.port)
@@ -139,7 +147,6 @@ def test_sighup_within_a_transaction_leaves_that_to_the_old_rules(gateway, sink,
 
 
 @pytest.mark.case(108)
-@pytest.mark.real("smtp-sink")
 @pytest.mark.parametrize(
     ("broken", "place"),
     [
@@ -148,13 +155,14 @@ def test_sighup_within_a_transaction_leaves_that_to_the_old_rules(gateway, sink,
         ("listen: here\nlists: {partners: missing.txt}\n", "rules.yaml:2:19: "),
     ],
 )
+@pytest.mark.long
 def test_a_broken_file_leaves_the_old_rules_in_place(gateway, sink, broken, place):
     """RELIABILITY 108."""
     behind = sink()
     running = gateway(
         "rules: [{name: words, filter: keywords, with: {words: [viagra]}}]",
         upstream=behind.port,
-        errors=("not reloaded",),
+        errors=("not reloaded", "not every worker has loaded"),
     )
     with running.smtp() as smtp:
         (running.folder / "rules.yaml").write_text(broken)

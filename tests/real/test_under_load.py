@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 import pytest
-from gatepost.certificate import make_certificate
+from gatepost.process.certificate import make_certificate
 from gatepost.testing import FakeUpstream
 
 RULES = """
@@ -100,7 +100,7 @@ class Sender(threading.Thread):
         numbers = itertools.count()
         while not self.ended.is_set():
             try:
-                connection = socket.create_connection(("127.0.0.1", self.port), 20)
+                connection = socket.create_connection(("127.0.0.1", self.port), 60)
             except ConnectionRefusedError:
                 self.not_greeted.append("refused")
                 return
@@ -282,6 +282,7 @@ def children(running):
 
 @pytest.mark.case(108)
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.long
 def test_a_reload_with_other_rules_disturbs_no_message(load, write_rules, workers):
     with load(workers) as under:
         for turn in (1, 2):
@@ -299,6 +300,7 @@ def test_a_reload_with_other_rules_disturbs_no_message(load, write_rules, worker
     under.check()
 
 
+@pytest.mark.long
 def test_a_rolling_restart_refuses_no_connection_and_cuts_no_message_off(load, write_rules, wait_until):
     with load(2) as under:
         for turn in (1, 2):
@@ -319,6 +321,7 @@ def test_a_rolling_restart_refuses_no_connection_and_cuts_no_message_off(load, w
 
 @pytest.mark.case(107)
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.long
 def test_a_stop_answers_every_message_that_has_begun(load, workers):
     with load(workers) as under:
         before = sum(sender.finished for sender in under.senders)

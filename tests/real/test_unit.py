@@ -39,6 +39,10 @@ def test_systemd_understands_it_and_finds_it_closed(tmp_path):
         check=False,
         timeout=30,
     )
+    text = UNIT.read_text()
+    assert "\nType=notify\n" in text
+    reload = re.search(r"^ExecReload=/opt/gatepost/bin/(gatepost reload .+)$", text, re.MULTILINE)[1]
+    assert reload.split()[2:] == re.search(r"^ExecStart=\S+ serve (.+)$", text, re.MULTILINE)[1].split()
     exposure = float(re.search(r"exposure level for gatepost\.service: ([\d.]+)", found.stdout)[1])
     assert exposure <= 2.0, found.stdout
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import time
 
 import psutil
@@ -13,7 +14,7 @@ WORKERS = "workers: 2\n"
 MESSAGE = b"Subject: hello\r\n\r\nHello\r\n"
 
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 def wait_until(condition):
@@ -49,6 +50,36 @@ def test_another_worker_takes_the_place_of_one_that_dies(gateway):
     assert running.stop() == 0
 
 
+PROGRAM = """
+sleep 1000 &
+echo $$ $! > started.new
+mv started.new started
+wait
+"""
+
+
+def test_what_filters_have_started_ends_with_a_worker_that_is_killed(gateway):
+    running = gateway(
+        "rules: [{name: ours, filter: command, with: {command: [sh, program.sh]}, timeout: 90s}]\n",
+        files={"program.sh": PROGRAM},
+        errors=["has ended with signal 9"],
+    )
+    with running.smtp() as client:
+        client.ehlo()
+        client.mail("ann@example.org")
+        client.rcpt("bob@example.com")
+        client.docmd("DATA")
+        client.send(MESSAGE + b".\r\n")
+        wait_until((running.folder / "started").exists)
+        started = [psutil.Process(int(pid)) for pid in (running.folder / "started").read_text().split()]
+        os.kill(running.worker, signal.SIGKILL)
+        _, alive = psutil.wait_procs(started, timeout=PATIENCE_SECONDS)
+    for one in alive:
+        one.kill()
+    assert (len(started), alive) == (2, [])
+    assert running.stop() == 0
+
+
 def test_sighup_reaches_every_worker(gateway):
     running = gateway(WORKERS)
     rules = running.folder / "rules.yaml"
@@ -61,15 +92,50 @@ def test_sighup_reaches_every_worker(gateway):
     assert running.stop() == 0
 
 
+SUBREAPER = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+LEAVES_ONE = """
+    import subprocess
+
+    from gatepost import hookimpl
+
+
+    class LeavesOne:
+        @hookimpl
+        def filter_message(self, transaction):
+            subprocess.run(["sh", "-c", "sleep 0.2 &"], check=True)
+"""
+
+
+def test_as_the_first_process_of_a_container_it_reaps_what_others_leave(gateway, tmp_path, monkeypatch):
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f"#!{sys.executable}\n{SUBREAPER}")
+    wrapper.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(wrapper))
+    running = gateway(
+        "rules: [{name: leaves, filter: './leaves.py:LeavesOne'}]\n", files={"leaves.py": LEAVES_ONE}
+    )
+    before = workers(running)
+    assert running.send(MESSAGE).startswith("250")
+    wait_until(lambda: workers(running) > before)
+    wait_until(lambda: workers(running) == before)
+    assert running.send(MESSAGE).startswith("250")
+    assert running.stop() == 0
+
+
 def test_workers_stop_when_their_supervisor_is_gone(gateway):
     running = gateway(WORKERS)
     left = [psutil.Process(pid) for pid in workers(running)]
     running.kill(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
-    gone, alive = psutil.wait_procs(left, timeout=20)
+    gone, alive = psutil.wait_procs(left, timeout=60)
     assert (len(gone), alive) == (2, [])
 
 
+@pytest.mark.long
 def test_what_keeps_workers_from_starting_is_said_once(gateway, run, tmp_path):
     running = gateway(WORKERS)
     (tmp_path / "rules.yaml").write_text(
@@ -93,9 +159,11 @@ def test_a_wrong_number_of_workers_is_named(run, tmp_path, workers):
     assert checked.stderr.startswith("rules.yaml:1:10: ")
 
 
+@pytest.mark.long
 def test_a_worker_that_does_not_end_is_killed(gateway):
     deaf = """
         import time
+        from pathlib import Path
 
         from gatepost import hookimpl
 
@@ -103,6 +171,7 @@ def test_a_worker_that_does_not_end_is_killed(gateway):
         class Deaf:
             @hookimpl
             async def filter_connect(self, session):
+                Path(__file__).with_name("asked").touch()
                 time.sleep(60)  # on the event loop, so that no signal is handled
     """
     running = gateway(
@@ -113,11 +182,13 @@ def test_a_worker_that_does_not_end_is_killed(gateway):
         errors=["does not end and is killed"],
     )
     with socket.create_connection(("127.0.0.1", running.port)):
-        time.sleep(0.3)
-        assert running.stop() == 0
+        wait_until((running.folder / "asked").exists)
+        running.kill(signal.SIGTERM)
+        assert running.wait(60) == 0, "after shutdown_time, and 20 s for store and filters"
     running.logs("does not end and is killed")
 
 
+@pytest.mark.long
 def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(gateway, tmp_path):
     kept, gone = tmp_path / "kept", tmp_path / "gone"
     kept.mkdir()
@@ -128,7 +199,7 @@ def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(gateway, tmp_pat
     victim, other = workers(running)
     kept.rename(gone)
     os.kill(victim, signal.SIGKILL)
-    running.logs("has ended with status 1; another one takes its place", times=2)
+    running.logs("has ended with status 1; starting another one", times=2)
     assert other in workers(running), "the worker that takes mail goes on"
     gone.rename(kept)
     wait_until(lambda: len(workers(running)) == 2)

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 
 import pytest
 import uvloop
-from gatepost.config.settings import Limits, UpstreamServer
-from gatepost.mail import Envelope, Recipient
+from gatepost.config.limits import Limits
+from gatepost.config.relay import UpstreamServer
+from gatepost.model.mail import Envelope, Recipient
+from gatepost.model.verdict import Reply
 from gatepost.relay import Delivered, Delivery, Relay
-from gatepost.verdict import Reply
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+    """The gateway's event loop; at full length asyncio's own too."""
+    more = {"asyncio": asyncio.SelectorEventLoop} if config.getoption("--long") else {}
+    return {"uvloop": uvloop.new_event_loop, **more}
 
 
 @dataclass
@@ -95,5 +98,5 @@ def post(make_post) -> Post:
 
 @pytest.fixture
 def hasty_post(make_post) -> Post:
-    """Waits for nothing longer than 0.3 seconds."""
-    return make_post(connect_time=0.3, upstream_time=0.3)
+    """Waits for nothing longer than a second."""
+    return make_post(connect_time=1, upstream_time=1)

@@ -5,8 +5,9 @@ import hashlib
 import socket
 
 import pytest
-from gatepost.config.settings import Limits, UpstreamServer
-from gatepost.mail import Envelope, Recipient
+from gatepost.config.limits import Limits
+from gatepost.config.relay import UpstreamServer
+from gatepost.model.mail import Envelope, Recipient
 from gatepost.relay import DeliveryState, Relay
 from gatepost.relay.connection import Connection
 from gatepost.testing.upstream import FakeUpstream, Stall
@@ -100,7 +101,7 @@ async def test_no_message_is_sent_without_time_for_the_reply_to_its_dot(make_pos
 async def test_an_early_refusal_is_heard_while_upstream_takes_nothing(post):
     """RELIABILITY 78: upstream has said no and does not read any more."""
     with FakeUpstream({"body": ["552 5.3.4 Too much", Stall()]}, receive_buffer=4096) as upstream:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             posted = await post(upstream, content=b"x" * 998 + b"\r\n" * 10_000_000)
         assert (posted.state, posted.end) == (DeliveryState.REFUSED, (552, "5.3.4"))
 

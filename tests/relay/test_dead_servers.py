@@ -5,8 +5,8 @@ import ssl
 
 import pytest
 import trustme
-from gatepost.config.settings import UpstreamAuth, UpstreamServer
-from gatepost.mail import Envelope
+from gatepost.config.relay import UpstreamAuth, UpstreamServer
+from gatepost.model.mail import Envelope
 from gatepost.relay import DeliveryState
 from gatepost.testing.upstream import Close, FakeUpstream, OnConnection, OnTransaction, Stall, Then, Usual
 
@@ -36,6 +36,7 @@ def guarded(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["ehlo", "starttls", "auth"])
+@pytest.mark.long
 async def test_the_time_to_connect_ends_with_the_greeting(make_post, guarded, step):
     """RFC 5321 section 4.5.3.2: what comes after it has the time of a command."""
     start, server = guarded
@@ -46,6 +47,7 @@ async def test_the_time_to_connect_ends_with_the_greeting(make_post, guarded, st
 
 
 @pytest.mark.parametrize("step", ["ehlo", "starttls", "auth"])
+@pytest.mark.long
 async def test_each_command_after_the_greeting_has_its_own_time(
     make_post, guarded, step, monkeypatch, caplog
 ):
@@ -71,6 +73,7 @@ async def test_all_steps_together_end_with_the_time_for_upstream(make_post, guar
 
 
 @pytest.mark.parametrize("step", ["connect", "ehlo", "mail", "rcpt"])
+@pytest.mark.long
 async def test_a_silent_server_is_waited_for_once_in_a_transaction(make_post, step):
     post = make_post(connect_time=0.5, upstream_time=1)
     with FakeUpstream({step: Stall()}) as upstream:
@@ -94,6 +97,7 @@ async def test_so_is_one_on_a_connection_that_is_used_again(make_post, step):
 
 
 @pytest.mark.parametrize("step", ["connect", "ehlo", "mail", "rcpt"])
+@pytest.mark.long
 async def test_a_healthy_server_of_the_list_is_used_at_once(make_post, step):
     post = make_post(connect_time=0.5, upstream_time=1)
     with FakeUpstream({step: Stall()}) as dead, FakeUpstream() as healthy:

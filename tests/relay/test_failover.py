@@ -111,14 +111,14 @@ async def test_when_done_again_other_answers_are_told_and_nothing_is_sent(post, 
         assert upstream.connections == 2
 
 
-async def test_a_server_that_was_started_again_is_not_asked_on_every_dead_connection(hasty_post):
+async def test_a_server_that_was_started_again_is_not_asked_on_every_dead_connection(post):
     """Connections that died silently while they waited cost one attempt, not one each."""
     with FakeUpstream({"mail": OnTransaction(2, Reset())}) as upstream:
-        deliveries = [hasty_post.begin(upstream) for _ in range(5)]
-        await asyncio.gather(*(d.rcpt(*hasty_post.recipients("b@example.com")) for d in deliveries))
-        await asyncio.gather(*(hasty_post.send(d, ["b@example.com"]) for d in deliveries))
+        deliveries = [post.begin(upstream) for _ in range(5)]
+        await asyncio.gather(*(d.rcpt(*post.recipients("b@example.com")) for d in deliveries))
+        await asyncio.gather(*(post.send(d, ["b@example.com"]) for d in deliveries))
         assert upstream.connections == 5
-        assert (await hasty_post(upstream)).state is ACCEPTED
+        assert (await post(upstream)).state is ACCEPTED
         assert upstream.connections == 6
 
 

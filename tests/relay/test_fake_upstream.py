@@ -4,7 +4,7 @@ import smtplib
 import socket
 
 import pytest
-from gatepost.mail import Recipient
+from gatepost.model.mail import Recipient
 from gatepost.testing.upstream import (
     Close,
     FakeUpstream,
@@ -22,7 +22,9 @@ def client():
     clients = []
 
     def connect(upstream):
-        clients.append(smtplib.SMTP(upstream.host, upstream.port, local_hostname="client.example", timeout=5))
+        clients.append(
+            smtplib.SMTP(upstream.host, upstream.port, local_hostname="client.example", timeout=30)
+        )
         return clients[-1]
 
     yield connect
@@ -53,6 +55,32 @@ def test_without_a_script_it_takes_mail_and_shows_it(client):
             ),
         )
         assert upstream.wait_until(lambda u: u.open_connections == 0)
+
+
+def test_it_takes_chunks_where_it_offers_them(client):
+    script = {"bdat": Then(None, "452 4.3.1 No room")}
+    with FakeUpstream(script, extensions=["CHUNKING"]) as upstream:
+        smtp = client(upstream)
+        smtp.ehlo()
+        begin = "MAIL FROM:<a@example.com>", "RCPT TO:<b@example.com>"
+        said = [
+            *begin,
+            "BDAT 4\r\n.x\r\n",
+            "BDAT 3 LAST\r\ny\r\n",
+            *begin,
+            "BDAT 1\r\nz",
+            "RSET",
+            "BDAT 1 LAST\r\nz",
+        ]
+        codes = []
+        for command in said:
+            smtp.send(command if command.startswith("BDAT") else f"{command}\r\n")
+            codes.append(smtp.getreply()[0])
+        assert codes == [250, 250, 250, 250, 250, 250, 452, 250, 503]
+        (message,) = upstream.messages
+        assert message.content == message.wire == b".x\r\ny\r\n"
+    with FakeUpstream() as upstream:
+        assert client(upstream).docmd("BDAT", "0 LAST")[0] == 500
 
 
 @pytest.mark.parametrize(
@@ -118,7 +146,7 @@ def test_commands_out_of_order_and_unknown_ones_are_refused(client):
 
 
 def test_a_step_that_does_not_exist_is_named():
-    with pytest.raises(ValueError, match="no such step: recpt; there are connect, ehlo"):
+    with pytest.raises(ValueError, match="unknown step: recpt; known steps: connect, ehlo"):
         FakeUpstream({"recpt": Close()})
 
 

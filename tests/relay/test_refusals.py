@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 import trustme
-from gatepost.config.settings import UpstreamAuth, UpstreamServer
+from gatepost.config.relay import UpstreamAuth, UpstreamServer
 from gatepost.relay import DeliveryState
 from gatepost.testing.upstream import (
     Close,
@@ -156,6 +156,7 @@ def opening(tmp_path):
 @pytest.mark.parametrize("ending", ["close", "reset", "421", "garbage", "silence"])
 @pytest.mark.parametrize("refusal", ["450 4.7.1 Not you now", "554 5.7.1 You are listed"])
 @pytest.mark.parametrize("step", ["connect", "ehlo", "starttls", "auth"])
+@pytest.mark.long
 async def test_before_mail_it_is_about_the_gateway_and_not_the_message(
     make_post, opening, caplog, step, refusal, ending
 ):

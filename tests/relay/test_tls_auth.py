@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 import trustme
-from gatepost.config.settings import UpstreamAuth, UpstreamServer
+from gatepost.config.relay import UpstreamAuth, UpstreamServer
 from gatepost.relay import DeliveryState
 from gatepost.testing.upstream import Close, FakeUpstream, Handshake, OnTransaction, Reset, Stall
 

@@ -22,11 +22,11 @@ class Cases:
     def __init__(self, config) -> None:
         self.groups = yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))
         self.known = {number for cases in self.groups.values() for number in cases}
-        self.tests: dict[str, tuple[int, ...]] = {}
         self.outcomes: dict[int, dict[str, str]] = defaultdict(dict)
         self.update = config.getoption("--update-reliability")
         self.chosen = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
         """Not all tests run."""
+        self.deselected = False
         self.complaint = ""
 
     def pytest_collection_modifyitems(self, items):
@@ -34,16 +34,21 @@ class Cases:
             numbers = tuple(n for marker in item.iter_markers("case") for n in marker.args)
             if unknown := set(numbers) - self.known:
                 raise pytest.UsageError(f"{item.nodeid}: no such case: {sorted(unknown)}")
-            if numbers:
-                self.tests[item.nodeid] = numbers
+            item.user_properties += [("case", number) for number in numbers]
 
     def pytest_deselected(self):
-        self.chosen = True
+        self.chosen = self.deselected = True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node):
+        """With pytest-xdist the tests are collected where they run."""
+        self.chosen |= getattr(node, "workeroutput", {}).get("deselected", False)
 
     def pytest_runtest_logreport(self, report):
         if report.when == "call" or report.outcome != "passed":
-            for number in self.tests.get(report.nodeid, ()):
-                self.outcomes[number][report.nodeid] = report.outcome
+            for name, number in report.user_properties:
+                if name == "case":
+                    self.outcomes[number][report.nodeid] = report.outcome
 
     def table(self) -> str:
         return "\n".join(self._lines()) + "\n"
@@ -52,7 +57,7 @@ class Cases:
         for group, cases in self.groups.items():
             yield from (
                 f"\n**{group}**\n",
-                "| case | what happens | what must come of it | seen |",
+                "| case | what happens | expected | result |",
                 "|---:|---|---|---|",
             )
             for number, (what, expected, *why) in cases.items():
@@ -71,8 +76,11 @@ class Cases:
 
         Where a program is not installed, what needs it is skipped, and that is a part too.
         """
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["deselected"] = self.deselected
+            return
         skipped = any("skipped" in outcomes.values() for outcomes in self.outcomes.values())
-        if exitstatus != 0:
+        if exitstatus != 0 or session.config.option.collectonly:
             return
         if self.chosen or skipped:
             if self.update:
@@ -103,6 +111,14 @@ def pytest_configure(config):
     config.pluginmanager.register(Cases(config), "reliability-cases")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _the_journal_is_written_at_once():
+    """Else each look at the journal waits a tenth of a second for records that might follow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gatepost.store.sql.writer._GATHER_SECONDS", 0.001)
+        yield
+
+
 @pytest.fixture(scope="module")
 def upstream():
     with FakeUpstream() as server:
@@ -112,7 +128,7 @@ def upstream():
 def until_greeted(gateway):
     """Until the connection that the gateway opens by itself, to an upstream with DSN, waits to be used."""
     for _ in range(400):
-        with smtplib.SMTP(gateway.host, gateway.port, timeout=20) as client:
+        with smtplib.SMTP(gateway.host, gateway.port, timeout=60) as client:
             client.ehlo()
             if client.has_extn("DSN"):
                 return
@@ -139,7 +155,7 @@ def talk(gateway):
 
     def say(*pieces, pause=0.0, to=gateway):
         with (
-            socket.create_connection((to.host, to.port), 20) as client,
+            socket.create_connection((to.host, to.port), 60) as client,
             client.makefile("rb") as lines,
         ):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -179,7 +195,7 @@ def wait_until():
     """Wait for a condition, with patience."""
 
     def wait(condition, what):
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < give_up, what
             time.sleep(0.01)

@@ -85,7 +85,7 @@ relay:
   - {recipients: "*@example.com", to: smtp://mail.example.com}
   - {recipients: "*@inbox.example", to: inbox}
 limits: {message_size: 100KiB, recipients: 5}
-mixed: defer
+mixed_recipients: defer
 lists: {words: words.txt}
 rules:
   - {name: words, filter: keywords, with: {words: [viagra], patterns: ["a+b"]}, action: reject}
@@ -103,7 +103,7 @@ GATEWAY = {
     ],
     "limits": {
         "message_size": "64KiB",
-        "bogus_commands": 1000,
+        "invalid_commands": 1000,
         "session_time": "10s",
         "data_time": "1s",
         "command_time": "1500ms",
@@ -219,7 +219,7 @@ class Sessions:
     """Sessions with one gateway."""
 
     def __init__(self, gateway, *, normalise):
-        self.places = dict(zip(LISTENERS, gateway._service.addresses, strict=True))
+        self.places = dict(zip(LISTENERS, gateway.addresses, strict=True))
         self.normalise = normalise
         self.taken = Counter()
         """The messages that were answered 250."""
@@ -355,7 +355,7 @@ def play_pipelined(mind):
     """The same commands one by one and all at once: as many replies, and in the same order."""
     with (
         FakeUpstream() as upstream,
-        running_gateway({"limits": {"bogus_commands": 1000}}, upstream=upstream) as gateway,
+        running_gateway({"limits": {"invalid_commands": 1000}}, upstream=upstream) as gateway,
     ):
         gateway.send()  # from now on it knows what upstream offers, and each session is offered the same
         for _ in range(40):

@@ -28,7 +28,7 @@ def test_what_a_filter_found_is_one_line_of_one_reply(talk):
         running_gateway({"rules": [RULE]}, upstream=upstream, files={"fooled.py": FOOLED}) as gateway,
     ):
         replies = talk(*BEGIN, b"DATA\r\n", b"a: b\r\n\r\n.\r\n", to=gateway)
-    assert replies[-1] == "550 5.7.1 No: x 250 2.0.0 Ok: forged ?[31m"
+    assert replies[-1] == "550 5.7.1 No: x 250 2.0.0 Ok: forged \\x1b[31m"
     assert len(replies) == 5
     assert upstream.messages == ()
 

@@ -35,12 +35,15 @@ TRACE = re.compile(rb"Received: [^\r]*\r\n(?:[ \t][^\r]*\r\n)*")
 SMUGGLED = "MAIL FROM:<eve@example.org>\r\nRCPT TO:<v@example.com>\r\nDATA\r\na: b\r\n\r\n2\r\n.\r\n"
 STRANGER = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n"
 """Postfix's settings trust nobody on this machine; this has Gatepost trust nobody either."""
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 STRICT = """\
 mynetworks = 192.0.2.0/24
 relay_domains = example.com
 smtpd_relay_restrictions = reject_unauth_destination
+smtpd_error_sleep_time = 0
+smtpd_forbid_bare_newline = no
 """
+"""It answers mistakes at once, and not each after a second as from the tenth on; bare LF as in Debian 12."""
 
 
 WITH_TLS = """\
@@ -174,6 +177,7 @@ def seen(came, other):
 
 @pytest.mark.real("postfix")
 @pytest.mark.parametrize("dialogue", DIALOGUES, ids=lambda one: one["name"])
+@pytest.mark.long
 def test_every_difference_from_postfix_has_its_reason(request, reply, dialogue):
     place = "with_tls" if dialogue.get("tls") else "lenient" if dialogue.get("lenient") else "plain"
     postfix, gatepost = request.getfixturevalue(place)
@@ -182,7 +186,9 @@ def test_every_difference_from_postfix_has_its_reason(request, reply, dialogue):
     if not dialogue.get("offers"):  # that is compared once, and would stand in each line else
         theirs, ours = (theirs[0], [], theirs[2]), (ours[0], [], ours[2])
     if theirs == ours:
-        assert "why" not in dialogue, "there is no difference any more"
+        assert "why" not in dialogue or numbers(dialogue.get("same_from", "99")) <= postfix_version(), (
+            "no difference"
+        )
         return
     found = {"postfix": seen(theirs, ours), "gatepost": seen(ours, theirs)}
     assert found == {name: dialogue.get(name) for name in found}, (theirs, ours)
@@ -192,17 +198,26 @@ def test_every_difference_from_postfix_has_its_reason(request, reply, dialogue):
 
 @pytest.mark.real("postfix")
 def test_postfix_is_as_debian_ships_it():
-    said = subprocess.run(
-        [proxies.program("postconf", "postfix"), "-d", "smtpd_forbid_bare_newline"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert said.stdout == "smtpd_forbid_bare_newline = no\n", "dialogues.yaml says so"
+    default = "no" if postfix_version() < (3, 9) else "normalize"
+    assert postconf("-d", "smtpd_forbid_bare_newline") == default, "dialogues.yaml says so"
+
+
+def postconf(*arguments):
+    """The value of one setting."""
+    command = [proxies.program("postconf", "postfix"), "-h", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def postfix_version():
+    return numbers(postconf("-d", "mail_version"))
+
+
+def numbers(version):
+    return tuple(map(int, version.split(".")))
 
 
 def test_the_page_lists_the_differences(pytestconfig):
-    lines = ["| said | Postfix | Gatepost | why |", "|---|---|---|---|"]
+    lines = ["| the client sends | Postfix | Gatepost | reason for the difference |", "|---|---|---|---|"]
     lines += [
         f"| {one['name']} | {one['postfix']} | {one['gatepost']} | {one['why']} |"
         for one in DIALOGUES

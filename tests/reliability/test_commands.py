@@ -44,7 +44,7 @@ def path_of(octets):
 
 def until(look):
     """What it sees, once that is something."""
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 30
     while not (seen := look()):
         assert time.monotonic() < give_up
         time.sleep(0.005)
@@ -172,7 +172,7 @@ def test_no_octet_beyond_ascii_makes_a_command(gateway, reply, upstream):
     ):
         for some in (commands[n : n + 16] for n in range(0, 128, 16)):  # twenty would end the session
             with (
-                socket.create_connection((gateway.host, gateway.port), 20) as client,
+                socket.create_connection((gateway.host, gateway.port), 60) as client,
                 client.makefile("rb") as lines,
             ):
                 reply(lines)
@@ -278,7 +278,7 @@ DIALOGUES = [
 @pytest.mark.case(40)
 @pytest.mark.parametrize(("pieces", "codes"), DIALOGUES, ids=[codes for _, codes in DIALOGUES])
 def test_an_enhanced_code_is_of_the_class_of_its_code(moody, reply, pieces, codes):
-    with socket.create_connection((moody.host, moody.port), 20) as client, client.makefile("rb") as lines:
+    with socket.create_connection((moody.host, moody.port), 60) as client, client.makefile("rb") as lines:
         replies = [reply(lines)]
         for piece in (*pieces, QUIT):
             with contextlib.suppress(ConnectionError):  # it was closed with the reply before
@@ -346,22 +346,24 @@ def test_what_is_asked_of_notifications_reaches_upstream(talk, upstream):
 @pytest.mark.case(38)
 def test_notifications_are_not_offered_where_upstream_has_none(talk):
     with FakeUpstream(extensions=()) as upstream, running_gateway({}, upstream=upstream) as gateway:
-        helo, ret, mailed, notify, orcpt = talk(
+        helo, *replies = talk(
             HELO,
             mail(b"<alice@example.org> RET=HDRS"),
-            MAIL,
             b"RCPT TO:<bob@example.com> NOTIFY=NEVER\r\n",
-            b"RCPT TO:<bob@example.com> ORCPT=rfc822;bob@example.net\r\n",
+            b"RCPT TO:<carol@example.com> ORCPT=rfc822;bob@example.net\r\n",
             to=gateway,
         )
+        asked = [command for commands in upstream.commands for command in commands]
     assert "DSN" not in helo
-    assert mailed.startswith("250 ")
-    assert [one[:9] for one in (ret, notify, orcpt)] == ["555 5.5.4"] * 3
+    assert [one[:4] for one in replies] == ["250 "] * 3
+    assert "RET" not in str(asked)
+    assert "NOTIFY" not in str(asked)
+    assert "RCPT TO:<carol@example.com>" in asked
 
 
 @pytest.mark.case(36)
 def test_whoever_says_nothing_sensible_is_sent_away(gateway, reply):
-    with socket.create_connection((gateway.host, gateway.port), 20) as client, client.makefile("rb") as lines:
+    with socket.create_connection((gateway.host, gateway.port), 60) as client, client.makefile("rb") as lines:
         reply(lines)
         client.sendall(b"FOO\r\n" * 19 + b"NOOP\r\n")
         assert [reply(lines)[:3] for _ in range(20)] == ["500"] * 19 + ["250"], "not before the limit"
@@ -374,7 +376,7 @@ def test_whoever_says_nothing_sensible_is_sent_away(gateway, reply):
 @pytest.mark.parametrize("verb", [b"GET", b"POST", b"CONNECT"])
 def test_a_browser_is_sent_away(gateway, reply, upstream, verb):
     before = len(upstream.messages)
-    with socket.create_connection((gateway.host, gateway.port), 20) as client, client.makefile("rb") as lines:
+    with socket.create_connection((gateway.host, gateway.port), 60) as client, client.makefile("rb") as lines:
         reply(lines)
         client.sendall(verb + b" / HTTP/1.1\r\n" + HELO + MAIL + RCPT + b"DATA\r\nx\r\n.\r\n")
         said = []
@@ -388,7 +390,7 @@ def test_a_browser_is_sent_away(gateway, reply, upstream, verb):
 @pytest.mark.case(41)
 def test_a_hundred_recipients_in_one_write(gateway, reply, upstream):
     recipients = b"".join(b"RCPT TO:<r%d@example.com>\r\n" % number for number in range(100))
-    with socket.create_connection((gateway.host, gateway.port), 20) as client, client.makefile("rb") as lines:
+    with socket.create_connection((gateway.host, gateway.port), 60) as client, client.makefile("rb") as lines:
         reply(lines)
         client.sendall(HELO)
         reply(lines)
@@ -420,7 +422,7 @@ def test_chunks_are_one_message_or_none(talk, upstream):
 @pytest.mark.parametrize("end", ["half-close", "reset"])
 def test_half_a_message_in_chunks_is_none(gateway, reply, upstream, wire, end):
     before, journalled = len(upstream.messages), len(gateway.journal())
-    with socket.create_connection((gateway.host, gateway.port), 20) as client, client.makefile("rb") as lines:
+    with socket.create_connection((gateway.host, gateway.port), 60) as client, client.makefile("rb") as lines:
         reply(lines)
         for command in (HELO, MAIL, RCPT):
             client.sendall(command)
@@ -462,7 +464,7 @@ def test_what_is_in_a_chunk_is_never_run_as_commands(talk, upstream, before, exp
 def test_two_messages_and_quit_in_one_write(gateway, reply, upstream):
     before = len(upstream.messages)
     messages = [b"Subject: one\r\n\r\nQUIT\r\n", b"Subject: two\r\n\r\nRSET\r\n"]
-    with socket.create_connection((gateway.host, gateway.port), 20) as client, client.makefile("rb") as lines:
+    with socket.create_connection((gateway.host, gateway.port), 60) as client, client.makefile("rb") as lines:
         reply(lines)
         whole = [MAIL + RCPT + b"DATA\r\n" + message + b".\r\n" for message in messages]
         client.sendall(HELO + b"".join(whole) + b"QUIT\r\n")

@@ -25,7 +25,7 @@ MIDST = {
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 998 + b"\r\n") * 16_000
 """Far more than the system takes for a clamd that reads no more."""
 LOOPS = """\
-import time
+import os
 
 from gatepost import hookimpl
 
@@ -33,8 +33,7 @@ from gatepost import hookimpl
 class Loops:
     @hookimpl
     def filter_message(self, transaction):
-        end = time.monotonic() + 1.5
-        while time.monotonic() < end:
+        while "LOOPS_END" not in os.environ:
             pass
 """
 
@@ -82,7 +81,7 @@ def what_came_of(address, on_error, content=b"Subject: x\r\n\r\n", timeout="300m
     rule = {
         "name": "virus",
         "filter": "clamav",
-        "with": {"address": address or nobody},
+        "with": {"address": address or nobody, "watch": False},
         "on_error": on_error,
         "timeout": timeout,
     }
@@ -108,6 +107,7 @@ def test_where_clamd_fails_on_error_decides(clamd, answer, on_error):
 @pytest.mark.case(89)
 @pytest.mark.parametrize("midst", ["closes", "reads on", "reads no more"])
 @pytest.mark.parametrize("answer", MIDST.values(), ids=MIDST)
+@pytest.mark.long
 def test_what_clamd_says_before_it_has_all_is_never_clean(clamd, answer, midst):
     timeout = "300ms" if midst == "reads no more" or b"\0" not in answer else "10s"
     assert what_came_of(clamd(answer, midst), "defer", LARGE, timeout) == FOUND["defer"]
@@ -120,12 +120,12 @@ def test_where_there_is_no_clamd_on_error_decides(on_error):
 
 
 @pytest.mark.case(88)
-def test_while_a_filter_loops_others_are_served_and_it_is_given_up():
+def test_while_a_filter_loops_others_are_served_and_it_is_given_up(monkeypatch):
     rule = {
         "name": "loops",
         "filter": "./loops.py:Loops",
         "when": {"recipient": "slow@*"},
-        "timeout": "500ms",
+        "timeout": "2s",
         "action": "reject",
     }
     with (
@@ -138,6 +138,7 @@ def test_while_a_filter_loops_others_are_served_and_it_is_given_up():
         waiting.start()
         assert gateway.send(make_transaction()).code == 250
         assert not replies, "it was served while the other one waited"
-        waiting.join(20)
+        waiting.join(60)
+        monkeypatch.setenv("LOOPS_END", "yes")
         assert str(replies[0]).startswith("451 4.3.0")
         assert len(upstream.messages) == 1

@@ -206,7 +206,7 @@ def test_a_message_that_went_in_circles_is_refused(talk, upstream):
 
 @pytest.mark.case(98)
 def test_a_client_that_half_closes_after_its_dot_has_its_reply(gateway, upstream, reply):
-    with socket.create_connection((gateway.host, gateway.port), 20) as client, client.makefile("rb") as lines:
+    with socket.create_connection((gateway.host, gateway.port), 60) as client, client.makefile("rb") as lines:
         reply(lines)
         for piece in (*ENVELOPE, b"DATA\r\n"):
             client.sendall(piece)

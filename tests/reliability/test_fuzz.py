@@ -31,6 +31,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.long
 def test_nothing_that_comes_to_mind_does_what_it_should_not(kind, pytestconfig):
     """With one seed that is always the same and, at full length, with one that is new each time."""
     seeds = [1, random.randrange(1 << 32)] if pytestconfig.getoption("--long") else [1]

@@ -47,7 +47,7 @@ def rules(upstream):
         {"recipients": "*@address.test", "to": f"smtp://127.0.0.1:{upstream.port}"},
         {"recipients": "*@inbox.test", "to": "inbox"},
     ]
-    return {"relay": relay, "limits": {"connect_time": "400ms"}}
+    return {"relay": relay, "limits": {"connect_time": "2s"}}
 
 
 def to(domain):
@@ -87,7 +87,7 @@ def test_when_the_resolver_is_back_mail_goes_on_and_nothing_is_left(resolver, up
         resolver.set()
         for thread in threading.enumerate():
             if thread.name == "gatepost-names":
-                thread.join(20)
+                thread.join(60)
                 assert not thread.is_alive()
         assert [gateway.send(to(name)).code for name in DEAD] == [250] * len(DEAD)
         assert not [thread for thread in threading.enumerate() if thread.name == "gatepost-names"]

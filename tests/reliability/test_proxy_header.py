@@ -31,7 +31,7 @@ def v2(client, *, length=12):
 def trusting(upstream):
     """It takes the word of this machine for who the client is."""
     listen = {"address": "127.0.0.1:0", "proxy_protocol_from": [BALANCER]}
-    rules = {"listen": listen, "limits": {"command_time": "300ms"}}
+    rules = {"listen": listen, "limits": {"command_time": "1s"}}
     with running_gateway(rules, upstream=upstream) as running:
         yield running
 
@@ -51,7 +51,7 @@ def said(reply):
         replies = []
         with (
             contextlib.suppress(ConnectionError),
-            socket.create_connection((gateway.host, gateway.port), 20) as client,
+            socket.create_connection((gateway.host, gateway.port), 60) as client,
             client.makefile("rb") as lines,
         ):
             client.sendall(at_once)
@@ -100,6 +100,42 @@ def test_without_a_valid_header_the_balancer_hears_nothing_and_nothing_is_run(
     assert said(trusting, octets) == []
     assert codes(said(trusting, v1(CLIENT), ENVELOPE[0])) == ["220", "250"], "others are served"
     assert (len(upstream.messages), len(trusting.journal())) == (before, journalled)
+
+
+@pytest.mark.parametrize(
+    ("octets", "what"),
+    [
+        pytest.param(b"", "no complete PROXY header within 1 s", id="silence"),
+        pytest.param(v1(CLIENT)[:-2], "no complete PROXY header within 1 s", id="half a header"),
+        pytest.param(WHOLE, "no valid PROXY header: ", id="another protocol"),
+    ],
+)
+def test_a_source_without_a_header_is_named_once(upstream, caplog, octets, what):
+    listen = {"address": "127.0.0.1:0", "proxy_protocol_from": [BALANCER]}
+    rules = {"listen": listen, "limits": {"command_time": "1s"}}
+    with running_gateway(rules, upstream=upstream) as running:
+        with contextlib.ExitStack() as opened:
+            clients = [
+                opened.enter_context(socket.create_connection((running.host, running.port), 60))
+                for _ in range(5)
+            ]
+            for client in clients:
+                client.sendall(octets)
+            for client in clients:
+                with contextlib.suppress(ConnectionError):
+                    assert client.recv(100) == b""
+        for _ in range(3):  # health checks
+            with socket.create_connection((running.host, running.port), 60) as client:
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(100) == b""
+    (line,) = [str(record.msg) for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"listener 127.0.0.1:0: {what}")
+    assert f" from {BALANCER}; its connections are closed. " in line
+
+
+def test_a_health_check_is_no_trouble(said, trusting, caplog):
+    assert said(trusting, b"") == []
+    assert not caplog.records
 
 
 @pytest.mark.case(55)

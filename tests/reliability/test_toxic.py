@@ -103,7 +103,7 @@ def say(before, tls, clean, times, spoil):
     if not clean:
         spoil()
     broken = contextlib.suppress(smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError, OSError)
-    with broken, smtplib.SMTP(before.host, before.port, "client.example.org", timeout=20) as client:
+    with broken, smtplib.SMTP(before.host, before.port, "client.example.org", timeout=60) as client:
         if tls:
             client.starttls(context=tls)
         for number in range(clean + times):
@@ -132,6 +132,7 @@ def one_transaction(client, number):
     ("toxic", "tls"),
     [*((name, False) for name in SLOW), ("octet by octet", True), ("latency", True)],
 )
+@pytest.mark.long
 def test_a_slow_line_changes_nothing(line, leg, direction, toxic, tls):
     heard, arrived, journal = line(leg, direction, SLOW[toxic], tls=tls, times=2)
     assert heard == [250, 250]
@@ -145,6 +146,7 @@ def test_a_slow_line_changes_nothing(line, leg, direction, toxic, tls):
 @pytest.mark.parametrize(
     ("tls", "connection", "octets"), [(*how, octets) for how, places in PLACES.items() for octets in places]
 )
+@pytest.mark.long
 def test_a_line_that_breaks_loses_nothing_and_sends_nothing_twice(
     line, leg, direction, tls, connection, octets
 ):

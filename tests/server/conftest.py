@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import uvloop
-from gatepost.config.settings import Limits, ListenerSettings
-from gatepost.mail import Envelope, Recipient, Session
+from gatepost.config.limits import Limits
+from gatepost.config.listen import ListenerSettings
+from gatepost.model.mail import Envelope, Recipient, Session
+from gatepost.model.verdict import Reply
 from gatepost.server import Server
-from gatepost.verdict import Reply
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+    """The gateway's event loop; at full length asyncio's own too."""
+    more = {"asyncio": asyncio.SelectorEventLoop} if config.getoption("--long") else {}
+    return {"uvloop": uvloop.new_event_loop, **more}
 
 
 class Script:
@@ -27,12 +30,20 @@ class Script:
         self.calls: list[str] = []
         self.sessions: list[Session] = []
         self.messages: list[tuple[Envelope, bytes]] = []
+        self.sent_by: list[Session] = []
+        """The session of each message."""
         self.refusals: list[tuple[str, int]] = []
+        self.refused_early: list[tuple[str | None, int]] = []
+        self.auth_failed: list[tuple[str, int]] = []
+        self.bad_commands: list[Session] = []
+        """The session at each."""
+        self.ended_as: Session | None = None
+        self.refused_rcpt: list[tuple[str, int]] = []
         self.offers = frozenset({"SMTPUTF8"})
         self.closed = asyncio.Event()
 
-    def reception(self) -> "ScriptedReception":
-        return ScriptedReception(self)
+    def session_handler(self, left) -> "ScriptedHandler":
+        return ScriptedHandler(self)
 
     def extensions(self) -> frozenset[str]:
         return self.offers
@@ -50,7 +61,7 @@ class Script:
 
 
 @dataclass
-class ScriptedReception:
+class ScriptedHandler:
     script: Script
     envelope: Envelope | None = None
     recipients: list[Recipient] = field(default_factory=list)
@@ -64,10 +75,26 @@ class ScriptedReception:
         self.script.sessions.append(session)
         return await self.script.answer("helo", None)
 
+    async def introduce(self, session: Session, envelope: Envelope) -> Reply | None:
+        self.script.sessions.append(session)
+        return await self.script.answer("introduce", None)
+
     async def mail(self, session: Session, envelope: Envelope) -> Reply:
         self.script.sessions.append(session)
         self.envelope, self.recipients = envelope, []
         return await self.script.answer("mail", "250 2.1.0 OK")
+
+    async def auth_failed(self, session: Session, user: str, reply: Reply) -> None:
+        self.script.auth_failed.append((user, reply.code))
+
+    def bad_command(self, session: Session) -> None:
+        self.script.bad_commands.append(session)
+
+    async def refused_early(self, session: Session, envelope: Envelope | None, reply: Reply) -> None:
+        self.script.refused_early.append((envelope and envelope.mail_from, reply.code))
+
+    async def refused_rcpt(self, recipient: Recipient, reply: Reply) -> None:
+        self.script.refused_rcpt.append((recipient.address, reply.code))
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         if "refused" in recipient.address:
@@ -85,6 +112,7 @@ class ScriptedReception:
         )
         reply = await self.script.answer("message", "250 2.0.0 Queued")
         self.script.messages.append((envelope, content))
+        self.script.sent_by.append(session)
         return reply
 
     async def refused(self, reply: Reply, size: int) -> None:
@@ -94,7 +122,8 @@ class ScriptedReception:
     async def reset(self) -> None:
         await self.script.answer("reset", None)
 
-    async def close(self) -> None:
+    async def close(self, session: Session) -> None:
+        self.script.ended_as = session
         self.script.closed.set()
         await self.script.answer("close", None)
 
@@ -113,7 +142,7 @@ class Client:
     async def reply(self) -> str:
         """One whole reply, its lines divided by newlines; empty at the end of the connection."""
         lines = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     line = (await self.reader.readline()).decode()
@@ -247,6 +276,12 @@ async def start() -> AsyncIterator[Start]:
         for client in running.clients:
             client.reset()
         await running.server.stop(0.5)
+
+
+@pytest.fixture(scope="session")
+def script_class() -> type[Script]:
+    """For a test that starts its own server."""
+    return Script
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from base64 import b64encode
 import pytest
 from argon2 import PasswordHasher
 from gatepost.server.auth import Users, hash_password, without_secrets
+from gatepost.server.wire import Wire
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Hashes take a thousandth of the time here: what is tested is what is said, not how long a guess takes."""
@@ -132,6 +133,34 @@ async def test_what_does_not_authenticate(mx, dialogue, reply):
     """)
 
 
+async def test_the_gateway_is_told_which_user_failed(mx):
+    client = await mx.ready()
+    await client.talk(f"""
+        C: AUTH PLAIN {plain("alice", "wrong")}
+        S: 535 5.7.8
+        C: AUTH PLAIN {plain("alice", "wonder land", "bob")}
+        S: 535 5.7.8
+        C: AUTH LOGIN =
+        S: 334
+        C: =
+        S: 535 5.7.8
+    """)
+    assert mx.script.auth_failed == [("alice", 535), ("alice", 535), ("", 535)]
+
+
+async def test_an_exchange_that_is_no_login_is_no_failed_login(mx):
+    client = await mx.ready()
+    await client.talk(f"""
+        C: AUTH PLAIN *
+        S: 501 5.7.0
+        C: AUTH CRAM-MD5
+        S: 504 5.5.4
+        C: AUTH PLAIN {GOOD}
+        S: 235
+    """)
+    assert mx.script.auth_failed == []
+
+
 async def test_repeated_failures_end_the_session(mx):
     """RELIABILITY 54."""
     client = await mx.ready()
@@ -152,21 +181,25 @@ async def test_an_exchange_that_stalls_ends_by_the_time_of_a_command(start, user
 
 
 @pytest.mark.parametrize("tolerance", ["strict", "everything"])
-async def test_an_exchange_has_the_time_of_a_command_from_its_beginning(start, users, tolerance):
+async def test_an_exchange_has_the_time_of_a_command_from_its_beginning(start, users, tolerance, monkeypatch):
     mx = await start(listener={"auth": {"users": users, "without_tls": True}}, tolerance=tolerance)
     client = await mx.ready()
     [session] = mx.server._sessions
     session._command_deadline = asyncio.get_running_loop().time() + 1  # it has thought for long
+    deadlines, read_line = [], Wire.read_line
+
+    async def watched(wire, limit, deadline, **options):
+        deadlines.append(deadline)
+        return await read_line(wire, limit, deadline, **options)
+
+    monkeypatch.setattr(Wire, "read_line", watched)
     await client.talk("""
         C: AUTH LOGIN
         S: 334
-    """)
-    deadline = session._command_deadline
-    await client.talk("""
         C: QQ==
         S: 334
     """)
-    assert deadline == session._command_deadline > asyncio.get_running_loop().time() + 100
+    assert deadlines[0] == deadlines[1] > asyncio.get_running_loop().time() + 100
 
 
 async def test_auth_needs_tls_unless_the_operator_says_so(start, users):
@@ -183,7 +216,7 @@ async def test_auth_needs_tls_unless_the_operator_says_so(start, users):
         C: AUTH PLAIN {GOOD}
         S: 538 5.7.11
         C: MAIL FROM:<a@b> AUTH=<>
-        S: 555 5.5.4
+        S: 250
     """)
 
 
@@ -200,7 +233,7 @@ async def test_the_tap_never_sees_a_secret(start, users):
     seen = []
     mx = await start(
         listener={"auth": {"users": users, "without_tls": True}},
-        tap=lambda session_id, direction, data: seen.append(direction + " " + data.decode()),
+        tap=lambda event: seen.append(event.direction + " " + event.data.decode()),
     )
     client = await mx.ready()
     await client.talk(f"""
@@ -223,6 +256,7 @@ async def test_the_tap_never_sees_a_secret(start, users):
     "content",
     ["", "- alice", "alice: secret", "alice:", "alice: 1", '1: "HASH"', "alice: [", "alice: {a: b}", "\0"],
 )
+@pytest.mark.long
 def test_a_wrong_file_of_users_is_named_with_what_is_expected(tmp_path, content):
     file = tmp_path / "users.yaml"
     file.write_text(content.replace("HASH", hash_password("x")))

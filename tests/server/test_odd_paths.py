@@ -1,12 +1,11 @@
 """One table of spellings: what a strict, a lenient and an all-taking server answer, and what they keep."""
 
-import time
-
 import pytest
-from gatepost.oddity import Oddity
 from gatepost.server.odd_paths import read_mail, read_rcpt
 from gatepost.server.paths import is_mailbox
 from gatepost.server.replies import Refusal
+from gatepost.traffic.events import Odd
+from gatepost.traffic.oddity import Oddity
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,7 +80,7 @@ ODD_AT_MAIL = {b"<>": "", b"<PostMaster>": "path-domain", b"postmaster": "path-b
 @pytest.mark.parametrize("tolerance", TOLERANCES)
 async def test_each_spelling_has_its_reply_and_is_kept_as_it_came(start, tolerance):
     odd = []
-    mx = await start(tolerance=tolerance, tap=lambda _, direction, data: odd.append((direction, data)))
+    mx = await start(tolerance=tolerance, tap=odd.append)
     for path, *expected, oddities in SPELLINGS:
         wanted = expected[TOLERANCES.index(tolerance)]
         client = await mx.ready()
@@ -103,7 +102,7 @@ async def test_each_spelling_has_its_reply_and_is_kept_as_it_came(start, toleran
         [recipient] = mx.script.messages[-1][0].recipients
         assert recipient.address == wanted, path
         if tolerance == "everything":
-            told = [data[4:].decode() for direction, data in odd if direction == "*" and data[:4] == b"odd "]
+            told = [event.oddity for event in odd if isinstance(event, Odd)]
             assert told == oddities.split(), path
 
 
@@ -205,8 +204,7 @@ def test_everything_is_taken_and_a_lenient_server_keeps_addresses_alone(text):
 
 
 @pytest.mark.parametrize("piece", ["<", ">", '"', '"a', "\\", " ", "a ", "<a", '<"', "a=b ", "@a:", "."])
-def test_a_long_argument_is_read_in_linear_time(piece):
-    begun = time.perf_counter()
-    for text in (piece * 32_000, f"<{piece * 32_000}", f"{piece * 32_000}>"):
-        read_mail(f"FROM:{text}", ALL, everything=True)
-    assert time.perf_counter() - begun < 2
+def test_a_long_argument_is_read_in_linear_time(piece, within_yardsticks):
+    with within_yardsticks(200):
+        for text in (piece * 32_000, f"<{piece * 32_000}", f"{piece * 32_000}>"):
+            read_mail(f"FROM:{text}", ALL, everything=True)

@@ -1,6 +1,7 @@
 import contextlib
 
 import pytest
+from gatepost.server import paths
 from gatepost.server.paths import parse_mail, parse_rcpt
 from gatepost.server.replies import Refusal
 from hypothesis import given
@@ -248,10 +249,32 @@ def test_an_original_recipient_may_be_internationalised(value, without_smtputf8,
                 parse_rcpt(f"TO:<a@b> ORCPT={value}", ALL, smtputf8=smtputf8)
 
 
-@pytest.mark.parametrize("parameter", ["SIZE=1", "BODY=7BIT", "SMTPUTF8", "AUTH=<>", "RET=FULL", "ENVID=x"])
-def test_parameters_of_an_extension_that_was_not_offered_are_unknown(parameter):
+@pytest.mark.parametrize("parameter", ["FOO", "BY=120;R", "HOLDFOR=60", "REQUIRETLS", "NOTIFY=NEVER"])
+def test_parameters_of_other_extensions_are_unknown(parameter):
     with pytest.raises(Refusal, match=r"^555 "):
         parse_mail(f"FROM:<a@b> {parameter}", ())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kept"),
+    [
+        ("SIZE=1", ("SIZE=1",)),
+        ("BODY=8BITMIME", ("BODY=8BITMIME",)),
+        ("RET=FULL", ()),
+        ("AUTH=<>", ()),
+        ("SMTPUTF8", ("SMTPUTF8",)),
+        ("ENVID=x", ()),
+        ("ret=hdrs SIZE=1 envid=x body=7bit", ("SIZE=1", "body=7bit")),
+    ],
+)
+def test_what_postfix_passes_on_needs_no_offer(parameters, kept):
+    """A refusal would lose the mail; what upstream may not have is left out."""
+    assert parse_mail(f"FROM:<a@b> {parameters}", ()) == ("a@b", kept)
+    assert parse_rcpt("TO:<a@b> NOTIFY=NEVER orcpt=rfc822;a@b", (), smtputf8=False) == ("a@b", ())
+    with pytest.raises(Refusal, match=r"^501 "):
+        parse_mail("FROM:<a@b> RET=NONE", ())
+    with pytest.raises(Refusal, match=r"^501 "):
+        parse_rcpt("TO:<a@b> NOTIFY=ALWAYS", (), smtputf8=False)
 
 
 PIECES = st.lists(
@@ -266,3 +289,32 @@ def test_whatever_comes_is_refused_or_taken_unchanged(text):
             address, parameters = parse_mail(argument, ALL)
             assert " ".join((f"<{address}>", *parameters)) == argument[5:].removeprefix(" ")
             assert not {"\r", "\n", "\0"} & set(argument)
+
+
+ATEXT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+/=?^_`{|}~-"
+OF_A_LABEL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+OF_A_VALUE = "".join(map(chr, {*range(0x21, 0x7F)} - {ord("=")}))
+
+
+@pytest.mark.parametrize(
+    ("around", "ascii_characters"),
+    [
+        ("{}@x", ATEXT + "."),
+        ("x@a{}a", OF_A_LABEL + "."),
+        ('"{}"@x', "".join(map(chr, {*range(0x20, 0x7F)} - {0x22, 0x5C}))),
+    ],
+)
+def test_of_all_characters_these_are_in_an_address(around, ascii_characters):
+    found = {
+        character
+        for character in map(chr, range(0x110000))
+        if paths._MAILBOX.fullmatch(around.format(character))
+    }
+    assert found == {*ascii_characters, *map(chr, range(0xA0, 0x110000))}
+
+
+def test_of_all_characters_these_are_in_the_value_of_a_parameter():
+    found = {
+        character for character in map(chr, range(0x110000)) if paths._PARAMETER.fullmatch(f"A={character}")
+    }
+    assert found == {*OF_A_VALUE, *map(chr, range(0xA0, 0x110000))}

@@ -4,8 +4,8 @@ import asyncio
 from base64 import b64encode
 
 import pytest
-from gatepost.oddity import Oddity
 from gatepost.server.data import LineDotReader
+from gatepost.traffic.oddity import Oddity
 
 from .test_data import LIMITS, Content, MemoryBudget
 from .test_session import HELLOS
@@ -26,7 +26,7 @@ async def taking(start, told):
         tolerance="everything",
         bare_newline="keep",
         listener=ANYBODY,
-        tap=lambda _, direction, data: direction == "*" and told.append(data.decode()),
+        tap=lambda event: event.direction == "*" and told.append(event.data.decode()),
     )
 
 
@@ -166,7 +166,7 @@ async def test_any_user_is_right_at_any_time_and_again(taking, told):
 async def test_a_client_that_does_not_wait_for_the_greeting_is_served(taking, told):
     async def once_something_came():
         [session] = taking.server._sessions
-        while not session.has_input():
+        while not session.wire.has_input():
             await asyncio.sleep(0)
 
     taking.script.answers["connect"] = once_something_came

@@ -9,9 +9,11 @@ from types import ModuleType
 
 import pytest
 from gatepost.cli import app
-from gatepost.store import Archive, Box, State, Store
-from gatepost.store import sqlite as sqlite_module
-from gatepost.verdict import Reply
+from gatepost.model.edits import AddHeader, RemoveHeader
+from gatepost.model.mail import Stage
+from gatepost.model.verdict import Action, Evaluation, Reply, Result
+from gatepost.store import Box, State, Top, open_archive, open_store
+from gatepost.store.sqlite import driver as driver_module
 from typer.testing import CliRunner
 
 RULES = """
@@ -19,6 +21,16 @@ hostname: mx.example.net
 relay: [{recipients: "*@example.org", to: inbox}]
 store: {url: "sqlite:///gatepost.db"}
 """
+REFUSING = Evaluation(
+    rule="blocked",
+    stage=Stage.CONNECT,
+    result=Result.HIT,
+    action=Action.REJECT,
+    observed=False,
+    reason="on the list",
+    recipients=(),
+    seconds=0.0,
+)
 HOSTILE = "[red]\x1b]0;owned\x07\x9b31m\u202eevil\x00\udcff"
 
 
@@ -39,20 +51,31 @@ def gatepost(tmp_path):
 @pytest.fixture
 async def filled(settings, tmp_path, make_record, make_kept):
     """A closed store: two transactions, the messages q1 and q2 in quarantine, i1 in the inbox."""
-    store = Store.open(settings, tmp_path)
+    store = open_store(settings, tmp_path)
     kept = (
         make_kept(id="q1"),
         make_kept(id="i1", box=Box.INBOX),
         make_kept(id="q2", rule="words", mail_from=""),
     )
-    await store.commit(make_record(id="t1"), kept)
-    await store.commit(make_record(id="t2", client="198.51.100.7", mail_from="", recipients=()))
+    await store.commit(make_record(id="t1", session_id="s1"), kept)
+    await store.commit(
+        make_record(
+            id="t2",
+            session_id="s2",
+            client="198.51.100.7",
+            mail_from="",
+            recipients=(),
+            authenticated="ann",
+            evaluations=(REFUSING,),
+            reply="550 5.7.1 Blocked",
+        )
+    )
     await store.close()
 
 
 @pytest.fixture
 def archive(filled, settings, tmp_path):
-    with Archive.open(settings, tmp_path) as opened:
+    with open_archive(settings, tmp_path) as opened:
         yield opened
 
 
@@ -75,6 +98,10 @@ def ids(output):
             ["t2", "t1"],
         ),
         (("--until", "520w"), []),
+        (("--user", "ANN"), ["t2"]),
+        (("--user", "a*", "--sender", "ann@example.com"), []),
+        (("--session", "s1"), ["t1"]),
+        (("--session", "unknown"), []),
     ],
     ids=str,
 )
@@ -98,7 +125,7 @@ def test_journal_shows_one_transaction_in_full(filled, gatepost):
     for shown in (
         "192.0.2.1, client.example",
         "TLSv1.3",
-        "12.3 ms from the final dot",
+        "12.3 ms from the end of data",
         "mail.example.net:25",
         "250 2.0.0 Ok: queued",
         "an attachment a.exe",
@@ -109,6 +136,72 @@ def test_journal_shows_one_transaction_in_full(filled, gatepost):
         "rcpt",
     ):
         assert shown in output
+
+
+@pytest.mark.parametrize("some_id", ["t1", "s1", "q1", "i1"], ids=["its own", "session", "kept", "inbox"])
+def test_journal_knows_a_transaction_by_all_of_its_ids_and_shows_them(filled, gatepost, some_id):
+    status, output, _ = gatepost("journal", some_id)
+    assert status == 0
+    shown = dict(
+        line.split(maxsplit=1) for line in output.splitlines() if line.startswith(("tra", "se", "k"))
+    )
+    assert (shown["transaction"], shown["session"]) == ("t1", "s1")
+    assert shown["kept"] == "q2 (quarantine, held), i1 (inbox, held), q1 (quarantine, held)"
+    record = json.loads(gatepost("journal", some_id, "--json")[1])
+    assert (record["id"], record["session_id"], record["early_end"]) == ("t1", "s1", None)
+    assert [one["id"] for one in record["kept"]] == ["q2", "i1", "q1"]
+    assert record["kept"][0] == {"id": "q2", "box": "quarantine", "state": "held"}
+
+
+async def test_the_id_of_a_session_with_several_transactions_lists_them(
+    settings, tmp_path, gatepost, make_record
+):
+    store = open_store(settings, tmp_path)
+    for name in ("t1", "t2", "t3"):
+        await store.commit(make_record(id=name, session_id="s2" if name == "t3" else "s1"))
+    await store.close()
+    assert ids(gatepost("journal", "s1", "--json")[1]) == ["t2", "t1"]
+    assert "t3" not in gatepost("journal", "s1")[1]
+    assert "session      s2" in gatepost("journal", "s2")[1]
+
+
+def test_what_was_refused_before_rcpt_is_shown_like_any_other(filled, gatepost):
+    assert ids(gatepost("journal", "--json", "--disposition", "refused")[1]) == ["t2"]
+    assert ids(gatepost("journal", "--json", "--rule", "blocked")[1]) == ["t2"]
+    titles, row = gatepost("journal", "--user", "ann")[1].splitlines()
+    for title, cell in (("END", "refused"), ("RULE", "blocked"), ("FROM", "<>")):
+        assert row.index(cell) == titles.index(title)
+    shown = gatepost("journal", "t2")[1]
+    for line in ("end            refused", "rule           blocked", "reason         on the list"):
+        assert line in shown
+    end = {"disposition": "refused", "rule": "blocked", "reason": "on the list"}
+    assert json.loads(gatepost("journal", "t2", "--json")[1])["early_end"] == end
+
+
+def test_top_ranks_over_a_time(filled, gatepost):
+    status, output, _ = gatepost("top", "--since", "2026-11-01", "--until", "2030-01-01", "--json")
+    assert status == 0
+    top = json.loads(output)
+    named = {of: {one["name"]: one["transactions"] for one in top[of]} for of in (*Top,)}
+    assert named == {
+        "senders": {"": 1, "ann@example.com": 1},
+        "recipients": {"bob@example.net": 1, "carol@example.org": 1},
+        "clients": {"192.0.2.1": 1, "198.51.100.7": 1},
+        "rules": {"blocked": 1, "words": 1},
+        "users": {"ann": 1},
+    }
+    assert top["since"].startswith("2026-1")
+    assert top["until"].startswith("20")
+    one = json.loads(gatepost("top", "--since", "2026-11-01", "--json", "-n", "1")[1])
+    assert (len(one["clients"]), one["until"]) == (1, None)
+
+
+def test_top_is_aligned_for_people_and_by_default_of_the_last_hour(filled, gatepost):
+    status, output, _ = gatepost("top", "--since", "2026-11-01")
+    assert status == 0
+    assert re.search(r"TRANSACTIONS  SENDERS\n +1  <>\n +1  ann@example.com\n", output)
+    assert "USERS\n           1  ann\n" in output
+    assert "users: none" in gatepost("top")[1]
 
 
 def test_json_of_one_transaction_has_every_field(filled, gatepost):
@@ -154,6 +247,25 @@ def test_raw_writes_the_octets_that_would_be_delivered(archive, filled, tmp_path
     assert done.stdout_bytes == archive.kept_message("q1").delivered_form
 
 
+async def test_show_tells_the_edits_and_writes_the_message_with_or_without_them(
+    store, gatepost, make_record, make_kept, tmp_path
+):
+    edits = (RemoveHeader("Subject"), AddHeader("X-Kind", "news\u202e"))
+    kept = make_kept(edits=edits)
+    await store.commit(make_record(), (kept,))
+    _, output, _ = gatepost("quarantine", "show", kept.id)
+    words = [line.split("  ", 1)[1].strip() for line in output.splitlines() if line.startswith("edit ")]
+    assert words == ["remove Subject", "add X-Kind: news\\u202e"]
+    assert "Subject: Hello" not in output, "the header section is that of the edited message"
+    written = {}
+    for option in ("--raw", "--original"):
+        command = ["quarantine", "show", kept.id, option, "-c", str(tmp_path / "rules.yaml")]
+        written[option] = CliRunner().invoke(app, command).stdout_bytes
+    assert written == {"--raw": b"".join(kept.pieces), "--original": kept.content}
+    _, output, _ = gatepost("quarantine", "show", kept.id, "--json")
+    assert json.loads(output)["edits"] == ["remove Subject", "add X-Kind: news\u202e"]
+
+
 def test_delete_asks_nobody_with_yes_and_names_what_is_unknown(archive, gatepost):
     assert gatepost("quarantine", "delete", "q1", "--yes") == (0, "deleted q1\n", "")
     status, output, errors = gatepost("quarantine", "delete", "q1", "q2", "i1", "unknown", "--yes")
@@ -163,6 +275,37 @@ def test_delete_asks_nobody_with_yes_and_names_what_is_unknown(archive, gatepost
     status, output, _ = gatepost("quarantine", "list", "--all")
     assert output.count("deleted") == 2
     assert "deleted" in gatepost("quarantine", "show", "q1")[1]
+
+
+@pytest.fixture
+async def one_kept(filled, settings, tmp_path, make_record, make_kept):
+    """The message q3 in quarantine, of the transaction t3 in the session s3."""
+    store = open_store(settings, tmp_path)
+    await store.commit(
+        make_record(id="t3", session_id="s3"), (make_kept(id="q3"), make_kept(id="i3", box=Box.INBOX))
+    )
+    await store.close()
+
+
+@pytest.mark.parametrize("some_id", ["q3", "t3", "s3"])
+def test_quarantine_takes_any_id_of_a_message(one_kept, archive, gatepost, deliver, some_id):
+    assert "message      q3\ntransaction  t3" in gatepost("quarantine", "show", some_id)[1]
+    assert gatepost("quarantine", "release", some_id) == (0, "released q3: 250 2.0.0 Ok\n", "")
+    assert gatepost("quarantine", "delete", some_id, "q3", "--yes") == (0, "deleted q3\n", "")
+    assert "deleted" in gatepost("quarantine", "show", some_id)[1]
+    assert archive.kept_message("i3").state is State.HELD
+
+
+@pytest.mark.parametrize("command", ["show", "release", "delete"])
+def test_an_id_of_several_messages_names_them_and_does_nothing(archive, gatepost, deliver, command):
+    yes = ["--yes"] if command == "delete" else []
+    status, output, errors = gatepost("quarantine", command, "t1", *yes)
+    assert (status, output) == (1, "")
+    assert "'t1' has 2 messages in quarantine, name one of them:" in errors
+    assert "  q2 for <carol@example.org>, <dave@example.org> (held)" in errors
+    assert {archive.kept_message(name).state for name in ("q1", "q2")} == {State.HELD}
+    archive.delete(["q1"], actor="Ann")
+    assert gatepost("quarantine", command, "t1", *yes)[0] == 0, "only one is left"
 
 
 def test_delete_does_nothing_where_nobody_can_be_asked(archive, gatepost):
@@ -175,7 +318,7 @@ def test_delete_does_nothing_where_nobody_can_be_asked(archive, gatepost):
 def deliver(monkeypatch):
     """Stands for the delivery; what it was asked for, and what it answers."""
     asked = []
-    module = ModuleType("gatepost.release")
+    module = ModuleType("gatepost.gateway.release")
     module.reply = Reply(code=250, enhanced="2.0.0", text="Ok")
 
     def release(config, base, kept, to):
@@ -183,7 +326,7 @@ def deliver(monkeypatch):
         return module.reply
 
     module.release, module.asked = release, asked
-    monkeypatch.setitem(sys.modules, "gatepost.release", module)
+    monkeypatch.setitem(sys.modules, "gatepost.gateway.release", module)
     return module
 
 
@@ -200,6 +343,16 @@ def test_release_delivers_and_remembers(archive, gatepost, deliver, tmp_path):
     assert (status, "--again" in errors) == (1, True)
     assert gatepost("quarantine", "release", "q1", "--again")[0] == 0
     assert [to for *_, to in deliver.asked[1:]] == [None]
+
+
+def test_a_message_that_a_desk_is_releasing_is_not_delivered(archive, gatepost, deliver):
+    claim = archive.claim_release(archive.kept_message("q1"), actor="web desk (ann)")
+    status, output, errors = gatepost("quarantine", "release", "q1")
+    assert (status, output, "web desk (ann) has been releasing the message q1" in errors) == (1, "", True)
+    assert deliver.asked == []
+    archive.abandon_release(claim)
+    assert gatepost("quarantine", "release", "q1")[0] == 0
+    assert len(deliver.asked) == 1
 
 
 def test_what_was_not_taken_stays_held(archive, gatepost, deliver):
@@ -236,7 +389,7 @@ def test_the_exit_status_tells_failure_from_wrong_usage(filled, gatepost, argume
 
 
 def test_deleted_octets_cannot_be_shown_or_released(archive, gatepost, deliver):
-    archive.delete(["q1"], who="ann")
+    archive.delete(["q1"], actor="ann")
     for arguments in (("show", "q1", "--raw"), ("release", "q1")):
         status, output, errors = gatepost("quarantine", *arguments)
         assert (status, output, "deleted by ann" in errors) == (1, "", True)
@@ -261,7 +414,7 @@ async def test_commands_work_while_the_gateway_runs(store, gatepost, make_record
 
 def test_a_locked_store_is_said_at_once(filled, gatepost, tmp_path, monkeypatch):
     """RELIABILITY 106"""
-    monkeypatch.setattr(sqlite_module, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(driver_module, "BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(tmp_path / "gatepost.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert gatepost("quarantine", "list")[0] == 0
@@ -273,7 +426,7 @@ def test_a_locked_store_is_said_at_once(filled, gatepost, tmp_path, monkeypatch)
 async def test_mail_cannot_command_the_terminal(
     settings, tmp_path, make_record, make_kept, gatepost, terminal
 ):
-    store = Store.open(settings, tmp_path)
+    store = open_store(settings, tmp_path)
     record = make_record(id="t1", helo=HOSTILE, mail_from=HOSTILE, subject=HOSTILE, upstream_reply=HOSTILE)
     content = b"Subject: \x1b]0;owned\x07 \x9b31m\r\nX: [red]\xe2\x80\xae\r\n\r\n"
     await store.commit(record, (make_kept(id="q1", reason=HOSTILE, content=content, mail_from=HOSTILE),))

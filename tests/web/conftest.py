@@ -1,21 +1,44 @@
-"""What several tests of the web desk need."""
-
-import contextlib
-import time
-from collections.abc import Iterator
+"""What the tests of pages and API share."""
 
 import pytest
+from gatepost.config import load
+from gatepost.process.desk_settings import DeskSettings
+from gatepost.web.lists import Lists
+
+RULES = """
+lists:
+  blocked-senders: senders.txt
+  blocked-clients: clients.txt
+  allowed-senders: allowed.txt
+  unused: u.txt
+rules:
+  - {name: senders, filter: match, when: {sender: $blocked-senders}}
+  - {name: clients, filter: match, when: {client: $blocked-clients}}
+"""
 
 
 @pytest.fixture
-def within_seconds():
-    """Fail where a block takes longer than even a slow and busy machine needs for linear work."""
+def reloads(monkeypatch):
+    """The changes after which the gateway was asked to reload; an exception in it is raised instead."""
+    asked = []
 
-    @contextlib.contextmanager
-    def measured(seconds: float) -> Iterator[None]:
-        started = time.process_time()
-        yield
-        taken = time.process_time() - started
-        assert taken < seconds, f"{taken:.1f} s of processor time"
+    def reload(_settings, change):
+        asked.append(change)
+        if asked and isinstance(asked[0], Exception):
+            raise asked[0]
 
-    return measured
+    monkeypatch.setattr(DeskSettings, "_have_reloaded", reload)
+    return asked
+
+
+@pytest.fixture
+def lists(desk, tmp_path, reloads):
+    """Let the desk change the lists of rules.yaml; returns its folder."""
+    (folder := tmp_path / "etc").mkdir()
+    (folder / "rules.yaml").write_text(RULES)
+    for name in ("senders", "clients", "allowed", "u"):
+        (folder / f"{name}.txt").write_text("")
+    settings = DeskSettings(load(folder / "rules.yaml"), folder / "rules.yaml")
+    desk.settings = settings
+    desk.lists = Lists(used=settings.used_lists, change=settings.change_list)
+    return folder

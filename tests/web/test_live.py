@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 import uvicorn
-from gatepost.events import Line
-from gatepost.feed import Sender, pair
+from gatepost.traffic.events import event_of
+from gatepost.traffic.feed import Sender, pair
 from gatepost.web.app import create_app
 from gatepost.web.desk import Desk
 from gatepost.web.live import LiveHub, Subscription, live_events
@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 NOW = datetime(2026, 11, 23, 18, 0, 0, 250_000, tzinfo=UTC)
+AT = int(NOW.timestamp() * 1_000_000)
 ANN = [
     ("*", b"connected 192.0.2.1 5000"),
     ("S", b"220 mx.example.net ESMTP\r\n"),
@@ -27,7 +28,12 @@ ANN = [
     ("S", b"250 2.1.5 Ok\r\n"),
     ("*", b"closed"),
 ]
-CAROL = [("*", b"connected 2001:db8::7 5001"), ("C", b"HELO phone\r\n"), ("C", b"MAIL FROM:<>\r\n")]
+CAROL = [
+    ("*", b"connected 2001:db8::7 5001"),
+    ("C", b"HELO phone\r\n"),
+    ("*", b"for 198.51.100.7 5002 tablet"),
+    ("C", b"MAIL FROM:<>\r\n"),
+]
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def until():
     """Wait until a condition holds that another task brings about."""
 
     async def wait(condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():
                 await asyncio.sleep(0.005)
 
@@ -43,7 +49,7 @@ def until():
 
 
 def lines(session_id, said):
-    return [Line(at=NOW, session_id=session_id, direction=who, data=data) for who, data in said]
+    return [event_of(at=AT, session_id=session_id, direction=who, data=data) for who, data in said]
 
 
 async def waiting(subscription):
@@ -75,6 +81,7 @@ async def test_a_new_page_begins_with_the_history_and_goes_on():
         ("bob@", "a"),
         ("phone", "c"),
         ("2001:db8::7 phone", "c"),
+        ("198.51.100.7 tablet", "c"),
         ("192.0.2.1 phone", ""),
         ("laptop bob", "a"),
         ("250", ""),
@@ -162,7 +169,7 @@ async def served(app):
         await asyncio.sleep(0.005)
     host, port = server.servers[0].sockets[0].getsockname()
     try:
-        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=5) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=30) as client:
             yield client
     finally:
         server.should_exit = True
@@ -200,10 +207,10 @@ async def test_a_browser_gets_lines_as_they_are_said_and_goes_on_where_it_was():
             }
         hub.put(lines("a", ANN[2:3]))
         for stale, expected in [(last_id, 1), (f"1{last_id}", 3), ("nonsense", 3), ("", 3)]:
-            headers = {"Last-Event-ID": stale}
-            async with client.stream("GET", "/live/events", headers=headers) as response:
-                _, event = await anext(events(response))
-                assert len(event["lines"]) == expected
+            for told in ({"headers": {"Last-Event-ID": stale}}, {"params": {"after": stale}}):
+                async with client.stream("GET", "/live/events", **told) as response:
+                    _, event = await anext(events(response))
+                    assert len(event["lines"]) == expected
 
 
 async def test_a_browser_that_leaves_is_forgotten(until):
@@ -216,6 +223,7 @@ async def test_a_browser_that_leaves_is_forgotten(until):
         await until(lambda: not hub.full)
 
 
+@pytest.mark.long
 async def test_a_browser_that_reads_nothing_makes_nobody_wait(until):
     hub = LiveHub()
     async with served(live_app(hub)) as client:
@@ -244,10 +252,8 @@ async def test_what_the_smtp_processes_tap_reaches_a_browser():
         async with served(app) as client:
             sender = Sender(sending)
             async with client.stream("GET", "/live/events?q=ann@") as response:
-                for direction, data in CAROL:
-                    sender.tap("c", direction, data)
-                for direction, data in ANN:
-                    sender.tap("a", direction, data)
+                for event in lines("c", CAROL) + lines("a", ANN):
+                    sender.tap(event)
                 received = []
                 async for _, event in events(response):
                     received += event["lines"]

@@ -6,8 +6,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from gatepost.events import Direction, Line, Watch
-from gatepost.transcript import Transcript, reply_class
+from gatepost.traffic.events import Closed, Direction, Event, Odd, moment
+from gatepost.traffic.transcript import Transcript, reply_class
+from gatepost.traffic.watching import Watch
 
 __all__ = ["Conversation"]
 
@@ -18,7 +19,7 @@ _REPLY_STYLES = {"2": "green", "3": "green", "4": "yellow", "5": "red"}
 
 
 class Conversation:
-    """Prints what is said; each session has a colour of its own."""
+    """Prints conversations, each session in its own colour."""
 
     def __init__(self, output: TextIO, *, lines: int) -> None:
         self._console = Console(file=output, highlight=False, soft_wrap=True)
@@ -27,12 +28,12 @@ class Conversation:
         self._count = 0
 
     def follow(self, watch: Watch, stopped: Callable[[], bool]) -> None:
-        """Print until it is stopped; for a thread of its own."""
+        """Print until it is stopped; runs in its own thread."""
         dropped = 0
         while True:
             last_round = stopped()
-            for line in watch.take(0.2):
-                self.show(line)
+            for event in watch.take(0.2):
+                self.show(event)
             if watch.dropped != dropped:
                 missed = watch.dropped - dropped
                 self._console.print(Text(f"({missed} lines not shown: the terminal is too slow)", "red"))
@@ -40,24 +41,25 @@ class Conversation:
             if last_round:
                 return
 
-    def show(self, line: Line) -> None:
-        """Print one line, or the lines of a piece of a message as far as the limit goes."""
-        if line.session_id not in self._open:
+    def show(self, event: Event) -> None:
+        """Print one event; of message data the lines as far as the limit goes."""
+        if event.session_id not in self._open:
             colour = _COLOURS[self._count % len(_COLOURS)]
-            self._open[line.session_id] = Transcript(data_lines=self._lines_limit), colour
+            self._open[event.session_id] = Transcript(data_lines=self._lines_limit), colour
             self._count += 1
-        transcript, colour = self._open[line.session_id]
-        for direction, text in transcript.texts(line):
-            self._print(line, direction, text, colour)
-        if line.direction == "*" and line.data.startswith(b"closed"):
-            del self._open[line.session_id]
+        transcript, colour = self._open[event.session_id]
+        meaning = f": the command {event.oddity.finding}" if isinstance(event, Odd) else ""
+        for direction, text in transcript.texts(event):
+            self._print(event, direction, text + meaning, colour)
+        if isinstance(event, Closed):
+            del self._open[event.session_id]
 
-    def _print(self, line: Line, direction: Direction, text: str, colour: str) -> None:
-        clock = line.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    def _print(self, event: Event, direction: Direction, text: str, colour: str) -> None:
+        clock = moment(event.at).astimezone().strftime("%H:%M:%S.%f")[:-3]
         self._console.print(
             Text.assemble(
                 (f"{clock} ", "dim"),
-                (f"{line.session_id[-5:]} ", colour),
+                (f"{event.session_id[-5:]} ", colour),
                 (f"{_ARROWS[direction]} ", colour),
                 (text, _style(direction, text)),
             )

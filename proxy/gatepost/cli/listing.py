@@ -1,4 +1,4 @@
-"""Values for people: fields, one a line, or JSON; safe to show."""
+"""Print fields, one on each line, or JSON; safe to show."""
 
 import dataclasses
 import json
@@ -11,19 +11,20 @@ from typing import Any
 
 import typer
 
+from gatepost.printable import printable
+
 __all__ = [
     "clock",
     "moment",
     "print_fields",
     "print_json",
     "readable",
-    "visible",
 ]
 
 
 def moment(text: str) -> datetime:
     """Of an option: how long ago (``90m``, ``1h``, ``7d``), or local date and time. Raises BadParameter."""
-    from gatepost.store.moments import past_moment  # noqa: PLC0415 - the store is slow to import
+    from gatepost.store.query import past_moment  # noqa: PLC0415 - the store is slow to import
 
     try:
         return past_moment(text)
@@ -34,12 +35,12 @@ def moment(text: str) -> datetime:
 
 
 def clock(when: datetime) -> str:
-    """In local time."""
+    """Format a time in the local time zone."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def readable(value: str) -> str:
-    """A header field's value with its encoded-words (RFC 2047) decoded, as far as they can be."""
+    """A header field's value with its encoded-words (RFC 2047) decoded as far as possible."""
     if "=?" not in value:
         return value
     try:
@@ -48,27 +49,23 @@ def readable(value: str) -> str:
         return value
 
 
-def visible(text: str) -> str:
-    """The text with escapes for what a terminal would obey or hide: control characters, bidi marks."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for char in text
-    )
-
-
 def print_fields(fields: Iterable[tuple[str, str | None]]) -> None:
-    """Print names and values, one a line; a value of None is left out."""
+    """Print names and values, one on each line; a value of None is left out."""
     present = [(name, value) for name, value in fields if value is not None]
     width = max(len(name) for name, _ in present)
     for name, value in present:
-        print(f"{name:<{width}}  {visible(value)}".rstrip())
+        print(f"{name:<{width}}  {printable(value)}".rstrip())
 
 
-def print_json(value: Any) -> None:
-    """Print a dataclass as one JSON object on one line; octets become base64."""
-    print(json.dumps(dataclasses.asdict(value), default=_plain))
+def print_json(value: Any, **more: Any) -> None:
+    """Print a dataclass, and more members, as one JSON object on one line.
+
+    Bytes become base64, edits the words for them.
+    """
+    told = dataclasses.asdict(value) | more
+    if "edits" in told:
+        told["edits"] = [str(edit) for edit in value.edits]
+    print(json.dumps(told, default=_plain))
 
 
 def _plain(value: Any) -> str:

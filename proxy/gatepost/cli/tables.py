@@ -1,4 +1,4 @@
-"""Rows for people: a table on a terminal, aligned text elsewhere; safe to show."""
+"""Print rows: a table on a terminal, aligned text elsewhere; safe to show."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,27 +7,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gatepost.cli.listing import visible
+from gatepost.printable import printable
 
 __all__ = ["print_list", "print_table"]
 
 _GAP = 2
 """Spaces between columns."""
 _NARROWEST = 12
-"""A column that a terminal has less room for is not worth showing."""
+"""Columns that would be narrower than this on a terminal are not shown."""
 
 
 def print_list(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a line for each row, the most important columns first.
 
-    A terminal shows the first two columns whole, others shortened, and as many as there is room for.
+    A terminal shows the first two columns in full, and of the others as many as fit, shortened.
     """
     console = Console()
     if not console.is_terminal:
         _print_aligned(titles, rows)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    shown = [[visible(cell) for cell in row] for row in rows]
+    shown = [[printable(cell) for cell in row] for row in rows]
     room = console.width
     for number, title in enumerate(titles):
         whole = max([cell_len(title), *(cell_len(row[number]) for row in shown)])
@@ -41,19 +41,19 @@ def print_list(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table with everything in it; a terminal shows what is too long on several lines."""
+    """Print a table without shortening; a terminal wraps long cells."""
     console = Console()
     if not console.is_terminal:
         _print_aligned(titles, rows)
         return
     table = Table(*titles, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(Text(visible(cell), overflow="fold") for cell in row))
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
     console.print(table)
 
 
 def _print_aligned(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    lines = [[title.upper() for title in titles], *([visible(cell) for cell in row] for row in rows)]
+    lines = [[title.upper() for title in titles], *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))

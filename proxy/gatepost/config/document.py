@@ -1,12 +1,12 @@
 """A YAML file -> plain data, and the line and column of every value in it.
 
-Gatepost reads YAML's 1.2 core schema, bounded: of plain scalars only ``true``, ``false``, ``null`` and
-decimal numbers are anything else than text. So ``no``, ``on``, ``12:30``, ``0o17``, ``0x1F`` and dates
-stay what was written.
+Gatepost reads a subset of YAML's 1.2 core schema: only the plain scalars ``true``, ``false``, ``null`` and
+decimal numbers are not text. So ``no``, ``on``, ``12:30``, ``0o17``, ``0x1F`` and dates are text as written.
 """
 
+import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import yaml
 
 from gatepost.config.problems import ConfigError, Mark, Problem, shown
 
-__all__ = ["Document", "Location", "read_document", "read_text"]
+__all__ = ["Document", "Location", "node_mark", "read_document", "read_root", "read_text"]
 
 Location = tuple[str | int, ...]
 """Keys and list positions from the top of the document to a value."""
@@ -26,6 +26,9 @@ _DEEPEST = 32
 _MOST_VALUES = 200_000
 """Values after aliases are followed, so that aliases of aliases cannot fill the memory."""
 
+_PRUNED_DEPTH = 2
+"""Lists below this depth are pruned as a whole: a list's name in them may stand for many entries."""
+
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
 _NULL = re.compile(r"null|Null|NULL|~|")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})", re.ASCII)
@@ -34,14 +37,14 @@ _TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:ma
 
 
 class _CoreLoader(_Loader):  # type: ignore[misc]  # the C loader has no types
-    """Gives every plain scalar as text; `_scalar` decides what it is."""
+    """Loads every plain scalar as text; `_scalar` decides what it is."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML reads this class attribute)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A settings file, read."""
+    """The content of a settings file, and of the files that it includes."""
 
     path: Path
     root: yaml.Node
@@ -50,16 +53,23 @@ class Document:
     values: dict[Location, Mark] = field(default_factory=dict)
     """Where each value begins."""
     keys: dict[Location, Mark] = field(default_factory=dict)
-    """Where each key of a mapping stands."""
+    """Where each key of a mapping begins."""
+    problems: tuple[Problem, ...] = ()
+    """What is YAML and still wrong, such as a duplicate key; `data` does not have it."""
 
-    def expanded(self, expand: "Expand") -> "Document":
-        """The same with its texts replaced by what they stand for; raises ConfigError."""
-        return _Construction(self.path, expand).document(self.root)
+    def expanded(self, expand: "Expand", without: Collection[Location] = ()) -> "Document":
+        """The document with each text replaced by its expansion, and without some of its keys and entries."""
+        root = _pruned(self.root, (), frozenset(without)) if without else self.root
+        return _Construction(self.path, expand).document(root)
+
+    def with_root(self, root: yaml.Node) -> "Document":
+        """The document with another content, for example with that of included files."""
+        return _Construction(self.path, None).document(root)
 
     def mark(self, location: Location, *, key: bool = False) -> Mark:
-        """Where a value (or its key) stands, or the nearest value around it that the file has.
+        """Where a value (or its key) begins; if the file does not have it, the nearest value around it.
 
-        Parts of the location that the file does not have are passed over.
+        Parts of the location that the file does not have are skipped.
         """
         known: Location = ()
         for part in location:
@@ -73,7 +83,7 @@ class Document:
         return Problem.at(self.mark(location, key=key), what, expected)
 
     def at(self, location: Location) -> Any:
-        """The value there; None where the file has none."""
+        """The value at the location; None if the file has none."""
         value = self.data
         for part in location:
             if isinstance(value, dict):
@@ -86,11 +96,11 @@ class Document:
 
 
 Expand = Callable[[Location, str], list[tuple[str, Mark]] | str]
-"""What a text at a location stands for: entries of a list, or a text."""
+"""Returns the expansion of a text at a location: the entries of a list, or a text."""
 
 
 def read_text(path: Path, *, largest: int = _LARGEST) -> str:
-    """The text of a UTF-8 file of at most ``largest`` octets; raises ConfigError."""
+    """Read a UTF-8 file of at most ``largest`` bytes; raises ConfigError."""
     try:
         with path.open("rb") as file:
             content = file.read(largest + 1)
@@ -100,7 +110,7 @@ def read_text(path: Path, *, largest: int = _LARGEST) -> str:
     except ValueError as error:  # a NUL in the path
         raise ConfigError([Problem(path=path, what=f"cannot be read: {error}")]) from error
     if len(content) > largest:
-        raise ConfigError([Problem(path=path, what=f"larger than {largest >> 20} MiB")])
+        raise ConfigError([Problem(path=path, what=f"is larger than {largest >> 20} MiB")])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -111,22 +121,40 @@ def read_text(path: Path, *, largest: int = _LARGEST) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML file; raises ConfigError if it cannot be read, is no YAML or is beyond its bounds."""
+    """Read a YAML file; raises ConfigError if it cannot be read, is not YAML or exceeds the bounds.
+
+    Other problems are in `Document.problems`.
+    """
+    return _Construction(path, None).document(read_root(path, "settings"))
+
+
+def read_root(path: Path, expected: str) -> yaml.Node:
+    """Read a YAML file as a tree of nodes; raises ConfigError as `read_document`.
+
+    Args:
+        path: the file; the marks of its nodes have it too.
+        expected: what an empty file should have.
+    """
     text = read_text(path)
+    stream = io.StringIO(text)
+    stream.name = path  # PyYAML takes it for the marks
     try:
         _check_depth(path, text)
-        root = yaml.compose(text, Loader=_CoreLoader)
+        root = yaml.compose(stream, Loader=_CoreLoader)
     except yaml.YAMLError as error:
         raise ConfigError([_yaml_problem(path, text, error)]) from error
     if root is None or (isinstance(root, yaml.ScalarNode) and root.value == ""):
-        raise ConfigError(
-            [Problem(path=path, line=1, column=1, what="the file is empty", expected="settings")]
-        )
-    return _Construction(path, None).document(root)
+        raise ConfigError([Problem(path=path, line=1, column=1, what="the file is empty", expected=expected)])
+    return root
+
+
+def node_mark(node: yaml.Node) -> Mark:
+    """Where a node of `read_root` begins."""
+    return _mark(Path(node.start_mark.name), node)
 
 
 def _check_depth(path: Path, text: str) -> None:
-    """Composing is recursive in C and would end the process; the events are not."""
+    """Check the nesting depth first: composing is recursive in C and would crash; the events are not."""
     depth = 0
     for event in yaml.parse(text, Loader=_CoreLoader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -157,6 +185,30 @@ def _yaml_problem(path: Path, text: str, error: yaml.YAMLError) -> Problem:
     return Problem(path=path, line=line, column=column, what="not YAML: a control character", expected="text")
 
 
+def _is_name(key: yaml.Node) -> bool:
+    """False for a list or a mapping as a key, at which no setting is."""
+    return isinstance(key, yaml.ScalarNode)
+
+
+def _pruned(node: yaml.Node, location: Location, without: frozenset[Location]) -> yaml.Node:
+    """The node without what is at these locations; the rest keeps its marks."""
+    if isinstance(node, yaml.MappingNode):
+        entries = [
+            (key, _pruned(value, (*location, key.value), without) if _is_name(key) else value)
+            for key, value in node.value
+            if not _is_name(key) or (*location, key.value) not in without
+        ]
+        return yaml.MappingNode(node.tag, entries, node.start_mark, node.end_mark)
+    if isinstance(node, yaml.SequenceNode) and len(location) < _PRUNED_DEPTH:
+        items = [
+            _pruned(item, (*location, number), without)
+            for number, item in enumerate(node.value)
+            if (*location, number) not in without
+        ]
+        return yaml.SequenceNode(node.tag, items, node.start_mark, node.end_mark)
+    return node
+
+
 class _Construction:
     """Nodes -> data, with every problem collected."""
 
@@ -170,19 +222,21 @@ class _Construction:
 
     def document(self, root: yaml.Node) -> Document:
         data = self._value(root, ())
-        if self._problems:
-            raise ConfigError(self._problems)
-        return Document(path=self._path, root=root, data=data, values=self._values, keys=self._keys)
-
-    def _mark(self, node: yaml.Node) -> Mark:
-        return _mark(self._path, node)
+        return Document(
+            path=self._path,
+            root=root,
+            data=data,
+            values=self._values,
+            keys=self._keys,
+            problems=tuple(self._problems),
+        )
 
     def _value(self, node: yaml.Node, location: Location) -> Any:
-        self._values[location] = mark = self._mark(node)
+        self._values[location] = mark = node_mark(node)
         self._left -= 1
         if self._left < 0 or len(location) > _DEEPEST:
             raise ConfigError(
-                [*self._problems, Problem.at(mark, f"more than {_MOST_VALUES:,} values, aliases followed")]
+                [*self._problems, Problem.at(mark, f"more than {_MOST_VALUES:,} values, counting aliases")]
             )
         if node.tag not in _TAGS:
             self._problems.append(Problem.at(mark, f"the tag {shown(node.tag)}", "a value without a tag"))
@@ -201,16 +255,16 @@ class _Construction:
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            mark = self._mark(key_node)
+            mark = node_mark(key_node)
             key = _scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                what = f"the key {shown(key_node.value)}" if key is not None else "a key that is no text"
+                what = f"the key {shown(key_node.value)}" if key is not None else "a key that is not text"
                 self._problems.append(Problem.at(mark, what, "text (write it in quotes)"))
                 continue
             if key in data:
                 first = self._keys[*location, key].line
                 self._problems.append(
-                    Problem.at(mark, f"duplicate key {shown(key)}", f"it once (see line {first})")
+                    Problem.at(mark, f"duplicate key {shown(key)}", f"each key once (first in line {first})")
                 )
                 continue
             self._keys[*location, key] = mark

@@ -1,6 +1,7 @@
 """Types of settings that several sections share: hosts, files, networks, names."""
 
 import grp
+import importlib.util
 import os
 import pwd
 import re
@@ -13,9 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from gatepost import reply_template
 from gatepost.config.lists import LIST_NAME
 from gatepost.config.patterns import expected, network
+from gatepost.model import reply_template
 
 _HOSTNAME = re.compile(
     r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
@@ -63,7 +64,7 @@ def _known(look_up: Callable[[str], object], name: str, what: str) -> str:
 
 
 def machine_name() -> str:
-    """The machine's own name, ``localhost`` where that is no domain name."""
+    """The machine's own name, or ``localhost`` if that is not a domain name."""
     name = socket.gethostname()
     return name if _is_hostname(name) else "localhost"
 
@@ -75,26 +76,43 @@ def check_upstream_host(value: str) -> str:
     return value
 
 
-def check_host_port(value: Any) -> Any:
-    """``host:port``, IPv6 in brackets."""
+def is_host_port(value: Any) -> bool:
+    """True for ``host:port``, with IPv6 in brackets."""
     found = _HOST_PORT.fullmatch(value) if isinstance(value, str) else None
-    if (
-        found
+    return (
+        found is not None
         and int(found["port"]) <= 65535
         and (_is_ip(found["ipv6"] or "", 6) or _is_hostname(found["host"] or ""))
-    ):
+    )
+
+
+def check_host_port(value: Any) -> Any:
+    """``host:port``, IPv6 in brackets."""
+    if is_host_port(value):
         return value
     raise expected("host:port like 127.0.0.1:2525 or [::1]:2525")
 
 
+def check_dns_server(value: Any) -> Any:
+    """``address:port`` of a name server; the port may be left out."""
+    if isinstance(value, str):
+        if _is_ip(value, 4) or _is_ip(value, 6):
+            return f"[{value}]:53" if ":" in value else f"{value}:53"
+        found = _HOST_PORT.fullmatch(value)
+        host = found and (found["ipv6"] or found["host"])
+        if found and host and (_is_ip(host, 4) or _is_ip(host, 6)) and 0 < int(found["port"]) <= 65535:
+            return value
+    raise expected("the IP address of a name server like 127.0.0.1 or 127.0.0.1:53")
+
+
 def first_line(path: Path) -> str:
-    """Of a file that holds a password; raises OSError, and ValueError where it is no text."""
+    """The first line of a password file; raises OSError, and ValueError if the file is not text."""
     with path.open(encoding="utf-8") as file:
         return file.readline().rstrip("\r\n")
 
 
 def is_loopback(host: str) -> bool:
-    """True for ``localhost`` and addresses that only this machine reaches."""
+    """True for ``localhost`` and addresses that only this machine can reach."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -102,7 +120,7 @@ def is_loopback(host: str) -> bool:
 
 
 def at_base(value: Path, info: ValidationInfo) -> Path:
-    """Relative to rules.yaml where the settings come from there."""
+    """The path, relative to rules.yaml if the settings come from there."""
     return info.context["base"] / value if info.context else value
 
 
@@ -121,7 +139,7 @@ def _is_readable(path: Path) -> bool:
 
 
 def check_authorities(value: Path, info: ValidationInfo) -> Path:
-    """A PEM file of certificates, as far as it can be read."""
+    """The path, if it is a PEM file of certificates."""
     if info.context:
         import ssl  # noqa: PLC0415 - few settings name authorities
 
@@ -132,16 +150,41 @@ def check_authorities(value: Path, info: ValidationInfo) -> Path:
     return value
 
 
-def store_url(value: str, info: ValidationInfo) -> str:
-    """A relative path is relative to rules.yaml. A wrong URL is not shown: it may hold a password."""
-    scheme, separator, file = value.partition(":///")
+_SERVER_URL = re.compile(r"(?:postgresql|postgres)://[^\s]+")
+_URL_PASSWORD = re.compile(r"//[^/?@]*:[^/?@]*@|[?&]password=")
+_BESIDE_RULES = Path("gatepost.db")
+
+
+def store_file(url: str) -> Path:
+    """The database file of a store's URL, relative or absolute; other files are made beside it.
+
+    Of a store on a server, a name for those beside rules.yaml. Raises ValueError, in which a wrong URL is not
+    shown: it may hold a password.
+    """
+    if _SERVER_URL.fullmatch(url):
+        return _BESIDE_RULES
+    scheme, separator, file = url.partition(":///")
     if scheme != "sqlite" or not separator or "?" in file or file in ("", ":memory:"):
-        raise ValueError("not the URL of a store, expected sqlite:///FILE like sqlite:///gatepost.db")
+        raise ValueError(
+            "not a store URL, expected one like sqlite:///gatepost.db or postgresql://USER@HOST/DATABASE"
+        )
+    return Path(file)
+
+
+def store_url(value: str, info: ValidationInfo) -> str:
+    """A relative path is relative to rules.yaml."""
+    file = store_file(value)
+    if file is _BESIDE_RULES:
+        if _URL_PASSWORD.search(value):
+            raise ValueError("a password in the URL, expected it in password_file")
+        if info.context and importlib.util.find_spec("psycopg") is None:
+            raise ValueError("psycopg is not installed, expected: pip install 'gatepost[postgres]'")
+        return value
     return f"sqlite:///{(info.context['base'] / file).absolute()}" if info.context else value
 
 
 def one_or_many(value: Any) -> Any:
-    """A value alone is a list of one; an empty list is a mistake."""
+    """The value as a list; a single value becomes a list of one, an empty list is an error."""
     if isinstance(value, list | tuple):
         if not value:
             raise expected("at least one entry")
@@ -159,21 +202,23 @@ def _client(value: Any) -> Any:
 
 
 def file_or_any(value: Any) -> Any:
-    """The word alone, as the union with a path would take it for a file's name."""
+    """``any`` or a path; without this, pydantic would take ``any`` for a path."""
     return "any" if value == "any" else Path(value) if isinstance(value, str) else value
 
 
 def check_rule_name(value: str) -> str:
-    """A name that is safe in replies, logs and header fields."""
+    """The rule's name, which must be safe in replies, logs and header fields."""
     if not _RULE_NAME.fullmatch(value):
-        raise expected("a name of letters, digits, '.', '_' and '-', at most 64, a letter or digit first")
+        raise expected(
+            "a name of at most 64 letters, digits, '.', '_' and '-' that begins with a letter or digit"
+        )
     return value
 
 
 def check_list_name(value: str) -> str:
-    """A name that ``$name`` can refer to."""
+    """The list's name, which ``$name`` must be able to refer to."""
     if not re.fullmatch(LIST_NAME, value, re.ASCII):
-        raise expected("a list's name of letters, digits, '_' and '-', at most 64, a letter first")
+        raise expected("a name of at most 64 letters, digits, '_' and '-' that begins with a letter")
     return value
 
 

@@ -1,12 +1,14 @@
-"""``lists``: text files of entries, and what ``$name`` stands for."""
+"""``lists``: text files of entries, and the expansion of ``$name``."""
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from gatepost.config.document import Document, Location, read_text
 from gatepost.config.problems import ConfigError, Mark, Problem, did_you_mean, shown
 
-__all__ = ["LIST_NAME", "Lists"]
+__all__ = ["LIST_NAME", "ListedText", "Lists", "entries_of", "uses_of_list"]
 
 LIST_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,63}"
 _REFERENCE = re.compile(rf"\$({LIST_NAME})", re.ASCII)
@@ -16,8 +18,22 @@ _LARGEST = 16 << 20
 Entry = tuple[str, Mark]
 
 
+class ListedText(str):
+    """An entry of a list, as text that knows its list: a hit says where its entry is."""
+
+    __slots__ = ("list_name",)
+    list_name: str
+
+    @classmethod
+    def of(cls, text: str, list_name: str) -> "ListedText":
+        """The entry of that list."""
+        made = cls(text)
+        made.list_name = list_name
+        return made
+
+
 class Lists:
-    """The lists of a settings file, read; `problems` says what is wrong with them and with references."""
+    """The lists of a settings file; `problems` has the errors in them and in references to them."""
 
     def __init__(self, document: Document, base: Path) -> None:
         self._document = document
@@ -34,7 +50,7 @@ class Lists:
             self._read[name] = self._entries(name)
 
     def expand(self, location: Location, text: str) -> list[Entry] | str:
-        """What a text at a location stands for: a list's entries where ``$name`` may stand, else the text."""
+        """The entries for ``$name`` if the location allows a list, else the text itself."""
         if not _takes_lists(location):
             return text
         if text.startswith("$$"):
@@ -43,7 +59,7 @@ class Lists:
         if not found:
             return text
         if found[1] not in self._read:
-            known = ", ".join(f"${name}" for name in self._read) or "a section lists: that names it"
+            known = ", ".join(f"${name}" for name in self._read) or "a name from the section lists"
             hint = did_you_mean(found[1], list(self._read))
             self.problems.append(self._document.problem(location, f"unknown list {shown(text)}{hint}", known))
             return []
@@ -55,14 +71,36 @@ class Lists:
             lines = read_text(path, largest=_LARGEST).splitlines()
         except ConfigError as error:
             (problem,) = error.problems
-            if problem.line:  # the file is there, but no text
+            if problem.line:  # the file is there, but it is not text
                 self.problems.append(problem)
             else:
                 what = f"list {shown(name)}: {self._paths[name]} {problem.what}"
                 self.problems.append(self._document.problem(("lists", name), what, "a text file of entries"))
             return []
-        entries = ((_COMMENT.sub("", line).strip(), number) for number, line in enumerate(lines, 1))
-        return [(entry, Mark(path, number, 1)) for entry, number in entries if entry]
+        return [(ListedText.of(entry, name), Mark(path, number, 1)) for number, entry in entries_of(lines)]
+
+
+def entries_of(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The entries in the lines of a list file, with the number of each line, without comments."""
+    for number, line in enumerate(lines, 1):
+        if entry := _COMMENT.sub("", line).strip():
+            yield number, entry
+
+
+def uses_of_list(data: Any, name: str) -> Iterator[tuple[Location, str]]:
+    """Where ``$name`` is in the data of a settings file, and the key of the condition or setting there."""
+
+    def inside(value: Any, place: Location, key: str) -> Iterator[tuple[Location, str]]:
+        if isinstance(value, dict):
+            for inner, one in value.items():
+                yield from inside(one, (*place, inner), inner)
+        elif isinstance(value, list):
+            for number, one in enumerate(value):
+                yield from inside(one, (*place, number), key)
+        elif value == f"${name}" and _takes_lists(place):
+            yield place, key
+
+    return inside(data, (), "")
 
 
 def _takes_lists(location: Location) -> bool:

@@ -1,4 +1,4 @@
-"""Patterns over addresses, names and networks: made when the settings are loaded, fast when mail comes."""
+"""Patterns for addresses, names and networks, compiled when the settings are loaded."""
 
 import re
 from collections.abc import Iterable
@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from gatepost.addresses import LONGEST, Mailbox, domain_readings, local_readings, mailbox, mailbox_key
 from gatepost.config.problems import shown
+from gatepost.model.addresses import LONGEST, Mailbox, domain_readings, local_readings, mailbox, mailbox_key
 
 __all__ = [
     "AddressPatterns",
@@ -30,18 +30,18 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def expected(what: str) -> PydanticCustomError:
-    """The error for a value that should have been something else; pydantic adds where it stands."""
+    """The error for a wrong value; pydantic adds its place."""
     return PydanticCustomError("expected", "{what}", {"what": what})
 
 
 def unknown_key(known: Iterable[str]) -> PydanticCustomError:
-    """The error for a key that is not one of the known."""
+    """The error for an unknown key."""
     return PydanticCustomError("unknown_key", "unknown key", {"known": tuple(known)})
 
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """Text in which ``*`` stands for any characters; everything else for itself, without regard to case.
+    """A pattern in which ``*`` matches any characters and everything else itself, ignoring case.
 
     The time to match grows with the text's length only, whatever the pattern.
     """
@@ -58,16 +58,16 @@ class Glob:
 
     @classmethod
     def of_folded(cls, pattern: str) -> "Glob":
-        """As `of`, for a pattern in which case makes no difference any more."""
+        """As `of`, for a pattern that is already case-folded."""
         first, *rest = pattern.split("*")
         return cls(first, tuple(piece for piece in rest[:-1] if piece), rest[-1] if rest else None)
 
     def matches(self, text: str) -> bool:
-        """True if the whole text fits."""
+        """True if the pattern matches the whole text."""
         return self.matches_lower(text.lower())
 
     def matches_lower(self, text: str) -> bool:
-        """As `matches`, for text that is in lower case already."""
+        """As `matches`, for text that is already in lower case."""
         if self.last is None:
             return text == self.first
         position, end = len(self.first), len(text) - len(self.last)
@@ -82,9 +82,9 @@ class Glob:
 
 
 class AddressPatterns:
-    """Patterns over whole addresses: exact ones and whole domains cost one look-up, however many.
+    """Patterns for whole addresses; exact addresses and whole domains cost one look-up, however many.
 
-    What is the same mailbox or domain however it is spelt (`gatepost.addresses`) is the same here.
+    All spellings of one mailbox or domain (`gatepost.model.addresses`) match the same.
     """
 
     __slots__ = ("_domains", "_exact", "_globs", "_parents")
@@ -112,11 +112,11 @@ class AddressPatterns:
         self._globs = tuple(globs)
 
     def matches(self, address: str) -> bool:
-        """True if one of the patterns takes the address; ``""`` is the null reverse-path."""
+        """True if a pattern matches the address; ``""`` is the null reverse-path."""
         return self.take(mailbox(address))
 
     def take(self, wanted: Mailbox) -> bool:
-        """As `matches`, for an address that has been read."""
+        """As `matches`, for an address that is already parsed."""
         if wanted.key in self._exact:
             return True
         domain = wanted.domain
@@ -138,9 +138,9 @@ class AddressPatterns:
 
 
 def _readings(pattern: str) -> tuple[str, ...]:
-    """The texts in which ``*`` is looked at: as those of `Mailbox.readings`.
+    """The readings of a pattern with ``*``, as those of `Mailbox.readings`.
 
-    A quoted ``"*"`` stays quoted: it is written for quoted local parts, and not for all.
+    A quoted ``"*"`` stays quoted: it is meant for quoted local parts only.
     """
     local, at, domain = pattern.rpartition("@")
     if not at or len(pattern) > LONGEST:
@@ -152,7 +152,7 @@ def _readings(pattern: str) -> tuple[str, ...]:
 
 
 def check_address_pattern(pattern: Any) -> str:
-    """The pattern; raises an error that pydantic understands where it can match no address."""
+    """The pattern; raises an error for pydantic if it is malformed."""
     what = "an address or a pattern like *@example.com"
     if not isinstance(pattern, str):
         raise expected(what)
@@ -162,7 +162,7 @@ def check_address_pattern(pattern: Any) -> str:
         raise expected(what)
     local, at, domain = pattern.rpartition("@")
     if not at and _is_network(pattern):
-        raise expected(f"{what} (networks stand under client or clients)")
+        raise expected(f"{what} (networks belong under client or clients)")
     if not at:
         raise expected(f"{what} (did you mean '*@{pattern.lstrip('*.')}'?)" if "." in pattern else what)
     if not local or not domain:
@@ -179,10 +179,10 @@ def _is_network(text: str) -> bool:
 
 
 def names_a_domain(pattern: str) -> bool:
-    """True if the pattern takes addresses of domains that it names, false if of any domain.
+    """True if the pattern is limited to a domain, False if it matches any domain.
 
-    A domain with ``*`` names one if at least two labels follow, as in ``*@*.example.com``;
-    ``*@*.com`` and ``*@*example.com`` take what anybody may register.
+    A domain with ``*`` counts as limited if at least two labels follow, as in ``*@*.example.com``.
+    ``*@*.com`` and ``*@*example.com`` match domains that anybody may register.
     """
     _, at, domain = pattern.rpartition("@")
     if not at:
@@ -192,7 +192,7 @@ def names_a_domain(pattern: str) -> bool:
 
 
 class Networks:
-    """Networks, in which an address is found with one look-up for each prefix length."""
+    """A set of networks; finding an address costs one look-up for each prefix length."""
 
     __slots__ = ("_by_length",)
 
@@ -206,6 +206,8 @@ class Networks:
         )
 
     def __contains__(self, address: IPv4Address | IPv6Address) -> bool:
+        if not self._by_length:
+            return False
         client = client_address(address)
         version, number = client.version, int(client)
         for of, shift, found in self._by_length:  # noqa: SIM110 - a generator costs more than the look-up
@@ -215,12 +217,12 @@ class Networks:
 
 
 def client_address(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The address itself; for ``::ffff:192.0.2.1`` (RFC 4291 section 2.5.5.2) the IPv4 address in it."""
+    """The address itself, or the IPv4 address in ``::ffff:192.0.2.1`` (RFC 4291 section 2.5.5.2)."""
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def network(value: Any) -> Any:
-    """A network from text like ``10.0.0.0/8`` or ``::1``; raises an error that pydantic understands."""
+    """A network from text like ``10.0.0.0/8`` or ``::1``; raises an error for pydantic."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     what = "an address or network like 192.0.2.1 or 10.0.0.0/8"

@@ -1,4 +1,4 @@
-"""What is wrong with a settings file: where, what was found and what was expected."""
+"""Errors in a settings file: the place, what was found and what was expected."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gatepost.printable import printable
+
 __all__ = ["ConfigError", "Mark", "Problem", "did_you_mean", "in_order", "shown"]
 
 _MOST_SHOWN = 50
-"""Problems in one error; whoever has more, has one mistake many times."""
+"""Problems shown in one error; more are usually one mistake many times."""
 
 
 class Mark(NamedTuple):
-    """A place in a file; line and column count from 1, line 0 is the file as a whole."""
+    """A place in a file; lines and columns count from 1, line 0 is the file as a whole."""
 
     path: Path
     line: int = 0
@@ -32,7 +34,7 @@ class Problem:
     what: str
     """What was found."""
     expected: str = ""
-    """What should stand there; empty where ``what`` says it all."""
+    """What was expected there; empty if ``what`` is enough."""
 
     @classmethod
     def at(cls, mark: Mark, what: str, expected: str = "") -> "Problem":
@@ -40,27 +42,27 @@ class Problem:
         return cls(path=mark.path, line=mark.line, column=mark.column, what=what, expected=expected)
 
     def __str__(self) -> str:
-        """On one line: ``rules.yaml:12:5: unknown key 'filtr', expected ...``."""
+        """One line: ``rules.yaml:12:5: unknown key 'filtr', expected ...``."""
         place = f"{self.path}:{self.line}:{self.column}" if self.line else f"{self.path}"
         expected = f", expected {self.expected}" if self.expected else ""
         line = " ".join(f"{place}: {self.what}{expected}".split())
-        return "".join(character if character.isprintable() else "?" for character in line)
+        return printable(line, mark="?")
 
 
 class ConfigError(Exception):
-    """The settings cannot be used: `problems` holds all that is wrong with them, in the file's order."""
+    """The settings cannot be used; `problems` has all errors in them, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = in_order(problems)
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        """One line a problem."""
+        """One line for each problem."""
         return "\n".join(map(str, self.problems))
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Each once, in the order of files and lines; of very many the first, and how many more there are."""
+    """Sort by file and line and remove duplicates; a long list is cut and its rest counted."""
     found = sorted(set(problems), key=lambda p: (str(p.path), p.line, p.column, p.what))
     if len(found) <= _MOST_SHOWN:
         return tuple(found)
@@ -69,7 +71,7 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value from the file in the words of its reader, short: ``'abc'``, ``a list``, ``nothing``."""
+    """A short description of a value from the file: ``'abc'``, ``a list``, ``nothing``."""
     match value:
         case None:
             return "nothing"
@@ -89,6 +91,6 @@ def shown(value: Any) -> str:
 
 
 def did_you_mean(found: str, known: Sequence[str]) -> str:
-    """`` (did you mean 'filter'?)`` where one of the known names is close to it, else nothing."""
+    """Return `` (did you mean 'filter'?)`` if a known name is similar, else an empty text."""
     close = difflib.get_close_matches(found[:100], known, n=1, cutoff=0.7)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,11 +1,11 @@
-"""Which recipients of which clients a route takes, compiled when the settings are loaded."""
+"""Which recipients and clients a route matches, compiled when the settings are loaded."""
 
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from gatepost.addresses import mailbox
 from gatepost.config.patterns import AddressPatterns, Network, Networks, names_a_domain
-from gatepost.mail import Recipient, Session
+from gatepost.model.addresses import mailbox
+from gatepost.model.mail import Recipient, Session
 
 __all__ = ["RouteMatcher"]
 
@@ -31,11 +31,11 @@ class RouteMatcher:
         )
 
     def matches(self, session: Session, recipient: Recipient) -> bool:
-        """True if this client's mail to this recipient takes the route.
+        """True if this client's mail to this recipient uses the route.
 
-        Where the local part holds a route of the sender's making (`Mailbox.sender_routed`), as where a
-        pattern names no domain, the client must be listed in ``clients``, or without ``clients`` be on
-        loopback or authenticated. So nobody relays through the server behind.
+        If the local part contains a route (`Mailbox.sender_routed`), or if the pattern names no domain, the
+        client must be listed in ``clients``, or without ``clients`` be on loopback or authenticated. This
+        prevents relaying through the upstream server.
         """
         wanted = mailbox(recipient.address)
         if self._takes_postmaster and (wanted.key == "postmaster" or self._named.take(wanted)):

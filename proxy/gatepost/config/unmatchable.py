@@ -1,29 +1,29 @@
-"""Address patterns that are well-formed and yet fit no address that there can be: warnings, not mistakes."""
+"""Warnings about address patterns that are well-formed but cannot match any address."""
 
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
-from gatepost.addresses import domain_readings
 from gatepost.config.document import Document, Location
 from gatepost.config.problems import Problem, shown
+from gatepost.model.addresses import domain_readings
 
 __all__ = ["never_matches", "unmatchable"]
 
 _LONGEST_PATH: Final = 254
-"""Octets between the angle brackets (RFC 5321 section 4.5.3.1.3)."""
+"""Bytes between the angle brackets (RFC 5321 section 4.5.3.1.3)."""
 _LONGEST_DOMAIN: Final = 255
-"""Octets (section 4.5.3.1.2)."""
+"""Bytes (section 4.5.3.1.2)."""
 _USUAL = re.compile(r"[\w.+*-]{1,64}@(?:\*\.)?[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*", re.ASCII)
-"""Nearly every entry of long lists; tells nothing of others."""
+"""A pattern that nearly every entry of long lists matches: nothing to warn about."""
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NEEDS_QUOTES = re.compile(r'[\x00-\x20"(),:;<>@\[-\]\x7f]')
 _NOT_IN_A_DOMAIN = re.compile(r"[\x00-,/:-@\[-^`{-\x7f]")
 
 
 def unmatchable(document: Document) -> Iterator[Problem]:
-    """A warning for each pattern of the settings that fits no address."""
+    """A warning for each pattern of the settings that matches no address."""
     data = document.data
     for number, route in enumerate(_list(data.get("relay"))):
         place: Location = ("relay", number, "recipients")
@@ -58,10 +58,10 @@ def _of_patterns(document: Document, place: Location, value: Any, *, is_sender: 
 
 
 def never_matches(pattern: str, *, is_sender: bool) -> str:
-    """Why no address can fit a pattern; empty where one may.
+    """Why no address can match a pattern; empty if one may.
 
-    Only what is certain counts: of a domain with ``*`` in it the part behind the last one, since the others
-    may also stand in a quoted local part.
+    Only certain cases count: in a domain with ``*`` only the part after the last one is checked, since the
+    rest may also match a quoted local part.
     """
     if len(pattern) <= _LONGEST_PATH and _USUAL.fullmatch(pattern):
         return ""

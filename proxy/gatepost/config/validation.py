@@ -1,7 +1,8 @@
-"""What pydantic finds wrong -> problems at their line, in an administrator's words."""
+"""Turn pydantic's errors into problems with their line, in an administrator's words."""
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from gatepost.config.document import Document, Location
 from gatepost.config.problems import Mark, Problem, did_you_mean, shown
 
-__all__ = ["problems_of", "setting_names"]
+__all__ = ["Mistake", "in_words", "mistakes_in", "problems_of", "setting_names"]
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -17,10 +18,21 @@ _EXPECTED = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
+    "int_parsing_size": "a smaller number",
     "float_type": "a number",
     "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "multiple_of": "a multiple of {multiple_of}",
     "string_type": "text",
+    "string_sub_type": "text",
+    "string_too_short": "text of {min_length} or more characters",
+    "string_too_long": "text of {max_length} or fewer characters",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of {max_length} or fewer",
+    "none_required": "nothing",
     "path_type": "a path",
+    "bytes_type": "text",
     "list_type": "a list",
     "tuple_type": "a list",
     "set_type": "a list",
@@ -37,7 +49,39 @@ _EXPECTED = {
     "less_than_equal": "at most {le}",
     "expected": "{what}",
 }
-"""Expected, for pydantic's error types; others keep pydantic's own words."""
+"""What was expected, for pydantic's error types; other types keep pydantic's message."""
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "unknown_key")
+_RENAMED = {
+    "auth_tries": "auth_failures",
+    "bogus_commands": "invalid_commands",
+    "mixed": "mixed_recipients",
+    "received_fields": "max_hops",
+}
+"""Old names of settings, with the new ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """One thing that is wrong in some data."""
+
+    location: Location
+    """Keys and positions from the top of the data to the value."""
+    is_key: bool
+    """True if the key at the location is wrong, not its value."""
+    what: str
+    """What was found."""
+    expected: str
+    """What was expected there; empty if ``what`` is enough."""
+
+
+def mistakes_in(error: ValidationError, model: type[BaseModel], within: Location = ()) -> Iterator[Mistake]:
+    """The mistakes that a validation against the model has found; ``within`` is the location of the data."""
+    for one in error.errors(include_url=False):
+        location = (*within, *one["loc"])
+        known = one.get("ctx", {}).get("known") or setting_names(model, one["loc"][:-1])
+        what, expected = _said(one, known, location[:-1])
+        is_key = one["type"] in _UNKNOWN_KEY or "[key]" in one["loc"]
+        yield Mistake(location=location, is_key=is_key, what=what, expected=expected)
 
 
 def problems_of(
@@ -48,27 +92,31 @@ def problems_of(
     Args:
         error: what pydantic raised.
         document: the file that the data came from.
-        model: what the data was validated against; its keys are what a wrong key is compared with.
-        within: where in the document the data stands.
+        model: the model that the data was validated against; unknown keys are compared with its keys.
+        within: the location of the data in the document.
     """
     merged: dict[tuple[Mark, str], list[str]] = {}
-    for one in error.errors(include_url=False):
-        location = (*within, *one["loc"])
-        is_key = one["type"] in ("extra_forbidden", "unknown_key") or "[key]" in one["loc"]
-        known = one.get("ctx", {}).get("known") or setting_names(model, one["loc"][:-1])
-        what, expected = _said(one, known, location[:-1])
-        found = merged.setdefault((document.mark(location, key=is_key), what), [])
-        if expected and expected not in found:
-            found.append(expected)
+    for one in mistakes_in(error, model, within):
+        found = merged.setdefault((document.mark(one.location, key=one.is_key), one.what), [])
+        if one.expected and one.expected not in found:
+            found.append(one.expected)
     for (mark, what), expectations in merged.items():
         yield Problem.at(mark, what, " or ".join(expectations))
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong with one value: what was found, and what was expected."""
+    what, expected = _said(error.errors(include_url=False)[0], (), ())
+    return f"{what}, expected {expected}" if expected else what
 
 
 def _said(one: Any, known: tuple[str, ...], section: Location) -> tuple[str, str]:
     """What was found, and what was expected."""
     kind, value, context = one["type"], one["input"], one.get("ctx", {})
     name = str(one["loc"][-1]) if one["loc"] else ""
-    if kind in ("extra_forbidden", "unknown_key"):
+    if kind in _UNKNOWN_KEY:
+        if new_name := _RENAMED.get(name):
+            return f"{shown(name)} is now called {shown(new_name)}", ""
         choice = f"one of: {', '.join(known)}" if known else "no key of that name"
         return f"unknown key {shown(name)}{did_you_mean(name, known)}", choice
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
@@ -83,23 +131,30 @@ def _said(one: Any, known: tuple[str, ...], section: Location) -> tuple[str, str
         choices = [choice.strip("'") for choice in str(context.get("expected", "")).split(" or ") if choice]
         choices = [part.strip("'") for choice in choices for part in choice.split(", ")]
         return shown(value) + (did_you_mean(value, choices) if isinstance(value, str) else ""), expected
-    return f"{shown(value)}: {one['msg'][:1].lower()}{one['msg'][1:]}", ""
+    message = str(one["msg"]).removeprefix("Value error, ")
+    if message.startswith("Input should be "):
+        return shown(value), message.removeprefix("Input should be ")
+    return f"{shown(value)}: {message[:1].lower()}{message[1:]}", ""
 
 
 def setting_names(model: type[BaseModel], location: Location) -> tuple[str, ...]:
-    """The keys that the section at a location of the model's data may have; empty where it is none."""
-    current: type[BaseModel] | None = model
-    for part in location:
-        if current is None:
-            break
-        fields = {field.alias or name: field for name, field in current.model_fields.items()}
-        if part in fields:
-            current = _section(fields[str(part)].annotation)
-    return tuple(field.alias or name for name, field in current.model_fields.items()) if current else ()
+    """The keys that the section at a location of the model's data may have; empty if it is not a section."""
+    found = _section(model, location)
+    return tuple(field.alias or name for name, field in found.model_fields.items()) if found else ()
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """The model within an annotation like ``tuple[Route, ...]`` or ``Tag | None``."""
+def _section(annotation: Any, location: Location) -> type[BaseModel] | None:
+    """The model at a location within an annotation like ``tuple[Route, ...]`` or ``dict[str, Tag]``.
+
+    A part that is not a key is the number of an entry, or pydantic's name for one type of several.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in typing.get_args(annotation) if (found := _section(part))), None)
+        if not location:
+            return annotation
+        fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
+        field = fields.get(str(location[0]))
+        return _section(field.annotation if field else annotation, location[1:])
+    inside = typing.get_args(annotation)
+    if inside and typing.get_origin(annotation) in (dict, Mapping):
+        return _section(inside[1], location[1:]) if location else None
+    return next((found for part in inside if (found := _section(part, location))), None)

@@ -1,11 +1,13 @@
-"""ACT: Decision -> relay, quarantine, inbox, discard, refuse -> Reply.
+"""What becomes of a message: relayed, quarantined, put into the inbox, discarded or refused.
 
-`Gateway` lives as long as the process, `Reception` as long as a session, `Act` as long as it takes to do
-what was decided about one message.
+There is one `Gateway` for each process and one `SessionHandler` for each session. For each message
+`make_plan` makes a plan, a `PlanExecutor` carries it out, and a `MessageResult` describes the result.
 """
 
+from gatepost.gateway.handler import SessionHandler
 from gatepost.gateway.policy import Policy
-from gatepost.gateway.reception import Reception
+from gatepost.holding import Holder
+from gatepost.holding.holder import Left
 from gatepost.relay import Relay
 from gatepost.store import Store
 
@@ -13,27 +15,35 @@ __all__ = ["Gateway", "Policy"]
 
 
 _KEPT_HERE = frozenset({"SMTPUTF8"})
-"""What a message may need that ends here: in the inbox, or discarded."""
+"""Extensions that are kept end to end for a message that goes into the inbox or is discarded."""
 
 
 class Gateway:
-    """What the server asks about every session."""
+    """Makes a `SessionHandler` for each session, with the current policy."""
 
-    def __init__(self, policy: Policy, *, store: Store, relay: Relay | None) -> None:
-        """Without a relay nothing can leave: only routes to the inbox or to nothing are possible."""
+    def __init__(
+        self, policy: Policy, *, store: Store, relay: Relay | None, holder: Holder | None = None
+    ) -> None:
+        """Raises ValueError if there is a route to servers but no relay.
+
+        ``holder`` holds sessions for the web desk; None: nobody can answer for them.
+        """
         if relay is None and policy.servers:
             raise ValueError("routes to servers need a relay")
         self.policy = policy
-        """Replaced as a whole by a reload; each transaction keeps the one that it began with."""
+        """A reload replaces it as a whole; each transaction keeps the policy that it began with."""
         self._store = store
         self._relay = relay
+        self._holder = holder
 
-    def reception(self) -> Reception:
-        """The gateway's side of a new session."""
-        return Reception(lambda: self.policy, store=self._store, relay=self._relay)
+    def session_handler(self, left: Left) -> SessionHandler:
+        """The gateway's side of a new session; ``left`` tells when its client has left."""
+        return SessionHandler(
+            lambda: self.policy, store=self._store, relay=self._relay, holder=self._holder, left=left
+        )
 
     def extensions(self) -> frozenset[str]:
-        """The SMTP extensions that are kept end to end whatever route a message takes."""
+        """The SMTP extensions that are kept end to end on every route."""
         if self._relay is None or not self.policy.servers:
             return _KEPT_HERE
         offered = self._relay.extensions(self.policy.servers)

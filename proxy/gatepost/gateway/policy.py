@@ -1,8 +1,9 @@
-"""What the operator wants, as one value: a reload makes a new one, a transaction keeps its own."""
+"""Rules, routes and limits as one value: a reload makes a new one, open transactions keep theirs."""
 
 from dataclasses import dataclass, field
 
-from gatepost.config.settings import Config, UpstreamServer
+from gatepost.config.relay import UpstreamServer
+from gatepost.config.settings import Config
 from gatepost.metrics import Tally
 from gatepost.pipeline import Pipeline
 
@@ -16,11 +17,11 @@ class Policy:
     config: Config
     pipeline: Pipeline
     tally: Tally
-    """Counts what the transactions come to."""
+    """Counts the dispositions of transactions."""
     servers: tuple[tuple[UpstreamServer, ...], ...] = field(init=False)
     """The servers of each route that relays."""
     has_local_routes: bool = field(init=False)
-    """True if a route leads to the inbox or to nothing."""
+    """True if a route leads to the inbox or discards."""
 
     def __post_init__(self) -> None:
         destinations = [route.to for route in self.config.relay]

@@ -1,19 +1,14 @@
-"""Charsets: octets as characters, by the label that the sender gives them.
-
-The labels are those of the WHATWG Encoding Standard, of Python, and what mail programs send besides. As
-for browsers and mail programs, a label means the superset that is in use under it: ISO 8859-1 is
-windows-1252, GB 2312 is GB 18030, Shift_JIS is windows-31j.
-"""
+"""Bytes of a charset as characters."""
 
 import codecs
 import re
 from collections.abc import Callable
-from encodings.aliases import aliases
-from functools import lru_cache
+from functools import cache, partial
+
+from gatepost.mime.charset_labels import WINDOWS_PAGES, charset_name
 
 __all__ = [
     "EBCDIC",
-    "charset_name",
     "decode_as",
     "decode_charset",
     "decode_octets",
@@ -23,127 +18,10 @@ __all__ = [
     "mostly_utf_8",
 ]
 
-_NO_CHARSETS = {
-    "base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec",  # no text
-    "mbcs",  # only on Windows
-}  # fmt: skip
-
-_LABELS = {
-    "windows-1252": """
-        646 8859 ansi ansi_x3.4-1968 ascii cp819 cp20127 cp28591 ibm819 iso-8859 iso-8859-1 iso_8859-1:1987
-        iso-ir-6 iso-ir-100 iso646-us isolatin1 iso-latin-1 l1 latin latin1 us us-ascii
-    """,
-    "utf_8": """
-        utf utf8 utf8n utf8mb3 utf8mb4 unicode11utf8 unicode-1-1-utf-8 unicode20utf8 iso-10646-utf-8 cp65001
-    """,
-    "utf-7": "utf-7 unicode-1-1-utf-7 unicode-2-0-utf-7 cp65000",
-    "utf-16": "utf-16 ucs-2 unicode iso-10646-ucs-2",
-    "utf-16-le": "utf-16le ucs-2le unicodefeff cp1200",
-    "utf-16-be": "utf-16be ucs-2be unicodefffe cp1201",
-    "utf-32": "utf-32 ucs-4 iso-10646-ucs-4",
-    "utf-32-le": "utf-32le ucs-4le cp12000",
-    "utf-32-be": "utf-32be ucs-4be cp12001",
-    "gb18030": """
-        gb gb2312 gb_2312-80 gbk gb18030 gb18030-2000 gb18030-2005 gb18030-2022 chinese cn-gb cn-gb-12 euc-cn
-        iso-ir-58 iso58gb231280 ms936 cp936 cp20936 cp51936 cp54936
-    """,
-    "hz": "hz hz-gb hz-gb-2312 cp52936",
-    "big5": "big5 big5-eten big5-hkscs big5-hkscs:1999 big5-tw cn-big5 hkscs ms950 cp950",
-    "cp932": "shift_jis sjis ms_kanji ms932 mscp932 mswin31j windows-31j cp932 cp943 cp943c",
-    "euc-jp": "euc-jp eucjp-ms eucjp-win eucpkdfmtjapanese ujis cp20932 cp51932",
-    "iso-2022": """
-        iso-2022 iso-2022-jp iso-2022-jp-1 iso-2022-jp-2 iso-2022-jp-3 iso-2022-jp-2004 iso-2022-jp-ext
-        iso-2022-kr iso-2022-cn iso-2022-cn-ext cp50225 cp50227
-    """,
-    "cp50222": "iso-2022-jp-ms jis jis7 windows-iso2022jp cp50220 cp50221 cp50222",
-    "cp949": """
-        euc-kr ks ks_c_5601 ks_c_5601-1987 ks_c_5601-1989 ksc_5601 ksc ks_x_1001 korean iso-ir-149 wansung uhc
-        ms949 cp949 cp51949
-    """,
-    "johab": "johab cp1361 ks_c_5601-1992",
-    "iso8859_2": "iso-8859-2 iso-latin-2 cp28592",
-    "iso8859_3": "iso-8859-3 iso-latin-3 cp28593",
-    "iso8859_4": "iso-8859-4 iso-latin-4 cp28594",
-    "iso8859_5": "iso-8859-5 isolatincyrillic cyrillic cp28595",
-    "iso8859_6": "iso-8859-6 iso-8859-6-e iso-8859-6-i isolatinarabic arabic asmo-708 ecma-114 cp28596",
-    "iso8859_7": "iso-8859-7 isolatingreek greek greek8 elot_928 ecma-118 sun_eu_greek cp28597",
-    "iso8859_8": """
-        iso-8859-8 iso-8859-8-e iso-8859-8-i isolatinhebrew hebrew visual logical cp28598 cp38598
-    """,
-    "windows-1254": "iso-8859-9 iso_8859-9:1989 iso-ir-148 isolatin5 iso-latin-5 l5 latin5 cp28599",
-    "iso8859_10": "iso-8859-10 isolatin6",
-    "windows-874": "iso-8859-11 iso-8859-11:2001 tis-620 tis620.2529-1 thai dos-874",
-    "iso8859_13": "iso-8859-13 latin7 cp28603",
-    "iso8859_15": "iso-8859-15 isolatin9 iso-latin-9 latin9 l9 cp28605",
-    "koi8_r": "koi koi8 koi8-r cp20866",
-    "koi8_u": "koi8-u koi8-ru cp21866",
-    "koi8_t": "koi8-t",
-    "mac_roman": "mac macintosh mac-roman cp10000",
-    "mac_cyrillic": "mac-cyrillic mac-ukrainian cp10007 cp10017",
-    "mac_greek": "mac-greek cp10006",
-    "mac_turkish": "mac-turkish cp10081",
-    "mac_latin2": "mac-latin2 mac-ce mac-centraleurope mac-centraleurroman cp10029",
-    "mac_iceland": "mac-iceland mac-icelandic cp10079",
-    "mac_arabic": "mac-arabic cp10004",
-    "mac_croatian": "mac-croatian cp10082",
-    "mac_romanian": "mac-romania mac-romanian cp10010",
-    "mac_farsi": "mac-farsi",
-    "x-user-defined": "user-defined",
-}
-"""What decodes them, and labels beside those of Python's own table of aliases."""
-
 EBCDIC = ("cp037", "cp273", "cp424", "cp500", "cp875", "cp1026", "cp1140")
 """Beginnings of the names of its charsets."""
 _WIDE = ("utf-16", "utf-32")
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_WINDOWS_PAGES = ("874", "1250", "1251", "1252", "1253", "1254", "1255", "1256", "1257", "1258")
-_WORD = re.compile(r"[\w.:+-]+", re.ASCII)
-_LABEL_LIMIT = 80
-"""Characters; no label is longer."""
-_PREFIX = re.compile(r"(?:x|cs)+(?=.)")
-_PAGE = re.compile(r"(?:windows|win|microsoft|ibm|dos|oem|ccsid|codepage|cp|ms)+([0-9]+)")
-_NO_PUNCTUATION = dict.fromkeys(map(ord, "-_.:+ "))
-
-
-def _squeezed(label: str) -> str:
-    return label.lower().translate(_NO_PUNCTUATION)
-
-
-def _names() -> dict[str, str]:
-    names = {_squeezed(alias): codec for alias, codec in aliases.items() if codec not in _NO_CHARSETS}
-    names |= {_squeezed(codec): codec for codec in names.values()}
-    names |= {f"cp{page}": f"cp{page}" for page in ("720", "737", "856", "875", "1006")}
-    names |= {_squeezed(label): name for name, labels in _LABELS.items() for label in labels.split()}
-    for page in _WINDOWS_PAGES:
-        names |= dict.fromkeys((f"cp{page}", f"windows{page}"), f"windows-{page}")
-    return names
-
-
-_NAMES = _names()
-"""The charsets that are decoded, by their labels without punctuation. A fixed table: Python's own look-up
-imports modules by the name that a sender gives it, and knows codecs that are no charsets."""
-
-
-@lru_cache(maxsize=256)
-def charset_name(label: str) -> str | None:
-    """The name, for `decode_as`, of the charset with this label; None where none has.
-
-    Case and punctuation do not count; nor do quotes, a language (RFC 2231 section 5) and words around it.
-    """
-    label = label[:_LABEL_LIMIT]
-    if name := _name(label):
-        return name
-    return next((name for word in _WORD.findall(label)[:4] if (name := _name(word))), None)
-
-
-def _name(label: str) -> str | None:
-    squeezed = _squeezed(label)
-    if squeezed in _NAMES:
-        return _NAMES[squeezed]
-    squeezed = _PREFIX.sub("", squeezed, count=1) if _PREFIX.match(squeezed) else squeezed
-    if page := _PAGE.fullmatch(squeezed):
-        squeezed = f"cp{page[1]}"
-    return _NAMES.get(squeezed)
 
 
 def decode_charset(octets: bytes, label: str) -> str | None:
@@ -156,7 +34,7 @@ def decode_word(octets: bytes, name: str) -> str:
     """As `decode_as`, but what is ASCII all the same under a charset that ASCII is not a part of is ASCII.
 
     Many mail programs do not know such a charset, or do not take its label for a header field. Letters in
-    EBCDIC are octets above 0x7f, and UTF-16 has octets that are not printable, but for some Chinese.
+    EBCDIC are bytes above 0x7f, and UTF-16 has bytes that are not printable, but for some Chinese.
     """
     if name.startswith(EBCDIC):
         letters = len(octets) - len(octets.translate(None, _LETTERS))
@@ -179,7 +57,7 @@ _ESCAPE = re.compile(rb"\x1b(?:\$[@AB]|\$\([@BCD]|\([IJ]|\$\)[ACG])")
 
 
 def decode_octets(octets: bytes) -> str:
-    """The likeliest characters: ISO 2022 where its escapes are, UTF-8 but for single octets, windows-1252."""
+    """The likeliest characters: ISO 2022 where its escapes are, UTF-8 but for single bytes, windows-1252."""
     if b"\x1b" in octets and has_escapes(octets):
         return decode_as(octets, "iso-2022")
     try:
@@ -189,12 +67,12 @@ def decode_octets(octets: bytes) -> str:
 
 
 def has_escapes(octets: bytes) -> bool:
-    """True for 7-bit octets with the escapes of ISO-2022-JP (RFC 1468) and those like it."""
+    """True for 7-bit bytes with the escapes of ISO-2022-JP (RFC 1468) and those like it."""
     return octets.isascii() and bool(_ESCAPE.search(octets))
 
 
 def is_utf_8(octets: bytes) -> bool:
-    """True if the octets are UTF-8, which ASCII is too."""
+    """True if the bytes are UTF-8, which ASCII is too."""
     try:
         octets.decode()
     except UnicodeDecodeError:
@@ -203,7 +81,7 @@ def is_utf_8(octets: bytes) -> bool:
 
 
 def mostly_utf_8(octets: bytes) -> bool:
-    """True where UTF-8 has at least as many characters of several octets as there are octets in the way."""
+    """True where UTF-8 has at least as many characters of several bytes as there are bytes in the way."""
     kept = octets.decode("utf-8", "ignore")
     several = len(kept) - len(kept.encode("ascii", "ignore"))
     damaged = octets.decode("utf-8", "replace").count("\ufffd") - kept.count("\ufffd")
@@ -213,16 +91,27 @@ def mostly_utf_8(octets: bytes) -> bool:
 # Charsets for which Python's codecs do not do -------------------------------------------------------------
 
 
-def _single(table: str) -> Callable[[bytes], str]:
-    return lambda octets: codecs.charmap_decode(octets, "replace", table)[0]
+# Their tables are made when they are first used, since few processes read such mail.
 
 
-def _windows(page: str) -> str:
-    """The 256 characters of a code page; the controls stand where it has none, as WHATWG's tables say."""
+def _windows(page: str, octets: bytes) -> str:
+    return codecs.charmap_decode(octets, "replace", _windows_table(page))[0]
+
+
+@cache
+def _windows_table(page: str) -> str:
+    """The 256 characters of a code page; with controls where it has none, as WHATWG's tables say."""
     known = [bytes([octet]).decode(f"cp{page}", "ignore") for octet in range(256)]
     return "".join(
         character or (chr(octet) if octet < 0xA0 else "\ufffe") for octet, character in enumerate(known)
     )
+
+
+_USER_DEFINED = "".join(chr(octet if octet < 0x80 else 0xF700 + octet) for octet in range(256))
+
+
+def _user_defined(octets: bytes) -> str:
+    return codecs.charmap_decode(octets, "replace", _USER_DEFINED)[0]
 
 
 def _first_that_fits(octets: bytes, *names: str) -> str | None:
@@ -260,10 +149,11 @@ def _wide(width: str, order: str = "") -> Callable[[bytes], str]:
 
 
 def _is_big_endian(octets: bytes) -> bool:
-    """True where more of the higher octets of Latin letters stand first."""
+    """True where more of the higher bytes of Latin letters come first."""
     return octets[0:4096:2].count(0) > octets[1:4096:2].count(0)
 
 
+@cache
 def _vendor_table() -> dict[bytes, str]:
     """The rows of NEC and IBM that Python's EUC-JP lacks, by way of windows-31j, which has them."""
     table = {}
@@ -275,14 +165,11 @@ def _vendor_table() -> dict[bytes, str]:
     return {pair: character for pair, character in table.items() if character}
 
 
-_VENDORS = _vendor_table()
-
-
 def _vendor_character(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
     start = error.start
-    if character := _VENDORS.get(error.object[start : start + 2]):
+    if character := _vendor_table().get(error.object[start : start + 2]):
         return character, start + 2
     return "\ufffd", start + 1
 
@@ -361,8 +248,8 @@ def _segment(octets: bytes, charset: str) -> str:
 
 
 _DECODERS: dict[str, Callable[[bytes], str]] = {
-    **{f"windows-{page}": _single(_windows(page)) for page in _WINDOWS_PAGES},
-    "x-user-defined": _single("".join(chr(n if n < 0x80 else 0xF700 + n) for n in range(256))),
+    **{f"windows-{page}": partial(_windows, page) for page in WINDOWS_PAGES},
+    "x-user-defined": _user_defined,
     "utf-7": _utf_7,
     "utf-16": _wide("16"),
     "utf-16-le": _wide("16", "le"),

@@ -17,7 +17,7 @@ class Delimiter(NamedTuple):
 
     start: int
     text: bytes
-    """What stands behind the hyphens, without white space at its end; at most 64 KiB."""
+    """What is behind the hyphens, without white space at its end; at most 64 KiB."""
     end: int
     """Where the next line begins."""
 

@@ -1,5 +1,6 @@
 """The noun Entity: a message or a part of one, and what its header fields declare."""
 
+from collections.abc import Iterator
 from dataclasses import field
 from urllib.parse import unquote
 
@@ -8,10 +9,10 @@ from gatepost.mime.parameters import Named, Structured, read_structured
 from gatepost.mime.transfer import BASE64, QUOTED_PRINTABLE, decode_transfer
 from gatepost.mime.uuencode import ENCODINGS as UUENCODINGS
 from gatepost.mime.uuencode import decode_uuencoded
-from gatepost.mime.words import decode_value
+from gatepost.mime.words import decode_value, on_one_line
 from gatepost.values import value
 
-__all__ = ["MESSAGE_TYPES", "Declared", "Entity", "declared_by", "decode_body"]
+__all__ = ["MESSAGE_TYPES", "Declared", "Entity", "declared_by", "decode_body", "walk"]
 
 MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
 _ENCODED = BASE64 | QUOTED_PRINTABLE | UUENCODINGS
@@ -106,7 +107,10 @@ class Declared:
         if any("%" in text for text in texts):
             for text in list(texts):
                 texts.setdefault(unquote(text), "filename, percent-decoded")
-        return tuple([Named(text, how) for text, how in texts.items()])
+        names: dict[str, str] = {}
+        for text, how in texts.items():
+            names.setdefault(on_one_line(text), how)
+        return tuple([Named(text, how) for text, how in names.items()])
 
     def text_of(self, name: bytes) -> str:
         """The value of the first field of that name (in lower case); empty where there is none."""
@@ -193,8 +197,17 @@ class Entity:
         return self.source[self.start : self.end]
 
     def read(self) -> bytes:
-        """The body after transfer decoding; what cannot be decoded comes as it stands."""
+        """The body after transfer decoding; what cannot be decoded comes as it is."""
         return decode_body(self.encoded(), self.transfer_encoding)
+
+
+def walk(root: Entity) -> Iterator[Entity]:
+    """The entity and all that are in it, in the order in which they begin."""
+    waiting = [root]
+    while waiting:
+        entity = waiting.pop()
+        yield entity
+        waiting += reversed(entity.children)
 
 
 def decode_body(octets: bytes, encoding: str) -> bytes:

@@ -1,23 +1,34 @@
-"""Header sections and their fields (RFC 5322 section 2.2).
+"""Header sections and their fields (RFC 5322 section 2.2): all that read a header section do it here.
+
+    read_fields          all fields of a message or a part, with what readers may see there otherwise
+    read_header_section  all fields of a message, decoded
+    split_fields         the same, not decoded
+    FieldFinder          the few fields that every message is asked for
+    split_lines          the lines as they are, for those that change one
 
 Each expression is linear on any input: no repetition can match the same bytes in two ways.
 """
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from gatepost.mime.words import decode_octets, decode_value
+from gatepost.values import value
 
 __all__ = [
     "HEADER_SECTION",
+    "FieldFinder",
     "Fields",
     "Header",
     "decoded",
+    "field_name",
     "header_section_end",
     "header_section_start",
+    "is_field_name",
     "read_fields",
     "read_header_section",
+    "split_fields",
+    "split_lines",
 ]
 
 HEADER_SECTION = re.compile(
@@ -30,6 +41,11 @@ It begins with one if it is empty, if its first line is, or if its first line is
 ASCII characters, maybe white space (RFC 5322 section 4.5), a colon. ``From `` lines of an mbox before that
 field, with any number of ``>``, are passed over.
 """
+_NAME = re.compile(r"[!-9;-~]{1,76}")
+_NAME_IN_LINE = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_FOLDED_LINE = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)")
+"""One line with its folds. A bare LF ends it too, for readers that take it for a line end."""
+_VALUE = re.compile(rb"[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)")
 _FIELD = re.compile(rb"([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
 _LINE = re.compile(rb"^([!-9;-~\x80-\xff][^:\r\n]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.MULTILINE)
 # Possessive groups with alternatives go wrong in Python before 3.11.5 and are not used here
@@ -49,21 +65,23 @@ _SECTION_LIMIT = 1 << 20
 """Bytes of one header section that are read; the gateway lets in far less of the message's own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Header:
     """One header field (RFC 5322 section 2.2)."""
 
     name: str
     """As written; compare without regard to case."""
     value: str
-    """Unfolded, encoded-words (RFC 2047) decoded."""
+    """Unfolded, encoded-words (RFC 2047) decoded; CR and LF that were encoded in it are spaces."""
+    raw: bytes = b""
+    """The bytes after the colon as they are in the message, with folds, without the line end."""
 
 
 class Fields(NamedTuple):
     """The header section of a message or of a part of one."""
 
     pairs: list[tuple[bytes, bytes]]
-    """Names and values as they stand, the values with their folds."""
+    """Names and values as they are, the values with their folds."""
     junk: int
     """Where the body begins for a reader who stops at the first line that is no field; `body` without one."""
     body: int
@@ -83,22 +101,80 @@ def header_section_end(content: bytes) -> int:
     if content.startswith((b"\r\n", b"\n")):
         return 0
     end = content.find(b"\n\r\n")
-    bare = content.find(b"\n\n", 0, len(content) if end < 0 else end + 1)
-    found = [position for position in (end, bare) if position >= 0]
-    return min(found) + 1 if found else len(content)
+    bare = content.find(b"\n\n", 0, end + 1 if end >= 0 else None)
+    if bare >= 0:
+        end = bare
+    return end + 1 if end >= 0 else len(content)
 
 
 def read_header_section(content: bytes) -> tuple[Header, ...]:
     """The message's header fields in their order; lines that are no field are passed over."""
-    return decoded(_LINE.findall(content[: min(header_section_end(content), _SECTION_LIMIT)]))
+    return decoded(split_fields(content))
+
+
+def split_fields(content: bytes) -> list[tuple[bytes, bytes]]:
+    """The names and values of the message's header fields, as they are, for `decoded`."""
+    return _LINE.findall(content[: min(header_section_end(content), _SECTION_LIMIT)])
+
+
+class FieldFinder:
+    """Single fields of one header section, found without reading the others."""
+
+    __slots__ = ("_lowered", "_section")
+
+    def __init__(self, section: bytes) -> None:
+        self._section = b"\n" + section
+        self._lowered = self._section.lower()  # finding in it is many times faster than a regular expression
+
+    def first(self, name: bytes) -> bytes:
+        """The value of the first field of that name (in lower case) with its folds; empty without one."""
+        start = 0
+        while start := self._lowered.find(b"\n" + name, start) + 1:
+            if value := _VALUE.match(self._section, start + len(name)):
+                return value[1]
+        return b""
+
+    def count(self, name: bytes) -> int:
+        """How many fields of that name (in lower case) there are."""
+        begin = b"\n" + name
+        alike = self._lowered.count(begin)
+        if not alike or alike == self._lowered.count(begin + b":"):
+            return alike
+        pieces = self._lowered.split(begin)[1:]
+        return sum([piece.lstrip(b" \t").startswith(b":") for piece in pieces])
+
+
+def split_lines(content: bytes) -> tuple[list[bytes], int]:
+    """The header section's lines with their folds and line ends, and where the section ends."""
+    lines: list[bytes] = []
+    position = 0
+    while position < len(content) and not content.startswith((b"\r\n", b"\n"), position):
+        found = _FOLDED_LINE.match(content, position)
+        if not found:
+            break
+        lines.append(found.group())
+        position = found.end()
+    return lines, position
+
+
+def field_name(line: bytes) -> bytes:
+    """The name of the field that the line is, in lower case; empty for a line that is no field."""
+    found = _NAME_IN_LINE.match(line)
+    return found[1].lower() if found else b""
+
+
+def is_field_name(text: str) -> bool:
+    """True for the name of a header field (RFC 5322 section 2.2) of at most 76 characters."""
+    return _NAME.fullmatch(text) is not None
 
 
 def decoded(pairs: list[tuple[bytes, bytes]]) -> tuple[Header, ...]:
     """Fields as characters."""
     headers = []
-    for octets, value in pairs:
+    for octets, raw in pairs:
         name = octets.decode("ascii") if octets.isascii() else decode_octets(octets)  # most are: a call saved
-        headers.append(Header(name=name.rstrip(), value=decode_value(value)))
+        line = raw[:-1] if raw[-1:] == b"\r" else raw
+        headers.append(Header(name=name.rstrip(), value=decode_value(line), raw=line))
     return tuple(headers)
 
 

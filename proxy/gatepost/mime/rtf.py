@@ -1,4 +1,4 @@
-"""Rich Text Format as text, for those who search: what Outlook writes into TNEF.
+"""Rich Text Format as text, for search: what Outlook writes into TNEF.
 
 [MS-OXRTFCP] compresses it; [MS-OXRTFEX] wraps HTML in it, which is returned as HTML. One pass, bounded;
 nothing here raises. Of the libraries, striprtf 0.0.35 takes cubic time on hostile input, and compressed-rtf
@@ -41,7 +41,7 @@ _FONT_CHARSETS = {
 
 
 def decompress_rtf(octets: bytes, limit: int) -> bytes:
-    """The RTF that a compressed body holds, at most ``limit`` octets; what can be read of a damaged one."""
+    """The RTF that a compressed body holds, at most ``limit`` bytes; what can be read of a damaged one."""
     if octets[8:12] == b"MELA":
         return octets[16 : 16 + limit]
     if octets[8:12] != b"LZFu":
@@ -62,7 +62,7 @@ def decompress_rtf(octets: bytes, limit: int) -> bytes:
             offset, length = divmod(int.from_bytes(octets[position : position + 2], "big"), 16)
             position += 2
             distance = (len(found) - offset - 1) % _WINDOW + 1
-            if distance == _WINDOW:  # a reference to where the next octet goes is the end
+            if distance == _WINDOW:  # a reference to where the next byte goes is the end
                 return bytes(found[len(_DICTIONARY) : limit])
             if distance > len(found):
                 found += bytes(length + 2)

@@ -1,8 +1,8 @@
 """The parts of a message that is not sound, by one linear pass: no structure is trusted, nothing is skipped.
 
 A part begins after each line that is, or begins with, a declared boundary (RFC 2046 section 5.1.1), or that
-looks like one because a ``Content-`` field follows it. What stands before the first and after the last
-is a part too: whoever breaks a message on purpose may have put it there.
+looks like one because a ``Content-`` field follows it. What is before the first and after the last
+is a part too: a sender who breaks a message on purpose may have put it there.
 """
 
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from gatepost.mime.fields import Fields, header_section_start, read_fields
 __all__ = ["Scanned", "scan_parts"]
 
 _PARTS_LIMIT = 10_000
-"""What stands behind that many is one last text."""
+"""What is behind that many is one last text."""
 _DEPTH_LIMIT = 10
 """Messages encoded in messages; each is smaller than its code, so the time stays linear."""
 _TEXT = declared_by(Fields([], 0, 0), "text/plain")
-"""Of text that stands loose, without fields."""
+"""Of text that is loose, without fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def scan_parts(content: bytes) -> Scanned:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """What stands between two delimiters: a leaf with its fields, or loose text without."""
+    """What is between two delimiters: a leaf with its fields, or loose text without."""
 
     start: int
     """Where its body begins."""

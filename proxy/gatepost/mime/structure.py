@@ -10,19 +10,22 @@ from dataclasses import dataclass, field
 from gatepost.mime.delimiters import Delimiter, is_content_field, next_delimiter, prefix_in
 from gatepost.mime.entity import MESSAGE_TYPES, Declared, Entity, declared_by
 from gatepost.mime.fields import Fields, header_section_start, read_fields
+from gatepost.values import value
 
 __all__ = ["Structure", "read_structure"]
 
+_NOT_A_FIELD = (b" ", b"\t", b"\r", b"\n", b"From ", b">From ")
+"""Beginnings of a message whose header section may begin later."""
 _NO_LINE = b"\n"
 """In place of a boundary that is not declared."""
 _DEPTH_LIMIT = 50
 _ENCODED_DEPTH_LIMIT = 4
 """Messages encoded in encoded messages; each is decoded, so that each costs the time of the whole."""
 _ENTITIES_LIMIT = 1000
-"""What stands behind that many belongs to the last one."""
+"""What is behind that many belongs to the last one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Structure:
     """A message taken apart."""
 
@@ -34,9 +37,32 @@ class Structure:
 
 def read_structure(content: bytes) -> Structure:
     """Take the message apart."""
+    if root := _one_part(content):
+        return Structure(root=root, doubts=())
     shared = _Shared()
     root = _Reader(content, shared).run()
     return Structure(root=root, doubts=tuple(shared.doubts))
+
+
+def _one_part(content: bytes) -> Entity | None:
+    """A message that is one part, as most are; None where `_Reader` has to look closer.
+
+    It would find the same: nothing here is in doubt, and only a multipart or a message has parts.
+    """
+    if content.startswith(_NOT_A_FIELD):
+        return None
+    fields = read_fields(content)
+    if fields.junk != fields.body:
+        return None
+    declared = declared_by(fields, "text/plain")
+    if (
+        len(declared.content_types) > 1
+        or declared.fallback_types
+        or declared.is_multipart
+        or declared.is_message
+    ):
+        return None
+    return Entity(declared=declared, source=content, start=fields.body, end=max(len(content), fields.body))
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from gatepost.mime.charsets import EBCDIC, charset_name, decode_as, has_escapes, is_utf_8, mostly_utf_8
+from gatepost.mime.charset_labels import charset_name
+from gatepost.mime.charsets import EBCDIC, decode_as, has_escapes, is_utf_8, mostly_utf_8
 from gatepost.values import value
 
 __all__ = ["Reading", "read_in_place", "read_text"]
@@ -24,7 +25,7 @@ _MARKS = {
 _MARK_OCTETS = tuple(_MARKS)
 _MARKUP = frozenset({"text/html", "text/xml", "application/xhtml+xml", "application/xml"})
 _MARKUP_HEAD = 4096
-"""Octets of a page in which its charset is looked for."""
+"""Bytes of a page in which its charset is looked for."""
 _CHARSET_IN_MARKUP = re.compile(
     rb"""<(?:meta\b[^>]{1,400}?charset|\?xml\b[^>]{1,200}?encoding)\s*+=\s*+["']?\s*+([\w.:+-]{1,60})""",
     re.IGNORECASE,
@@ -44,7 +45,7 @@ class Reading:
     note: str = ""
     """How it was read, for a person; empty where as the label says."""
     warning: str = ""
-    """What is wrong with the label or the octets; empty where nothing is."""
+    """What is wrong with the label or the bytes; empty where nothing is."""
 
 
 def read_in_place(content: bytes, start: int, end: int, charset: str) -> str | None:
@@ -67,7 +68,7 @@ def read_text(octets: bytes, charset: str, content_type: str) -> tuple[Reading, 
     """What mail programs show of a text part, the likeliest first: nearly always one, at most three.
 
     ``charset`` is the label as declared, or empty; ``content_type`` is in lower case. There is more than
-    one reading where the octets do not fit the label, or where some programs do not know it.
+    one reading where the bytes do not fit the label, or where some programs do not know it.
     """
     text = read_in_place(octets, 0, len(octets), charset)
     if text is not None:
@@ -131,7 +132,7 @@ def _labelled(octets: bytes, name: str, *, fits: bool) -> Iterator[tuple[str, st
 
 
 def _guessed(octets: bytes) -> list[tuple[str, str]]:
-    """Of text that is no UTF-8 as a whole: UTF-8 with octets in the way, or of no multi-byte charset."""
+    """Of text that is no UTF-8 as a whole: UTF-8 with bytes in the way, or of no multi-byte charset."""
     ways = [("utf_8", _AS_UTF_8), ("windows-1252", _AS_WINDOWS)]
     return ways if mostly_utf_8(octets) else ways[::-1]
 

@@ -14,10 +14,7 @@ from enum import IntEnum
 from gatepost.mime.charsets import decode_charset
 from gatepost.mime.rtf import decompress_rtf, rtf_text
 
-__all__ = ["CONTENT_TYPES", "Tnef", "TnefFile", "TnefText", "is_tnef", "read_tnef"]
-
-CONTENT_TYPES = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
-"""As declared; others are told by their beginning."""
+__all__ = ["Tnef", "TnefFile", "TnefText", "is_tnef", "read_tnef"]
 
 _SIGNATURE = b"\x78\x9f\x3e\x22"
 _HEADER_SIZE = 6
@@ -30,7 +27,7 @@ _PROPERTIES_LIMIT = 100_000
 """Values of properties; both limits are for the message with all that is in it."""
 
 _RTF_LIMIT = 1 << 20
-"""Octets of RTF, decompressed."""
+"""Bytes of RTF, decompressed."""
 
 
 class _Attribute(IntEnum):
@@ -76,7 +73,7 @@ _NAMES = (
 )
 """The likeliest first."""
 
-# Types of properties ([MS-OXCDATA] 2.11.1), and how many octets a value of each has here.
+# Types of properties ([MS-OXCDATA] 2.11.1), and how many bytes a value of each has here.
 _STRING, _UNICODE, _OBJECT, _BINARY = 0x001E, 0x001F, 0x000D, 0x0102
 _VARIABLE = frozenset({_STRING, _UNICODE, _OBJECT, _BINARY})
 _SIZES = {
@@ -85,7 +82,7 @@ _SIZES = {
 }  # fmt: skip
 _MULTIPLE, _NAMED = 0x1000, 0x8000
 _INTERFACE_SIZE = 16
-"""Before the octets of an object there is the identifier of how it is read."""
+"""Before the bytes of an object there is the identifier of how it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +306,7 @@ def _values(one: _Property, code_page: str) -> tuple[str, ...]:
 
 
 def _strings(value: bytes, code_page: str) -> tuple[str, ...]:
-    """The characters in the declared code page, and where the octets are UTF-8 in that too."""
+    """The characters in the declared code page, and where the bytes are UTF-8 in that too."""
     octets = value.split(b"\0", 1)[0]
     known = decode_charset(octets, code_page) if code_page else None
     text = octets.decode("cp1252", "replace") if known is None else known

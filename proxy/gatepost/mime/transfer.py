@@ -34,7 +34,7 @@ _CHUNKS_LIMIT = 10_000
 
 
 def decode_base64(octets: bytes) -> bytes:
-    """What a base64 body holds; octets outside of its alphabet are left out (RFC 2045 section 6.8).
+    """What a base64 body holds; bytes outside of its alphabet are left out (RFC 2045 section 6.8).
 
     It ends at its padding. What comes after that is decoded too where it is base64 itself: lines of
     nothing but the alphabet, in whole groups of four, up to their own padding or the end of all.
@@ -48,7 +48,7 @@ def decode_base64(octets: bytes) -> bytes:
 
 
 def decode_b(octets: bytes) -> bytes:
-    """The octets of an encoded-word in B (RFC 2047 section 4.1), past equals signs that are no padding."""
+    """The bytes of an encoded-word in B (RFC 2047 section 4.1), past equals signs that are no padding."""
     decoded = decode_base64(octets)
     if b"=" not in octets.rstrip(b"="):
         return decoded
@@ -133,7 +133,7 @@ def decode_quoted_printable(octets: bytes) -> bytes:
 
 
 def decode_q(octets: bytes) -> bytes:
-    """The octets of an encoded-word in Q (RFC 2047 section 4.2)."""
+    """The bytes of an encoded-word in Q (RFC 2047 section 4.2)."""
     return binascii.a2b_qp(_quoted(octets) if b"==" in octets else octets, header=True)
 
 
@@ -146,7 +146,7 @@ def _quoted(octets: bytes) -> bytes:
 
 
 def decode_transfer(octets: bytes, encoding: str) -> bytes:
-    """The octets without their transfer encoding (lower case); unchanged where that is unknown."""
+    """The bytes without their transfer encoding (lower case); unchanged where that is unknown."""
     if encoding in BASE64:
         return decode_base64(octets)
     if encoding in QUOTED_PRINTABLE:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from gatepost.mime.transfer import decode_base64
 
-__all__ = ["BEGIN", "BLOCKS_LIMIT", "ENCODINGS", "Block", "decode_uuencoded", "find_blocks", "without_blocks"]
+__all__ = ["BEGIN", "BLOCKS_LIMIT", "ENCODINGS", "Block", "decode_uuencoded", "find_blocks"]
 
 ENCODINGS = frozenset({"x-uuencode", "uuencode", "x-uue", "uue", "x-uu"})
 """What a Content-Transfer-Encoding field calls it, in lower case; no RFC names it."""
@@ -42,11 +42,11 @@ class Block:
     name: bytes
     """As written; no charset is declared for it. Empty where there is none."""
     content: bytes
-    """The octets of the file."""
+    """The bytes of the file."""
 
 
 def find_blocks(text: bytes) -> tuple[Block, ...]:
-    """The files in the octets of a text, in order, at most ``BLOCKS_LIMIT``."""
+    """The files in the bytes of a text, in order, at most ``BLOCKS_LIMIT``."""
     blocks: list[Block] = []
     position = text.find(BEGIN)
     while position >= 0 and len(blocks) < BLOCKS_LIMIT:
@@ -55,13 +55,6 @@ def find_blocks(text: bytes) -> tuple[Block, ...]:
             blocks.append(_read_block(text, found))
         position = text.find(BEGIN, blocks[-1].end if found else position + 1)
     return tuple(blocks)
-
-
-def without_blocks(text: bytes, blocks: tuple[Block, ...]) -> bytes:
-    """What is left of a text without its blocks."""
-    starts = [0, *(block.end for block in blocks)]
-    ends = [*(block.start for block in blocks), len(text)]
-    return b"".join(text[start:end] for start, end in zip(starts, ends, strict=True))
 
 
 def decode_uuencoded(octets: bytes) -> bytes:
@@ -106,7 +99,7 @@ def _next_line(text: bytes, position: int) -> int:
 
 
 def _decode_line(line: bytes) -> bytes:
-    """The octets of one line; nothing where it is not of the form."""
+    """The bytes of one line; nothing where it is not of the form."""
     if not line or not 32 < line[0] <= 96:
         return b""
     count = (line[0] - 32) % 64

@@ -1,13 +1,14 @@
-"""The value of a header field as characters: octets, folds and encoded-words (RFC 2047)."""
+"""The value of a header field as characters: bytes, folds and encoded-words (RFC 2047)."""
 
 import re
 from collections.abc import Iterator
 from itertools import groupby
 
-from gatepost.mime.charsets import charset_name, decode_octets, decode_word
+from gatepost.mime.charset_labels import charset_name
+from gatepost.mime.charsets import decode_octets, decode_word
 from gatepost.mime.transfer import decode_b, decode_base64, decode_q
 
-__all__ = ["decode_octets", "decode_value", "decode_words"]
+__all__ = ["decode_octets", "decode_value", "decode_words", "on_one_line"]
 
 _WORD = re.compile(
     rb"=\?([^?=]{1,80}+)\?([BbQq])\?"
@@ -16,28 +17,37 @@ _WORD = re.compile(
 )
 """As programs take them: with blanks and single question marks in them, at most up to the next one, and
 without an end where the value ends. Linear: none is looked through beyond where the next may begin."""
+_LINE_END = re.compile(r"\r\n?|\n")
 _CUT_SEQUENCE = re.compile(rb"=(?:\0++[0-9A-Fa-f]\0*+|[0-9A-Fa-f]\0++)[0-9A-Fa-f]")
 """A sequence in Q that is in two encoded-words or three, between which NUL is."""
 
 
 def decode_value(octets: bytes) -> str:
-    """The value of a field, unfolded, its encoded-words decoded."""
+    """The value of a field, unfolded, its encoded-words decoded; it contains neither CR nor LF."""
     if b"=?" in octets:
-        return "".join(_decoded_pieces(octets.replace(b"\r\n", b"").replace(b"\n", b"").strip()))
+        unfolded = octets.replace(b"\r\n", b"").replace(b"\n", b"").strip()
+        return on_one_line("".join(_decoded_pieces(unfolded)))
     text = decode_octets(octets)
     if "\n" in text:
         text = text.replace("\r\n", "").replace("\n", "")
-    return text.strip()
+    text = text.strip()
+    return on_one_line(text) if "\r" in text else text
 
 
 def decode_words(text: str) -> str:
     """The text with its encoded-words decoded; those of an unknown charset as if they had none.
 
-    White space between two of them is not shown, and a character may be split between them.
+    White space between two of them is not shown, and a character may be split between them. Line ends
+    become spaces.
     """
     if "=?" not in text:
-        return text
-    return "".join(_decoded_pieces(text.encode("utf-8", "surrogateescape")))
+        return on_one_line(text)
+    return on_one_line("".join(_decoded_pieces(text.encode("utf-8", "surrogateescape"))))
+
+
+def on_one_line(text: str) -> str:
+    """The text with a space for each line end: CRLF, CR or LF, which a sender may hide in an encoding."""
+    return _LINE_END.sub(" ", text) if "\r" in text or "\n" in text else text
 
 
 def _decoded_pieces(octets: bytes) -> Iterator[str]:
@@ -63,7 +73,7 @@ def _decoded_pieces(octets: bytes) -> Iterator[str]:
 def _characters(words: list[tuple[bytes, bytes]], charset: str | None) -> str:
     """Of encoded-words in one charset, each with its encoding; a character may be in two of them."""
     text = _decoded(b"".join([_word_octets(encoding, encoded) for encoding, encoded in words]), charset)
-    if len(words) > 1:  # some programs cut the code, not the octets
+    if len(words) > 1:  # some programs cut the code, not the bytes
         joined = _decoded(octets, charset) if (octets := _rejoined(words)) else ""
         if joined and joined.isprintable() and "\ufffd" not in joined:
             return joined
@@ -71,7 +81,7 @@ def _characters(words: list[tuple[bytes, bytes]], charset: str | None) -> str:
 
 
 def _rejoined(words: list[tuple[bytes, bytes]]) -> bytes:
-    """The octets where a group of base64 or a sequence in Q is in two words; empty where none is."""
+    """The bytes where a group of base64 or a sequence in Q is in two words; empty where none is."""
     if any(encoding in b"Bb" and len(encoded) % 4 for encoding, encoded in words[:-1]):
         code = b"".join([encoded for _, encoded in words])
         return decode_base64(code) if len(code) % 4 == 0 else b""

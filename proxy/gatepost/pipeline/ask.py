@@ -1,39 +1,41 @@
-"""Ask one filter once, whatever it does: the only place where a filter's code runs."""
+"""Call one hook of a filter and contain its failures; the only place where hooks are called."""
 
 import asyncio
 import queue
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import CoroutineType
+from typing import Any, NoReturn
 
-from gatepost.mail import Stage
-from gatepost.rule import Hook
-from gatepost.verdict import Verdict
+from gatepost.model.verdict import Passed, PerRecipient, Verdict, check_again
+from gatepost.pipeline.rule import Hook
+from gatepost.pipeline.steps import Blocked, FilterFailedError, Steps, described
 
-__all__ = ["FilterFailedError", "FilterTimeoutError", "Threads", "ask"]
+__all__ = [
+    "Blocked",
+    "FilterAnswer",
+    "FilterFailedError",
+    "FilterTimeoutError",
+    "Threads",
+    "ask",
+    "cancel",
+    "checked",
+    "unexpected",
+]
 
-ARGUMENTS: Mapping[Stage, tuple[str, ...]] = {
-    Stage.CONNECT: ("session",),
-    Stage.HELO: ("session",),
-    Stage.MAIL: ("session", "envelope"),
-    Stage.RCPT: ("session", "envelope", "recipient"),
-    Stage.MESSAGE: ("transaction",),
-}
-
-
-class FilterFailedError(Exception):
-    """A filter raised, exited or returned something else than a Verdict or None."""
+FilterAnswer = Verdict | PerRecipient | Passed
+"""What a hook returns that decides about mail, if it has something to say."""
 
 
 class FilterTimeoutError(Exception):
-    """A filter did not answer in time."""
+    """A filter did not answer in time; the text says what it was waiting for, if the filter told."""
 
 
 class Threads:
     """Worker threads for filters that block.
 
-    A thread whose filter does not come back is given up: a new one takes its place, up to
-    ``lost_limit``. All are daemons, so that a hanging filter cannot keep the process alive.
+    A thread whose filter does not return is abandoned and replaced, up to ``lost_limit`` times. All are
+    daemon threads, so that a hanging filter cannot keep the process alive.
     """
 
     def __init__(self, *, size: int = 16, lost_limit: int = 64) -> None:
@@ -46,7 +48,7 @@ class Threads:
         self._waiting = 0
 
     async def run(self, function: Callable[[], Any], seconds: float) -> Any:
-        """What the function returns; raises what it raises, or FilterTimeoutError."""
+        """Return what the function returns; raises what it raises, or FilterTimeoutError."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         job = _Job(function, loop, answer)
@@ -68,10 +70,13 @@ class Threads:
             raise FilterTimeoutError
         with self._lock:
             self._waiting -= 1
-        return answer.result()
+        try:
+            return answer.result()
+        finally:
+            del answer, job, done  # as in `_ask_on_the_loop`
 
     def close(self) -> None:
-        """End the idle threads; those that hang end with the process."""
+        """End the idle threads; hanging threads end with the process."""
         with self._lock:
             for _ in range(self._alive):
                 self._jobs.put(None)
@@ -95,7 +100,7 @@ class Threads:
 
 
 class _Job:
-    """One call in a thread: runs unless it was given up before it began."""
+    """One call in a thread; it does not run if it was cancelled before it started."""
 
     def __init__(
         self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any]
@@ -107,13 +112,13 @@ class _Job:
         self._state = "waiting"
 
     def give_up(self) -> bool:
-        """True if it is running: its thread is lost."""
+        """Cancel the call; True if it is already running, so that its thread is lost."""
         with self._lock:
             was, self._state = self._state, "given up"
             return was == "running"
 
     def __call__(self) -> bool:
-        """Run it; True if nobody waits for the answer any more."""
+        """Run it; True if it was cancelled meanwhile, so that nothing waits for the answer."""
         with self._lock:
             if self._state != "waiting":
                 return False
@@ -139,70 +144,93 @@ class _Job:
             self._answer.set_result(result)
         else:
             # A future takes no StopIteration, and SystemExit must not reach the loop.
-            failed = FilterFailedError(_describe(error))
+            failed = FilterFailedError(described(error))
             failed.__cause__ = error
             self._answer.set_exception(failed)
 
 
-async def ask(hook: Hook, offered: Mapping[str, Any], seconds: float, threads: Threads) -> Verdict | None:
-    """The filter's verdict; raises FilterFailedError or FilterTimeoutError, whatever the filter raises."""
-    arguments = {name: offered[name] for name in hook.arguments}
-    if hook.never_waits:
-        answer = _run_at_once(hook.function(**arguments))
-    elif hook.is_async:
-        answer = await _ask_on_the_loop(hook.function(**arguments), seconds)
-    else:
-        answer = await threads.run(lambda: hook.function(**arguments), seconds)
-    if answer is not None and not isinstance(answer, Verdict):
-        raise FilterFailedError(f"returned {type(answer).__name__}, expected Verdict or None")
+def checked(answer: object) -> FilterAnswer:
+    """A filter's answer; raises TypeError or ValueError if it is not a valid Verdict, or several, or Passed.
+
+    Verdicts check themselves when they are made, but a filter may get round that.
+    """
+    if isinstance(answer, PerRecipient):
+        for verdict in answer.verdicts.values():
+            if verdict is not None and not isinstance(checked(verdict), Verdict):
+                what = type(verdict).__name__
+                raise TypeError(f"returned {what} in PerRecipient, expected Verdict or None")
+        return answer
+    if not isinstance(answer, Verdict):
+        if isinstance(answer, Passed):
+            Passed.__post_init__(answer)
+            return answer
+        raise TypeError(f"returned {_kind(answer)}, expected Verdict or None")
+    check_again(answer)
     return answer
 
 
-def _run_at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns that never waits: asked so it takes 0.5 us, with a task of its own 2.6."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    except BaseException as error:  # SystemExit would end the event loop
-        raise FilterFailedError(_describe(error)) from error
-    coroutine.close()
-    raise FilterFailedError("waited without await")
+def unexpected(answer: object) -> NoReturn:
+    """Raise TypeError: of a hook that answers nothing."""
+    raise TypeError(f"returned {_kind(answer)}, expected None")
 
 
-async def _ask_on_the_loop(coroutine: Awaitable[Any], seconds: float) -> Any:
-    # A task of its own, not awaited but waited for: a filter that swallows its cancellation
-    # cannot hold the transaction up.
-    task = asyncio.get_running_loop().create_task(_contain(coroutine))
+def _kind(answer: object) -> str:
+    """The name of its class; a coroutine is closed, since nothing awaits it."""
+    if type(answer) is CoroutineType:
+        answer.close()
+        return "a coroutine (expected async def, also of a decorator around the hook)"
+    return type(answer).__name__
+
+
+async def ask(
+    hook: Hook,
+    offered: Mapping[str, Any],
+    seconds: float,
+    threads: Threads,
+    blocked: Blocked,
+    check: Callable[[object], FilterAnswer | None] = checked,
+) -> FilterAnswer | None:
+    """The filter's answer, checked; raises only FilterFailedError and FilterTimeoutError."""
+    arguments = {name: offered[name] for name in hook.arguments}
+    if hook.is_async:
+        steps = Steps(hook.function(**arguments), seconds, blocked)
+        try:
+            steps.begin()
+            answer = steps.answer if steps.has_ended else await _answer(steps.task, seconds)
+        finally:
+            del steps  # as `task` in `_answer`
+    else:
+        answer = await threads.run(lambda: hook.function(**arguments), seconds)
+    if answer is None:
+        return None
     try:
-        await asyncio.sleep(
-            0
-        )  # a filter that waits for nothing is done by then, a third cheaper than with a timer
-        if not task.done():
-            await asyncio.wait((task,), timeout=seconds)
+        return check(answer)
+    except BaseException as error:  # noqa: BLE001 - a foreign object may raise anything when it is looked at
+        raise FilterFailedError(described(error)) from None
+
+
+async def _answer(task: asyncio.Task[Any], seconds: float) -> Any:
+    # Use `asyncio.wait` on a separate task: a filter that ignores its cancellation cannot delay the
+    # transaction.
+    try:
+        await asyncio.wait((task,), timeout=seconds)
     except BaseException:
-        task.cancel()
+        cancel(task)
         raise
     if not task.done():
-        task.cancel()
-        raise FilterTimeoutError
-    if task.cancelled():
-        raise FilterFailedError("CancelledError")
-    return task.result()
-
-
-async def _contain(coroutine: Awaitable[Any]) -> Any:
+        cancel(task)
+        await asyncio.sleep(0)  # now it is cancelled, and may say what it was waiting for
+        waited_for = task.exception() if task.done() and not task.cancelled() else None
+        raise FilterTimeoutError(str(waited_for or "")) from (waited_for and waited_for.__cause__)
     try:
-        return await coroutine
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:  # SystemExit in a task would end the event loop
-        raise FilterFailedError(_describe(error)) from error
+        if task.cancelled():
+            raise FilterFailedError("CancelledError")
+        return task.result()
+    finally:
+        del task  # its exception refers to this frame: a circle would keep the rules in memory after a reload
 
 
-def _describe(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise
-        text = ""
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel it; what it raises then is of no interest to the event loop."""
+    task.cancel()
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -8,74 +8,91 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from gatepost.model import replies
+from gatepost.model.mail import Session
+from gatepost.model.verdict import Reply
 from gatepost.relay.reply_reader import GarbageError, ReplyReader
-from gatepost.verdict import Reply
 
 __all__ = [
     "COMMAND_SECONDS",
-    "LOST",
-    "UNREACHABLE",
+    "ClientRefusedError",
     "Connection",
     "UpstreamClosingError",
     "UpstreamLostError",
 ]
 
-UNREACHABLE = Reply(code=451, enhanced="4.4.1", text="The destination cannot be reached, try again later")
-LOST = Reply(code=451, enhanced="4.4.2", text="The connection to the destination failed, try again later")
 
 COMMAND_SECONDS = 30.0
-"""For the reply to a command, or to several in one write. RFC 5321 section 4.5.3.2 grants 5 minutes, but
-the client waits as well, and a server that takes that long will hardly answer the dot in time."""
+"""Time for the reply to a command, or to several in one write. RFC 5321 section 4.5.3.2 recommends 5 minutes,
+but the client is waiting, and a server this slow would hardly answer the end of data in time."""
 _QUIT_SECONDS = 2.0
-"""For the reply to QUIT: it matters to nobody, but a close before it would look like a fault to upstream."""
+"""Time for the reply to QUIT. It is ignored, but closing before it would look like a fault to upstream."""
 _AT_ONCE_OCTETS = 64 << 10
-"""So many octets are not held back for the rest of the loop's turn."""
+"""Larger writes are not held back until the end of the loop's turn."""
 _NO_LINGER = struct.pack("ii", 1, 0)
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 _WHY_LIMIT = 500
 
 
 class UpstreamLostError(Exception):
-    """The connection is of no use any more: lost, silent, closing, or speaking nonsense."""
+    """The connection can no longer be used: lost, no reply in time, closing, or invalid replies."""
 
-    def __init__(self, why: str, reply: Reply = LOST) -> None:
-        """Keep ``why`` for the journal, as one printable line, and the reply that the client is to get."""
+    def __init__(self, why: str, reply: Reply = replies.LOST) -> None:
+        """``why`` is for the journal (made one printable line), ``reply`` is for the client."""
         super().__init__(_UNPRINTABLE.sub(" ", why)[:_WHY_LIMIT])
         self.reply = reply
         self.replies: tuple[Reply, ...] = ()
-        """Whole replies to the first of the commands that were asked together; the others have none."""
+        """The complete replies that arrived, to the first of the commands that were sent together."""
 
 
 class UpstreamClosingError(UpstreamLostError):
-    """Upstream said 421 (RFC 5321 section 3.8): it closes, not we, so the client gets 451 with its words."""
+    """Upstream replied 421 (RFC 5321 section 3.8); the client gets 451 with its text and stays connected."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply), replace(reply, code=451, enhanced=reply.enhanced or "4.4.2"))
 
 
-class Connection(asyncio.Protocol):
-    """Takes a transport over from aiosmtplib.
+class ClientRefusedError(UpstreamLostError):
+    """Upstream refuses the original client that it was told of; its reply is the client's."""
 
-    Every command has one reply, in order. An octet that no command waits for ends the connection,
-    since from then on no reply could be trusted to be the right one.
+
+class Connection(asyncio.Protocol):
+    """One connection; it takes over the transport from aiosmtplib.
+
+    Every command has one reply, in order. Unexpected bytes end the connection, since replies could no longer
+    be matched to commands.
     """
 
-    def __init__(self, transport: asyncio.Transport, extensions: Mapping[str, str], server: str) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        extensions: Mapping[str, str],
+        server: str,
+        client: Session | None = None,
+        *,
+        was_told: bool = False,
+    ) -> None:
         self.server = server
         """``host:port``."""
         self.extensions = extensions
-        """Keyword in upper case -> argument, from the reply to EHLO; empty after HELO."""
+        """The argument of each keyword (upper case) in the reply to EHLO; empty after HELO."""
+        self.client = client
+        """The client that it belongs to (`client_of_connection`): it sends that client's mail alone."""
+        self.was_told = was_told
+        """True if upstream has accepted XCLIENT."""
+        self.takes_chunks = False
+        """True if upstream has accepted BDAT (RFC 3030)."""
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         """Done when the transport is closed."""
         self._transport = transport
         self._reader = ReplyReader()
         self._asked: asyncio.Future[list[Reply]] | None = None
-        """What waits for replies."""
+        """The future of the caller that waits for replies."""
         self._wanted = 0
-        """How many they are."""
+        """The number of replies that it waits for."""
         self._collected: list[Reply] = []
-        """Those of them that are here."""
+        """The replies that have arrived so far."""
         self._unsent = b""
         self._deadline = 0.0
         self._timer: asyncio.Handle | None = None
@@ -86,25 +103,25 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_lost(self) -> bool:
-        """True if nothing can be sent over it."""
+        """True if nothing can be sent any more."""
         return self._lost is not None
 
     def now(self) -> float:
-        """On the event loop's clock, in seconds; cheaper than to look for the loop."""
+        """The event loop's clock, in seconds; faster than `asyncio.get_running_loop`."""
         return self._loop.time()
 
     @property
     def is_quiet(self) -> bool:
-        """True if no reply is outstanding; what is half read has ended the connection."""
+        """True if no reply is outstanding; unexpected bytes have already ended the connection."""
         return self._asked is None
 
     def write(self, octets: bytes | memoryview, deadline: float) -> None:
-        """Send octets. Raises UpstreamLostError.
+        """Send bytes. Raises UpstreamLostError.
 
-        If a reply that is awaited is not there at the deadline (on the event loop's clock) the
-        connection is aborted.
+        If an awaited reply has not arrived at the deadline (on the event loop's clock), the connection is
+        aborted.
         """
-        if self._lost is not None or self._transport.is_closing():  # it closes before it says so
+        if self._lost is not None or self._transport.is_closing():  # before connection_lost
             self._read_what_is_left()
             raise self._end(UpstreamLostError("connection lost"))
         self._deadline = deadline
@@ -121,32 +138,32 @@ class Connection(asyncio.Protocol):
     def ask(
         self, octets: bytes | memoryview, deadline: float, replies: int = 1
     ) -> asyncio.Future[list[Reply]]:
-        """Send octets that are to have so many replies; gives all of them at once. Raises as `write` does.
+        """Send bytes and wait for this many replies; returns all of them. Raises as `write` does.
 
-        The future raises UpstreamLostError for any trouble, if not all replies are there at the
-        deadline, and if one of them is 421; the error has the replies that came before. Only when it is
-        done more may be asked.
+        The future raises UpstreamLostError if the connection fails, if not all replies have arrived at the
+        deadline, or if one of them is 421; the error has the replies before that. The next call is allowed
+        only after the future is done.
         """
         if self._asked is not None:
-            raise self.abort("asked twice at once")
+            raise self.abort("a command was sent before the last reply")
         self.write(octets, deadline)
         self._asked, self._wanted = (asked := self._loop.create_future()), replies
         return asked
 
     def _send(self) -> None:
-        """Give the transport what waits.
+        """Pass the unsent bytes to the transport.
 
-        What all connections have to send leaves at the end of the loop's turn: whoever reads at the
-        other ends is woken once for many of them. That saves a sixth of the time of a message.
+        All connections send at the end of the loop's turn, so that a server is woken once for many
+        connections. This saves a sixth of the time of a message.
         """
         octets, self._unsent = self._unsent, b""
         if octets:
             self._transport.write(octets)
 
     async def drain(self, early: asyncio.Future[list[Reply]]) -> None:
-        """Wait until upstream has taken most of what was written, or replies early, or is lost."""
+        """Wait until upstream has read most of what was written, replies early, or is lost."""
         try:
-            await asyncio.sleep(0)  # what has come is read before more is written
+            await asyncio.sleep(0)  # read what has arrived before more is written
             if self._paused and not early.done():
                 await asyncio.wait((self._paused, early), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -154,9 +171,9 @@ class Connection(asyncio.Protocol):
             raise
 
     def abort(self, why: str | UpstreamLostError) -> UpstreamLostError:
-        """End it now; gives the error to raise. What was written and not yet sent is dropped.
+        """Close at once and discard unsent bytes; returns the error to raise.
 
-        So nothing is delivered later of which the client was told that it failed.
+        So a message that the client was told has failed cannot be delivered later.
         """
         if not self._transport.is_closing() and (raw := self._transport.get_extra_info("socket")):
             with suppress(OSError):
@@ -165,9 +182,9 @@ class Connection(asyncio.Protocol):
         return self._end(UpstreamLostError(why) if isinstance(why, str) else why)
 
     def quit(self) -> None:
-        """Say goodbye; the answer does not matter (RFC 5321 section 4.1.1.10)."""
+        """Send QUIT; its reply is ignored (RFC 5321 section 4.1.1.10)."""
         if self._asked:
-            self.abort("broken off")
+            self.abort("closed while a reply was outstanding")
         elif self._lost is None:
             goodbye = self.ask(b"QUIT\r\n", self._loop.time() + _QUIT_SECONDS)
             goodbye.add_done_callback(lambda _: self._transport.close())
@@ -178,7 +195,7 @@ class Connection(asyncio.Protocol):
         if self._asked and not self._asked.done():
             self._lost.replies = tuple(self._collected)
             self._asked.set_exception(self._lost)
-            self._asked.exception()  # it may be that nobody waits for it
+            self._asked.exception()  # marks it as retrieved, since nothing may be waiting for it
         self._asked, self._wanted, self._collected = None, 0, []
         self._unsent = b""
         self.resume_writing()
@@ -187,7 +204,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
         return self._lost
 
-    # One timer for all replies: it is armed anew only when it rings, not for each of them.
+    # One timer for all replies: it is set again only when it fires, not for each reply.
 
     def _ring_at(self, when: float) -> None:
         if self._timer:
@@ -207,14 +224,14 @@ class Connection(asyncio.Protocol):
     # The transport calls these.
 
     def data_received(self, data: bytes) -> None:
-        """Pair what came with what is awaited."""
+        """Read replies and match them to the commands that wait for them."""
         garbage: GarbageError | None = None
         try:
             replies = self._reader.feed(data)
         except GarbageError as error:
             replies, garbage = [*error.replies], error
         for reply in replies:
-            if reply.code == 421:  # it may be said at any time
+            if reply.code == 421:  # it may be sent at any time
                 self._pair(replies[: replies.index(reply)])
                 self.abort(UpstreamClosingError(reply))
                 return
@@ -229,33 +246,33 @@ class Connection(asyncio.Protocol):
         if count < wanted:
             self._collected = replies
         elif count > wanted:
-            # One of them was not asked for, and none can tell which: none of them counts.
+            # One of them is unexpected, and it is not known which one, so none of them counts.
             self._collected = []
-            self.abort(f"a reply that nothing waits for: {replies[wanted]}")
+            self.abort(f"unexpected reply: {replies[wanted]}")
         else:
             asked = self._asked
             self._asked, self._wanted, self._collected = None, 0, []
             if asked is not None and not asked.done():
                 asked.set_result(replies)
             if not self._reader.is_empty:
-                self.abort("octets that nothing waits for")
+                self.abort("unexpected bytes after a reply")
 
     def eof_received(self) -> bool:
-        """Upstream will say no more."""
+        """Upstream has closed its sending side."""
         self.abort("closed by upstream")
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is gone."""
+        """The transport is closed."""
         self._read_what_is_left()
         self._end(UpstreamLostError(f"connection lost: {exc}" if exc else "closed by upstream"))
         if not self.gone.done():
             self.gone.set_result(None)
 
     def _read_what_is_left(self) -> None:
-        """Take a reply that was still unread when a write failed, since upstream had replied and closed.
+        """Read a reply that had arrived when a write failed, because upstream had replied and closed.
 
-        Not over TLS, where only the transport can decrypt it.
+        Not over TLS: only the transport can decrypt it.
         """
         if self._asked is None or self._transport.get_extra_info("sslcontext"):
             return
@@ -265,12 +282,12 @@ class Connection(asyncio.Protocol):
                 self.data_received(octets)
 
     def pause_writing(self) -> None:
-        """The transport holds enough."""
+        """The transport's buffer is full."""
         if self._paused is None and self._lost is None:
             self._paused = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """The transport takes more."""
+        """The transport's buffer has room again."""
         if self._paused:
             if not self._paused.done():
                 self._paused.set_result(None)

@@ -1,71 +1,50 @@
-"""One upstream transaction: RCPT by RCPT while the client waits, DATA after the decision.
+"""One upstream transaction: RCPT by RCPT while the client waits, DATA or BDAT after the decision.
 
-Before the final dot everything may be tried again; once it is on its way only upstream's whole,
-well-formed reply counts, and without one the message is in doubt (RFC 1047).
+Before the end of data is sent, everything may be tried again. After it only a complete, well-formed reply
+from upstream counts; without one the message is in doubt (RFC 1047).
 """
 
 import asyncio
 from collections.abc import Sequence
-from enum import StrEnum
+from dataclasses import replace
 
-from gatepost.config.settings import Limits, UpstreamServer
-from gatepost.mail import Envelope, Recipient
-from gatepost.relay.body import END_OF_DATA, early_refusal, send_body, stuffed
-from gatepost.relay.commands import NO_SMTPUTF8, mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
+from gatepost.config.limits import Limits
+from gatepost.config.relay import UpstreamServer
+from gatepost.model.mail import Envelope, Recipient, Session
+from gatepost.model.replies import INCONSISTENT, LOST, NO_8BIT, NO_SMTPUTF8, UNREACHABLE
+from gatepost.model.verdict import Reply
+from gatepost.relay.body import early_refusal, send_body
+from gatepost.relay.commands import mail_command, mail_obstacle, rcpt_command, rcpt_obstacle
 from gatepost.relay.connection import (
     COMMAND_SECONDS,
-    LOST,
-    UNREACHABLE,
+    ClientRefusedError,
     Connection,
     UpstreamClosingError,
     UpstreamLostError,
 )
+from gatepost.relay.delivered import Delivered, DeliveryState
+from gatepost.relay.exchange import RSET, exchange
+from gatepost.relay.framing import Framed, in_chunks, in_lines
 from gatepost.relay.internationalised import has_internationalised_header
+from gatepost.relay.original_client import before_mail, client_of_connection
 from gatepost.relay.pool import Pool
-from gatepost.values import value
-from gatepost.verdict import Reply
 
-__all__ = ["Delivered", "Delivery", "DeliveryState"]
+__all__ = ["Delivery"]
 
-_DOT_SECONDS = 10.0
-"""The dot is not sent with less time left than this, or a quarter of `Limits.upstream_time`: the message
-would probably end in doubt."""
+_END_SECONDS = 10.0
+"""The end of data is sent only if at least this much time is left, or a quarter of `Limits.upstream_time` if
+that is less: otherwise the message would probably end in doubt."""
 _ONE_WRITE_OCTETS = 64 << 10
-"""A message up to this goes out in one write, with its dot."""
-
-_CHANGED = Reply(code=451, enhanced="4.5.0", text="The destination has changed its mind, try again later")
-_NO_8BIT = Reply(code=554, enhanced="5.6.3", text="The destination does not take 8-bit messages")
-_RSET = b"RSET\r\n"
-
-
-class DeliveryState(StrEnum):
-    """How sending ended."""
-
-    ACCEPTED = "accepted"
-    """Upstream said 2xx after the dot."""
-    REFUSED = "refused"
-    """Upstream said 4xx or 5xx, or does not offer what the message needs."""
-    UNSENT = "unsent"
-    """Transport trouble before the dot: nothing was delivered."""
-    IN_DOUBT = "in doubt"
-    """No reply after the dot: it may have been delivered."""
-
-
-@value
-class Delivered:
-    """What became of a message upstream."""
-
-    state: DeliveryState
-    reply: Reply
-    """What the client is to be told."""
-    server: str | None
-    """``host:port`` of the server that was asked last."""
-    upstream_reply: str
-    """Its last reply, or what went wrong, on one line; for the journal."""
+"""A message up to this size is sent in one write, together with its end."""
+_AT_ONCE_SECONDS = 5.0
+"""Upstream is not asked whether it takes the message, if that fits into one write and the last reply is not
+older: a connection that was lost without notice is more probably an old one, and after the end of data the
+message would be in doubt."""
+_UNKNOWN_COMMAND = (500, 502)
 
 
 class Delivery:
-    """One transaction with one of the servers; neither `rcpt` nor `send` raises for upstream's trouble."""
+    """One transaction with one of the servers; upstream faults are returned as replies, not raised."""
 
     def __init__(
         self,
@@ -73,59 +52,87 @@ class Delivery:
         limits: Limits,
         servers: tuple[UpstreamServer, ...],
         envelope: Envelope,
+        session: Session | None = None,
+        transaction_id: str = "",
         given_up: dict[UpstreamServer, UpstreamLostError] | None = None,
     ) -> None:
         self.servers = servers
         self.given_up = given_up or {}
-        """Servers that failed in this transaction, and why: no other recipient waits for them."""
+        """Servers that failed in this transaction, and why; they are not tried again for other recipients."""
         self._pool = pool
         self._limits = limits
         self._envelope = envelope
+        self._session = session
+        """The original client's, for servers that are told of it; None: the gateway itself sends the mail."""
+        self._transaction_id = transaction_id
         self._server: UpstreamServer | None = None
-        """The one that was asked last."""
+        """The server that was asked last."""
         self._connection: Connection | None = None
-        """Its, from the first answer on."""
+        """The connection to it, after it has answered."""
         self._mail_reply: Reply | None = None
-        """To the MAIL that is open on it; None before MAIL."""
+        """The reply to MAIL in the open upstream transaction; None before MAIL."""
         self._accepted: list[Recipient] = []
-        """By upstream, in that transaction."""
-        self.dot_was_sent = False
-        """True from the first dot on: who breaks off after it leaves the message in doubt."""
+        """The recipients that upstream has accepted in that transaction."""
+        self._sent_to: tuple[Recipient, ...] = ()
+        """The recipients of the message that is being sent."""
+        self._answered_at = 0.0
+        """When upstream has last replied to MAIL and RCPT, on the event loop's clock."""
+        self.failure = ""
+        """Why the connection failed at the last `rcpt`, for the journal; empty if it did not."""
+        self.end_of_data_sent = False
+        """True after an end of data was sent; if the transaction is cancelled then, it is in doubt."""
+
+    @property
+    def server(self) -> str | None:
+        """The server that was asked last, as ``host:port``."""
+        return str(self._server) if self._server else None
 
     async def rcpt(self, recipient: Recipient) -> Reply:
-        """Upstream's own answer to a recipient; transport trouble is 451."""
+        """Ask upstream about a recipient and return its reply; after a connection failure a 451 of ours."""
         if self._mail_reply and not self._mail_reply.positive:
             return self._mail_reply
         deadline = asyncio.get_running_loop().time() + self._limits.upstream_time
+        self.failure = ""
         try:
             (reply,) = await self._ask((recipient,), None, deadline)
         except UpstreamLostError as error:
             self._drop(str(error))
+            self.failure = str(error)
             return error.reply
         return reply
 
     async def send(
-        self, recipients: tuple[Recipient, ...], pieces: Sequence[bytes], *, deadline: float
+        self,
+        recipients: tuple[Recipient, ...],
+        pieces: Sequence[bytes],
+        *,
+        deadline: float,
+        mail_from: str | None = None,
     ) -> Delivered:
-        """Send a message to exactly these recipients; may be called again, with others.
+        """Send a message to exactly these recipients; may be called again for others.
 
         Args:
-            recipients: some or all of those whom upstream has accepted.
-            pieces: the message; each but the last ends with CRLF.
-            deadline: on the event loop's clock: all is over by then, and the dot is sent only while
-                there is time for its reply.
+            recipients: if they are not those that upstream has accepted, its transaction begins again.
+            mail_from: the reverse-path; default: that of the envelope. Another one begins it again too.
+            pieces: the message; each but the last ends with CRLF, and the first one is the gateway's own.
+            deadline: on the event loop's clock; this returns by then, and the end of data is sent only if
+                enough time is left for its reply.
         """
-        self.given_up = {}  # all of it has one deadline, and a server may be back by now
+        self._sent_to = recipients
+        if mail_from is not None and mail_from != self._envelope.mail_from:
+            self._envelope = replace(self._envelope, mail_from=mail_from)
+            self._accepted = []  # of a transaction that has another sender
+        self.given_up = {}  # a failed server may be available again, and the deadline bounds all attempts
         size = sum(map(len, pieces))
-        dot_by = deadline - min(_DOT_SECONDS, self._limits.upstream_time / 4)
+        end_by = deadline - min(_END_SECONDS, self._limits.upstream_time / 4)
         try:
-            return await self._try_twice(recipients, pieces, size, dot_by, deadline)
+            return await self._try_twice(recipients, pieces, size, end_by, deadline)
         except asyncio.CancelledError:
-            self._drop("broken off")
+            self._drop("cancelled")
             raise
 
     async def abandon(self) -> None:
-        """Give the transaction up; its connection is reset and used again. Does not wait for that."""
+        """End the transaction; sends RSET to reuse the connection, and does not wait for its reply."""
         connection, server, mail_reply = self._connection, self._server, self._mail_reply
         self._connection, self._mail_reply, self._accepted = None, None, []
         if connection is None or server is None or connection.is_lost:
@@ -133,7 +140,7 @@ class Delivery:
         if mail_reply is None or not mail_reply.positive:  # no transaction is open upstream
             self._pool.give_back(server, connection)
             return
-        reset = connection.ask(_RSET, connection.now() + COMMAND_SECONDS)
+        reset = connection.ask(RSET, connection.now() + COMMAND_SECONDS)
 
         def give_back(reset: asyncio.Future[list[Reply]]) -> None:
             if reset.cancelled() or reset.exception() or not reset.result()[0].positive:
@@ -148,7 +155,7 @@ class Delivery:
     async def _ask(
         self, recipients: Sequence[Recipient], size: int | None, deadline: float, *, anew: bool = False
     ) -> list[Reply]:
-        """RCPT for each, in the open transaction or in a new one with the first server that takes part."""
+        """Send RCPT for each, in the open transaction or in a new one with the first server that answers."""
         if self._connection and not self._connection.is_lost:
             return await self._ask_on(self._connection, recipients, size, deadline, anew=anew)
         self._connection, self._mail_reply, self._accepted = None, None, []
@@ -162,19 +169,22 @@ class Delivery:
             if not is_first and loop.time() >= deadline:
                 break
             self._server = server
-            if waiting := self._pool.waiting(server):
+            client = client_of_connection(server, self._session)
+            if waiting := self._pool.waiting(server, client):
                 try:
                     return await self._ask_on(waiting, recipients, size, deadline, anew=True)
                 except UpstreamLostError as lost:
                     if loop.time() >= deadline:
-                        if is_first:  # else others may have used up its time
+                        if is_first:  # otherwise earlier servers may have used up the time
                             self._give_up(server, lost)
                         raise
-                    # It had died while it waited: no fault of the server.
+                    # The idle connection had been closed, which does not mean that the server is down.
             begun = loop.time()
             try:
-                fresh = await self._pool.fresh(server, deadline)
+                fresh = await self._pool.fresh(server, deadline, client)
                 return await self._ask_on(fresh, recipients, size, deadline, anew=True)
+            except ClientRefusedError:
+                raise
             except UpstreamLostError as lost:
                 now = loop.time()
                 if now - begun >= min(self._limits.connect_time, self._limits.upstream_time) / 2:
@@ -185,7 +195,7 @@ class Delivery:
         raise error or UpstreamLostError("no server", UNREACHABLE)
 
     def _give_up(self, server: UpstreamServer, why: UpstreamLostError) -> None:
-        """The server had time to answer, and other transactions had better ask another one first."""
+        """Record that the server did not answer in time; other transactions then try it last."""
         self.given_up[server] = why
         self._pool.is_down(server, why)
 
@@ -198,7 +208,7 @@ class Delivery:
         *,
         anew: bool,
     ) -> list[Reply]:
-        """One answer for each recipient; the connection is this delivery's once upstream has answered."""
+        """Return a reply for each recipient; stores the connection after upstream has answered."""
         begun = connection is self._connection and self._mail_reply is not None
         known_size = self._envelope.declared_size if size is None else size
         extensions = connection.extensions
@@ -208,17 +218,23 @@ class Delivery:
         if not asked:
             self._connection = connection
             return [refused[recipient] for recipient in recipients]
-        before = []
+        before: list[bytes] = []
+        xforward: Sequence[bytes] = ()
         if anew or not begun:
-            before = [mail_command(extensions, self._envelope, size)]
+            xforward = before_mail(self._server, extensions, self._session, self._transaction_id)
+            before = [*xforward, mail_command(extensions, self._envelope, size)]
             if begun:
-                before.insert(0, _RSET)
+                before.insert(0, RSET)
             self._mail_reply, self._accepted = None, []
         commands = [*before, *[rcpt_command(extensions, recipient) for recipient in asked]]
-        replies = await _exchange(connection, commands, len(before), deadline)
-        self._connection = connection
+        replies = await exchange(connection, commands, len(before), deadline)
+        self._connection, self._answered_at = connection, connection.now()
         if before:
             self._mail_reply = replies[len(before) - 1]
+            if xforward and self._server:
+                self._pool.check_replies(
+                    self._server, replies[len(before) - 1 - len(xforward) : len(before) - 1]
+                )
             if not self._mail_reply.positive:
                 return [self._mail_reply] * len(recipients)
         answers = replies[len(before) :]
@@ -230,24 +246,24 @@ class Delivery:
         remaining = iter(answers)
         return [refused.get(recipient) or next(remaining) for recipient in recipients]
 
-    # DATA
+    # DATA or BDAT
 
     async def _try_twice(
         self,
         recipients: tuple[Recipient, ...],
         pieces: Sequence[bytes],
         size: int,
-        dot_by: float,
+        end_by: float,
         deadline: float,
     ) -> Delivered:
         try:
-            return await self._try(recipients, pieces, size, dot_by, deadline)
+            return await self._try(recipients, pieces, size, end_by, deadline)
         except UpstreamLostError as error:
-            if self._connection is None or asyncio.get_running_loop().time() >= dot_by:
+            if self._connection is None or asyncio.get_running_loop().time() >= end_by:
                 return self._unsent(error)
             self._drop(str(error))
-        try:  # upstream had begun this transaction, so there is some use in beginning it once more
-            return await self._try(recipients, pieces, size, dot_by, deadline)
+        try:  # upstream had accepted this transaction before, so a second attempt may succeed
+            return await self._try(recipients, pieces, size, end_by, deadline)
         except UpstreamLostError as error:
             return self._unsent(error)
 
@@ -256,13 +272,13 @@ class Delivery:
         recipients: tuple[Recipient, ...],
         pieces: Sequence[bytes],
         size: int,
-        dot_by: float,
+        end_by: float,
         deadline: float,
     ) -> Delivered:
-        """Send it once; raises UpstreamLostError as long as it may be tried again."""
+        """Send it once; raises UpstreamLostError only while it may be tried again."""
         connection = self._connection
         if connection is None or connection.is_lost or self._accepted != list(recipients):
-            replies = await self._ask(recipients, size, dot_by, anew=True)
+            replies = await self._ask(recipients, size, end_by, anew=True)
             if not all(reply.positive for reply in replies):
                 return await self._refused(replies)
             connection = self._connection
@@ -275,26 +291,63 @@ class Delivery:
         if asked_for and "SMTPUTF8" not in extensions and has_internationalised_header(pieces):
             return await self._refused([NO_SMTPUTF8])
         if "8BITMIME" not in extensions and not all(map(bytes.isascii, pieces)):
-            return await self._refused([_NO_8BIT])
-        (reply,) = await connection.ask(b"DATA\r\n", min(dot_by, connection.now() + COMMAND_SECONDS))
-        if reply.code != 354:
-            if reply.code < 400:
-                raise connection.abort(f"nonsense in reply to DATA: {reply}")
-            return await self._refused([reply])
-        return await self._send_message(connection, pieces, size, dot_by, deadline)
+            return await self._refused([NO_8BIT])
+        framed = self._framed(connection, pieces, size)
+        if framed.question and (refusal := await self._ask_to_take(connection, framed, end_by)):
+            return await self._refused([refusal])
+        return await self._send_message(connection, framed, size, end_by, deadline)
+
+    def _framed(self, connection: Connection, pieces: Sequence[bytes], size: int) -> Framed:
+        """In chunks if upstream takes them; at once if nothing speaks against it."""
+        server = self._server
+        if (
+            "CHUNKING" not in connection.extensions
+            or sum(map(bool, pieces)) < 2
+            or (server and (not server.chunking or self._pool.fails_at_chunks(server)))
+        ):
+            return in_lines(pieces)
+        at_once = (
+            connection.takes_chunks
+            and size <= _ONE_WRITE_OCTETS
+            and connection.now() - self._answered_at <= _AT_ONCE_SECONDS
+        )
+        return in_chunks(pieces, at_once=at_once)
+
+    async def _ask_to_take(self, connection: Connection, framed: Framed, end_by: float) -> Reply | None:
+        """Ask upstream whether it takes the message; returns its refusal, None if it does.
+
+        The first chunk on a connection shows whether upstream knows BDAT; if not, it may have read the chunk
+        as commands, and DATA is tried on another connection.
+        """
+        verb = framed.question[:4].decode("ascii")
+        is_trial = verb == "BDAT" and not connection.takes_chunks
+        try:
+            (reply,) = await connection.ask(framed.question, min(end_by, connection.now() + COMMAND_SECONDS))
+            is_unknown = is_trial and reply.code in _UNKNOWN_COMMAND
+            if is_unknown or (reply.code < 400 and reply.code != framed.go_on):
+                raise connection.abort(f"unexpected reply to {verb}: {reply}")
+        except UpstreamClosingError:
+            raise
+        except UpstreamLostError as error:
+            if is_trial and self._server:
+                self._pool.failed_at_chunks(self._server, error)
+            raise
+        if reply.code >= 400:
+            return reply
+        connection.takes_chunks = connection.takes_chunks or is_trial
+        return None
 
     async def _send_message(
-        self, connection: Connection, pieces: Sequence[bytes], size: int, dot_by: float, deadline: float
+        self, connection: Connection, framed: Framed, size: int, end_by: float, deadline: float
     ) -> Delivered:
-        parts = stuffed(pieces)
         if size > _ONE_WRITE_OCTETS:
-            end = connection.ask(b"", dot_by)
+            end = connection.ask(b"", end_by)
             try:
-                early = await send_body(connection, parts, end, dot_by)
+                early = await send_body(connection, framed.parts, end, end_by)
                 if early is None:
-                    if connection.now() >= dot_by:
-                        raise connection.abort("no time left for the reply to the dot")
-                    connection.write(END_OF_DATA, deadline)
+                    if connection.now() >= end_by:
+                        raise connection.abort("not enough time left for the reply to the end of data")
+                    connection.write(framed.end, deadline)
             except UpstreamClosingError as error:
                 early = error.reply
             except UpstreamLostError:
@@ -302,27 +355,30 @@ class Delivery:
                 if early is None:
                     raise
             if early:
-                self._drop(f"{early} in the midst of the message")
+                self._drop(f"replied before the end of the message: {early}")
                 return self._delivered(DeliveryState.REFUSED, early)
         else:
-            if connection.now() >= dot_by:
-                raise connection.abort("no time left for the reply to the dot")
-            end = connection.ask(b"".join((*parts, END_OF_DATA)), deadline)
-        self.dot_was_sent = True
-        return await self._after_dot(connection, end)
+            if connection.now() >= end_by:
+                raise connection.abort("not enough time left for the reply to the end of data")
+            end = connection.ask(b"".join((*framed.parts, framed.end)), deadline)
+        self.end_of_data_sent = True
+        return await self._after_end(connection, end)
 
-    async def _after_dot(self, connection: Connection, end: asyncio.Future[list[Reply]]) -> Delivered:
+    async def _after_end(self, connection: Connection, end: asyncio.Future[list[Reply]]) -> Delivered:
         """From here on nothing may be sent again."""
         try:
             (reply,) = await end
             if 300 <= reply.code < 400:
-                raise connection.abort(f"nonsense after the dot: {reply}")
+                raise connection.abort(f"unexpected reply after the end of data: {reply}")
         except UpstreamClosingError as error:
             self._drop(str(error))
             return self._delivered(DeliveryState.REFUSED, error.reply, str(error))
         except UpstreamLostError as error:
             self._drop(str(error))
-            return self._delivered(DeliveryState.IN_DOUBT, LOST, f"no reply after the dot: {error}")
+            return self._delivered(DeliveryState.IN_DOUBT, LOST, f"no reply after the end of data: {error}")
+        if not reply.positive and connection.takes_chunks:  # maybe no new transaction is allowed before RSET
+            await self.abandon()
+            return self._delivered(DeliveryState.REFUSED, reply)
         self._connection, self._mail_reply, self._accepted = None, None, []
         if self._server:
             self._pool.give_back(self._server, connection)
@@ -331,19 +387,20 @@ class Delivery:
     # Ends
 
     async def _refused(self, replies: list[Reply]) -> Delivered:
-        """Refused before the dot, by upstream or because it cannot do what is needed.
+        """The result if a message is refused before the end of data, by upstream or for a missing extension.
 
-        The recipients had been accepted before, so that one answer must do for all of them.
+        The client was already told that the recipients are accepted, so one reply must fit all of them.
         """
         await self.abandon()
         refusal, *others = [reply for reply in replies if not reply.positive]
         if len(others) + 1 < len(replies) or any(other.code != refusal.code for other in others):
-            return self._delivered(DeliveryState.UNSENT, _CHANGED, str(refusal))
+            return self._delivered(DeliveryState.UNSENT, INCONSISTENT, str(refusal))
         return self._delivered(DeliveryState.REFUSED, refusal)
 
     def _unsent(self, error: UpstreamLostError) -> Delivered:
         self._drop(str(error))
-        return self._delivered(DeliveryState.UNSENT, error.reply, str(error))
+        state = DeliveryState.REFUSED if isinstance(error, ClientRefusedError) else DeliveryState.UNSENT
+        return self._delivered(state, error.reply, str(error))
 
     def _drop(self, why: str) -> None:
         if self._connection:
@@ -353,49 +410,7 @@ class Delivery:
     def _delivered(self, state: DeliveryState, reply: Reply, upstream_reply: str | None = None) -> Delivered:
         return Delivered(
             state=state,
-            reply=reply,
-            server=str(self._server) if self._server else None,
+            replies=(reply,) * len(self._sent_to),
+            server=self.server,
             upstream_reply=str(reply) if upstream_reply is None else upstream_reply,
         )
-
-
-async def _exchange(
-    connection: Connection, commands: Sequence[bytes], before: int, deadline: float
-) -> list[Reply]:
-    """The reply to each command, in one write where upstream can; raises UpstreamLostError.
-
-    Where the connection ends before all replies are there, a refusal among those that came is valid; in place
-    of the replies that never came stands what the client is told of a connection that failed.
-
-    Args:
-        connection: to send them on.
-        commands: the first ``before`` of them are RSET and MAIL: without PIPELINING nothing more is
-            said after a refused MAIL, and the rest has its reply.
-        before: how many.
-        deadline: on the event loop's clock; never longer than the time for one step.
-    """
-    step_by = min(deadline, connection.now() + COMMAND_SECONDS)
-    replies: list[Reply] = []
-    lost: UpstreamLostError | None = None
-    try:
-        if "PIPELINING" in connection.extensions:
-            replies = await connection.ask(b"".join(commands), step_by, len(commands))
-        else:
-            for number, command in enumerate(commands):
-                if before and number == before and not replies[-1].positive:
-                    return [*replies, *[replies[-1]] * (len(commands) - before)]
-                replies += await connection.ask(command, step_by)
-    except UpstreamLostError as error:
-        lost = error
-        replies += error.replies
-    except asyncio.CancelledError:
-        connection.abort("cancelled")
-        raise
-    for command, reply in zip(commands, replies, strict=lost is None):
-        if reply.code >= 300 and (reply.code < 400 or command == _RSET):
-            raise connection.abort(f"nonsense in reply to {command[:4].decode('ascii')}: {reply}")
-    if lost is None:
-        return replies
-    if all(reply.positive for reply in replies):  # they promise nothing before the dot
-        raise lost
-    return [*replies, *[lost.reply] * (len(commands) - len(replies))]

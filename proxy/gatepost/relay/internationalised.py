@@ -1,49 +1,41 @@
-"""Whether a message needs SMTPUTF8: header fields with octets beyond ASCII (RFC 6532), in any part of it."""
+"""Whether a message needs SMTPUTF8: header fields with bytes beyond ASCII (RFC 6532), in any part of it."""
 
-import re
 from collections.abc import Sequence
+
+from gatepost.mime.delimiters import next_delimiter
+from gatepost.mime.entity import declared_by
+from gatepost.mime.fields import read_fields
 
 __all__ = ["has_internationalised_header"]
 
-_HEADER_END = re.compile(rb"\n\r?\n")
-_DELIMITER = re.compile(rb"\n--([^\r\n]*+)(?=\r?\n)")
-_BOUNDARY = re.compile(rb'\bboundary[ \t]*+=[ \t]*+"?([^"\r\n;]{1,200}+)', re.IGNORECASE)
-_MESSAGE_TYPE = re.compile(rb"^content-type[ \t]*+:\s*+message/", re.IGNORECASE | re.MULTILINE)
-
 
 def has_internationalised_header(pieces: Sequence[bytes]) -> bool:
-    """True if a header section holds octets beyond ASCII: the message's own, or that of a part.
+    """True if a header section contains non-ASCII bytes: the message's own, or that of a part.
 
-    RFC 6531 section 3.2 forbids to send those without SMTPUTF8, at any level of the MIME structure. The
-    8-bit text of a body is no such thing. What is transfer-encoded is not looked into.
+    RFC 6531 section 3.2 forbids sending those without SMTPUTF8, at any level of the MIME structure. 8-bit
+    text in a body needs no SMTPUTF8. Transfer-encoded parts are not decoded.
     """
     if all(map(bytes.isascii, pieces)):
         return False
     message = b"".join(pieces)
     boundaries: set[bytes] = set()
-    start = 0
-    while start >= 0:
-        end = _section_end(message, start)
-        section = message[start:end]
-        if not section.isascii():
+    start: int | None = 0
+    while start is not None:
+        fields = read_fields(message, start)
+        if not message[start : fields.body].isascii():
             return True
-        boundaries.update(map(bytes.rstrip, _BOUNDARY.findall(section)))
-        start = end if _MESSAGE_TYPE.search(section) else _next_part(message, end, boundaries)
+        declared = declared_by(fields, "text/plain")
+        boundaries.update(declared.boundaries)
+        # Without an empty line, a section that begins with a line that is no field ends where it begins.
+        is_message = fields.body > start and declared.content_type.startswith("message/")
+        start = fields.body if is_message else _next_part(message, fields.body, boundaries)
     return False
 
 
-def _section_end(message: bytes, start: int) -> int:
-    """Where the header section that begins at ``start`` has ended, with its empty line."""
-    for line_end in (b"\r\n", b"\n"):
-        if message.startswith(line_end, start):
-            return start + len(line_end)
-    found = _HEADER_END.search(message, start)
-    return found.end() if found else len(message)
-
-
-def _next_part(message: bytes, position: int, boundaries: set[bytes]) -> int:
-    """Where the next part's header section begins; -1 where there is none."""
-    for delimiter in _DELIMITER.finditer(message, max(position - 1, 0)):
-        if delimiter[1].rstrip() in boundaries:
-            return message.find(b"\n", delimiter.end()) + 1
-    return -1
+def _next_part(message: bytes, position: int, boundaries: set[bytes]) -> int | None:
+    """Where the next part's header section begins; None after the last part."""
+    while delimiter := next_delimiter(message, position):
+        position = delimiter.end
+        if delimiter.text in boundaries:
+            return position
+    return None

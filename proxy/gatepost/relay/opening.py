@@ -1,16 +1,22 @@
 """Open a connection to upstream: aiosmtplib connects, greets, negotiates TLS and AUTH."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import aiosmtplib
 
 from gatepost.config.fields import first_line
-from gatepost.config.settings import UpstreamServer
-from gatepost.relay.connection import UNREACHABLE, Connection, UpstreamLostError
-from gatepost.relay.names import Names, is_address
+from gatepost.config.relay import UpstreamServer
+from gatepost.model import replies
+from gatepost.model.mail import Session
+from gatepost.relay.connection import ClientRefusedError, Connection, UpstreamLostError
+from gatepost.relay.original_client import helo_of, proxy_header, xclient_command
+from gatepost.relay.reply_reader import make_reply
+from gatepost.relay.resolver import Resolver, is_address
 from gatepost.values import value
 
 __all__ = ["Patience", "open_connection", "tls_context"]
@@ -18,7 +24,7 @@ __all__ = ["Patience", "open_connection", "tls_context"]
 TlsContextOf = Callable[[UpstreamServer], ssl.SSLContext]
 
 _TROUBLE = (aiosmtplib.SMTPException, OSError, ValueError, RuntimeError)
-"""What connecting, a handshake, a certificate, a password file or an impossible AUTH mechanism raise."""
+"""Exceptions of connecting, TLS, certificates, the password file or an unsupported AUTH mechanism."""
 
 
 class _StartTlsError(Exception):
@@ -27,18 +33,18 @@ class _StartTlsError(Exception):
 
 @value
 class Patience:
-    """How long each step may take, in seconds; none of them goes beyond the deadline."""
+    """Time limits of each step, in seconds; the deadline limits all of them."""
 
     connect: float
-    """To reach the server and have its greeting, with the handshake of implicit TLS before it."""
+    """For the TCP connection, the handshake of implicit TLS, and the greeting."""
     command: float
     """For each of EHLO, HELO, STARTTLS with its handshake, and AUTH."""
     deadline: float
-    """For all of them, on the event loop's clock."""
+    """For all steps, on the event loop's clock."""
 
 
 class _Limit:
-    """The time limit of the step that is under way, and its name for the log."""
+    """The time limit of the current step, and its name for the log."""
 
     def __init__(self, patience: Patience, timeout: asyncio.Timeout) -> None:
         self._patience = patience
@@ -58,37 +64,49 @@ class _Limit:
 
 
 async def open_connection(
-    server: UpstreamServer, *, hostname: str, patience: Patience, context_of: TlsContextOf, names: Names
+    server: UpstreamServer,
+    *,
+    hostname: str,
+    patience: Patience,
+    context_of: TlsContextOf,
+    names: Resolver,
+    client: Session | None = None,
 ) -> Connection:
-    """Ready for MAIL; raises UpstreamLostError with the reason, in time by the event loop's clock.
+    """Open a connection that is ready for MAIL; raises UpstreamLostError with the reason, by the deadline.
 
-    TLS ``opportunistic`` uses STARTTLS where it is offered, with any certificate. Where that fails
-    it goes on without, since TLS that anybody may break protects no better (RFC 7435); but a password
-    is not sent that way.
+    ``client`` is the original client that it is opened for, if the server is told of it with XCLIENT or a
+    PROXY header; if the server refuses that client, ClientRefusedError is raised.
+
+    TLS ``opportunistic`` uses STARTTLS if it is offered, with any certificate. If that fails, the connection
+    is used without TLS, since unauthenticated TLS can be broken by an attacker anyway (RFC 7435). A password
+    is not sent without TLS in that case.
     """
     timeout = asyncio.timeout_at(patience.deadline)
     limit = _Limit(patience, timeout)
     starttls = server.tls in ("opportunistic", "required")
+    opening = partial(_open, server, hostname, context_of, names, limit, client)
     try:
         async with timeout:
             try:
-                return await _open(server, hostname, context_of, names, limit, starttls=starttls)
+                return await opening(starttls=starttls)
             except _StartTlsError:
                 if server.tls == "required" or server.auth:
                     raise
-                return await _open(server, hostname, context_of, names, limit, starttls=False)
+                return await opening(starttls=False)
     except UpstreamLostError:
         raise
     except TimeoutError:
-        raise UpstreamLostError(f"no {limit.step} in time", UNREACHABLE) from None
+        raise UpstreamLostError(f"no {limit.step} in time", replies.UNREACHABLE) from None
     except (_StartTlsError, *_TROUBLE) as error:
-        raise UpstreamLostError(f"{type(error).__name__.lstrip('_')}: {error}", UNREACHABLE) from error
+        raise UpstreamLostError(
+            f"{type(error).__name__.lstrip('_')}: {error}", replies.UNREACHABLE
+        ) from error
 
 
 def tls_context(server: UpstreamServer) -> ssl.SSLContext:
-    """What this server's certificate must be; raises OSError where the ``ca`` file cannot be read.
+    """The TLS context for a server; raises OSError if the ``ca`` file cannot be read.
 
-    Slow (it reads the system's authorities): to be kept.
+    Slow, since it reads the system's certificate authorities: the caller should keep it.
     """
     if server.tls == "opportunistic" or not server.verify:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -102,18 +120,20 @@ async def _open(
     server: UpstreamServer,
     hostname: str,
     context_of: TlsContextOf,
-    names: Names,
+    names: Resolver,
     limit: _Limit,
+    original: Session | None,
     *,
     starttls: bool,
 ) -> Connection:
     limit.connect()
-    connected = None if is_address(server.host) else await names.connect(server.host, server.port)
+    connected = await _connect(server, names, original)
+    told = original if server.send_client == "proxy" else None
     client = aiosmtplib.SMTP(
         hostname=server.host,
         port=None if connected else server.port,
         sock=connected,
-        local_hostname=hostname,
+        local_hostname=helo_of(told, hostname) if told else hostname,
         timeout=None,  # each step has its own limit
         use_tls=server.tls == "implicit",
         start_tls=False,
@@ -121,27 +141,83 @@ async def _open(
     )
     transport: asyncio.BaseTransport | None = None
     try:
-        await client.connect()
+        await _receive_greeting(client, told_of_client=told is not None)
         transport = client.transport
         await _greet(client, limit)
         if starttls:
             await _start_tls(client, server, context_of, limit)
             transport = client.transport
+        was_told = False
+        if original and server.send_client == "xclient":
+            was_told = await _name_client(client, original, hostname, limit, login=server.auth is None)
         if server.auth:
             limit.command("AUTH")
             await client.login(server.auth.username, first_line(server.auth.password_file))
-        return _take_over(client, str(server))
+        return _take_over(client, str(server), original, was_told=was_told)
     except BaseException:
         if isinstance(transport, asyncio.WriteTransport):
-            transport.abort()  # where client.close() would flush
+            transport.abort()  # client.close() would flush
         client.close()
         if connected:
             connected.close()
         raise
 
 
+async def _connect(server: UpstreamServer, names: Resolver, original: Session | None) -> socket.socket | None:
+    """A connected socket, on which a PROXY header was sent; None if aiosmtplib connects by itself."""
+    proxy = server.send_client == "proxy"
+    if is_address(server.host) and not proxy:
+        return None
+    connected = await names.connect(server.host, server.port)
+    if proxy:
+        try:
+            client = (str(original.client), original.client_port) if original else connected.getsockname()[:2]
+            header = proxy_header(client, connected.getpeername()[:2])
+            await asyncio.get_running_loop().sock_sendall(connected, header)
+        except BaseException:
+            connected.close()
+            raise
+    return connected
+
+
+async def _receive_greeting(client: aiosmtplib.SMTP, *, told_of_client: bool) -> None:
+    """Connect, or continue on the connection; a 5xx after a PROXY header is about the original client."""
+    try:
+        await client.connect()
+    except aiosmtplib.SMTPConnectResponseError as refused:
+        if told_of_client and refused.code >= 500:
+            raise _refused(refused.code, refused.message) from refused
+        raise
+
+
+async def _name_client(
+    client: aiosmtplib.SMTP, original: Session, hostname: str, limit: _Limit, *, login: bool
+) -> bool:
+    """Send XCLIENT if it is announced; the server then greets anew, and EHLO is sent again.
+
+    False if it is not announced.
+    """
+    command = xclient_command(client.esmtp_extensions.get("xclient", ""), original, login=login)
+    if command is None:
+        return False
+    limit.command("XCLIENT")
+    reply = await client.execute_command(command)
+    if reply.code >= 400 and reply.code != 421:
+        raise _refused(reply.code, reply.message)
+    if reply.code != 220:
+        raise aiosmtplib.SMTPResponseException(reply.code, reply.message)
+    limit.command("EHLO")
+    await client.ehlo(hostname=helo_of(original, hostname))
+    return True
+
+
+def _refused(code: int, message: str) -> ClientRefusedError:
+    reply = make_reply(code, message.split("\n"))
+    return ClientRefusedError(f"refuses the client: {reply}", reply)
+
+
 async def _greet(client: aiosmtplib.SMTP, limit: _Limit) -> None:
-    """EHLO, or HELO where that is refused (RFC 5321 section 3.2)."""
+    """Send EHLO, or HELO if that is refused (RFC 5321 section 3.2)."""
     limit.command("EHLO")
     try:
         await client.ehlo()
@@ -170,11 +246,13 @@ async def _start_tls(
         raise _StartTlsError(f"{type(error).__name__}: {error}") from error
 
 
-def _take_over(client: aiosmtplib.SMTP, server: str) -> Connection:
+def _take_over(
+    client: aiosmtplib.SMTP, server: str, original: Session | None, *, was_told: bool
+) -> Connection:
     transport, protocol = client.transport, client.protocol
     if transport is None or protocol is None or transport.is_closing():
-        raise UpstreamLostError("closed after the greeting", UNREACHABLE)
-    if protocol._buffer:  # noqa: SLF001 - what was read beyond the last reply would answer our first command
-        raise UpstreamLostError("said more than it was asked", UNREACHABLE)
+        raise UpstreamLostError("closed after the greeting", replies.UNREACHABLE)
+    if protocol._buffer:  # noqa: SLF001 - these bytes would be read as the reply to MAIL
+        raise UpstreamLostError("unexpected bytes before MAIL", replies.UNREACHABLE)
     extensions = {name.upper(): argument for name, argument in client.esmtp_extensions.items()}
-    return Connection(cast("asyncio.Transport", transport), extensions, server)
+    return Connection(cast("asyncio.Transport", transport), extensions, server, original, was_told=was_told)

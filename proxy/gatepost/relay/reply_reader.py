@@ -1,12 +1,12 @@
-"""Octets from upstream -> replies, strictly and within bounds (RFC 5321 section 4.2)."""
+"""Bytes from upstream as replies, strictly and within bounds (RFC 5321 section 4.2)."""
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from gatepost.verdict import Reply
+from gatepost.model.verdict import Reply
 
-__all__ = ["GarbageError", "ReplyReader"]
+__all__ = ["GarbageError", "ReplyReader", "make_reply"]
 
 _LINE_OCTETS = 2048
 """With its CRLF; four times what section 4.5.3.1.5 allows."""
@@ -17,16 +17,16 @@ _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: .*)?", re.ASCII | re.DOTAL
 
 
 class GarbageError(Exception):
-    """What upstream sent is no SMTP reply."""
+    """Upstream sent something that is not an SMTP reply."""
 
     def __init__(self, what: str, replies: Sequence[Reply] = ()) -> None:
         super().__init__(what)
         self.replies = replies
-        """Whole replies that arrived together with it, before it."""
+        """Complete replies that arrived before it in the same chunk."""
 
 
 class ReplyReader:
-    """Puts replies together from what arrives."""
+    """Assembles replies from the received bytes."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -36,11 +36,11 @@ class ReplyReader:
 
     @property
     def is_empty(self) -> bool:
-        """True if no part of a reply waits for its rest."""
+        """True if no incomplete reply is buffered."""
         return not self._rest and not self._lines
 
     def feed(self, octets: bytes) -> list[Reply]:
-        """The replies that are complete now; raises GarbageError."""
+        """Add received bytes and return the replies that are complete now; raises GarbageError."""
         if not (self._rest or self._lines) and octets.find(b"\n") == len(octets) - 1:
             reply = _one_line(octets[:-1])
             if reply:
@@ -62,7 +62,7 @@ class ReplyReader:
             return reply
         found = _LINE.fullmatch(line, 0, len(line) - 1) if line.endswith(b"\r") else None
         if not found or len(line) >= _LINE_OCTETS:
-            raise GarbageError(f"no SMTP reply: {line[:80]!r}")
+            raise GarbageError(f"not an SMTP reply: {line[:80]!r}")
         code, separator, text = found.groups()
         if self._lines and code != self._code:
             raise GarbageError(f"a reply with the codes {self._code!r} and {code!r}")
@@ -74,20 +74,20 @@ class ReplyReader:
         if separator == b"-":
             return None
         lines, self._lines, self._octets = self._lines, [], 0
-        return _reply(int(code), lines)
+        return make_reply(int(code), lines)
 
 
 @lru_cache(maxsize=256)
 def _one_line(line: bytes) -> Reply | None:
-    """A reply of one line; most are the same all day. None: it is something else, or garbage."""
+    """A reply of one line; cached, since most replies repeat. None: it has several lines or is invalid."""
     if line[3:4] != b" " or not line.endswith(b"\r") or len(line) >= _LINE_OCTETS:
         return None
     found = _LINE.fullmatch(line, 0, len(line) - 1)
-    return _reply(int(found[1]), [found[3].decode("utf-8", "surrogateescape")]) if found else None
+    return make_reply(int(found[1]), [found[3].decode("utf-8", "surrogateescape")]) if found else None
 
 
-def _reply(code: int, lines: list[str]) -> Reply:
-    """The enhanced status code (RFC 2034) is repeated in each line; it is taken out of those that have it."""
+def make_reply(code: int, lines: list[str]) -> Reply:
+    """Make a reply; the enhanced status code (RFC 2034) is removed from each line that repeats it."""
     found = _ENHANCED.fullmatch(lines[0])
     if not found or found[1][0] != str(code)[0]:
         return Reply(code=code, text="\n".join(lines))

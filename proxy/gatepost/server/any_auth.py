@@ -1,32 +1,32 @@
-"""AUTH where every user is right: whatever a client says is taken, and its user's name is shown.
+"""AUTH for complaints mode: any credentials are accepted, and the user name is shown.
 
-Not taken are mechanisms whose server proves that it knows the password, or that need several rounds: with
-504 the client may choose another.
+Mechanisms are refused with 504 if the server must prove that it knows the password, or if they need several
+rounds; the client may then choose another one.
 """
 
 import binascii
 from base64 import b64decode, b64encode
 from typing import Final
 
-from gatepost.server import replies
+from gatepost.model import replies
+from gatepost.printable import text_of
 from gatepost.server.auth import CHALLENGES, EMPTY_CHALLENGE, Ask
 from gatepost.server.replies import Refusal
-from gatepost.server.visible import visible_text
 
 __all__ = ["ANY_MECHANISMS", "take_anybody"]
 
 ANY_MECHANISMS: Final = "PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER"
-_NOT_TO_BE_PLAYED: Final = ("SCRAM-", "DIGEST-MD5", "GSSAPI", "GS2-", "NTLM", "KERBEROS", "SRP", "OTP")
+_REFUSED_MECHANISMS: Final = ("SCRAM-", "DIGEST-MD5", "GSSAPI", "GS2-", "NTLM", "KERBEROS", "SRP", "OTP")
 _CRAM_CHALLENGE: Final = b"334 " + b64encode(b"<1.1@gatepost>") + b"\r\n"
 
 
 async def take_anybody(mechanism: str, initial: bytes | None, ask: Ask) -> tuple[str, bool]:
-    """The name of the user, as far as there is one, and whether the responses were as they should be.
+    """The user name (may be empty), and whether the responses were well-formed.
 
-    Raises `Refusal` where the client cancels, or for a mechanism that cannot be played.
+    Raises `Refusal` if the client cancels, or for a mechanism that cannot be imitated.
     """
     name = mechanism.upper()
-    if not name or name.startswith(_NOT_TO_BE_PLAYED):
+    if not name or name.startswith(_REFUSED_MECHANISMS):
         raise Refusal(replies.UNKNOWN_MECHANISM)
     if name == "LOGIN":
         user, is_right = _decode(await ask(CHALLENGES[0]) if initial is None else initial)
@@ -57,11 +57,11 @@ def _shown(user: bytes, *, is_right: bool) -> tuple[str, bool]:
         user.decode()
     except UnicodeDecodeError:
         is_right = False
-    return visible_text(user), is_right and bool(user)
+    return text_of(user), is_right and bool(user)
 
 
 def _decode(response: bytes) -> tuple[bytes, bool]:
-    """The octets, and whether they were in base64; of others nothing is kept: they may be a password."""
+    """The decoded bytes, and whether they were base64; otherwise empty, since it may be a password."""
     if response == b"*":
         raise Refusal(replies.AUTH_CANCELLED)
     if response == b"=":

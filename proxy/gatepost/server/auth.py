@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 import argon2
-import yaml
 
-from gatepost.server import replies
+from gatepost.model import replies
 from gatepost.server.replies import Refusal
+from gatepost.server.users_file import read_users
 
 __all__ = ["MECHANISMS", "Users", "authenticate", "hash_password"]
 
 MECHANISMS: Final = "PLAIN LOGIN"
 MAX_RESPONSE: Final = 12_288 + len("\r\n")
-"""Octets of a response with its CRLF: in base64 as many as RFC 4954 section 4 calls sufficient."""
+"""Octets of a response with its CRLF; RFC 4954 section 4 calls 12,288 in base64 sufficient."""
 
 _HASHER: Final = argon2.PasswordHasher()
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
@@ -30,17 +30,17 @@ _NAMES_OF_MECHANISMS: Final = frozenset(
     b"PLAIN LOGIN CRAM-MD5 DIGEST-MD5 XOAUTH2 OAUTHBEARER EXTERNAL ANONYMOUS NTLM GSSAPI "
     b"SCRAM-SHA-1 SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-256-PLUS".split()
 )
-"""Words that are no secret."""
+"""Mechanism names, which may be shown; anything else after AUTH may be a secret."""
 
 BLANKED: Final = b"********"
 """What is shown in place of a secret."""
 
 Ask = Callable[[bytes], Awaitable[bytes]]
-"""Sends a challenge and gives the client's line, without its CRLF."""
+"""Sends a challenge and returns the client's line, without its CRLF."""
 
 
 def without_secrets(line: bytes) -> bytes:
-    """A command line as it may be shown: of AUTH only the mechanism, if it is a known one."""
+    """A command line that is safe to show: AUTH keeps only the mechanism, if it is a known one."""
     command, *words = line.split()[:3] or [b""]
     if command.upper() != b"AUTH":
         return line
@@ -63,31 +63,17 @@ class Users:
     """
 
     def __init__(self, hashes: Mapping[str, str] | None) -> None:
-        """Without hashes every name and password is right."""
+        """If ``hashes`` is None, every name and password is accepted."""
         self._hashes = hashes
         self._nobody = _hash_like(hashes.values()) if hashes else ""
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="auth")
 
     @classmethod
     def load(cls, users: Path | Literal["any"]) -> Self:
-        """From a YAML file ``name: "$argon2id$..."``; raises OSError or ValueError that name it."""
+        """Read a YAML file of ``name: "$argon2id$..."``; raises OSError or ValueError that name the file."""
         if users == "any":
             return cls(None)
-        expected = 'expected lines like  alice: "$argon2id$..."'
-        try:
-            content = yaml.safe_load(users.read_bytes())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{users}: {expected}; it is not YAML: {error}") from error
-        if not isinstance(content, dict) or not content:
-            raise ValueError(f"{users}: {expected}")
-        for name, hashed in content.items():
-            try:
-                argon2.extract_parameters(hashed)
-            except (argon2.exceptions.InvalidHashError, TypeError, AttributeError):
-                raise ValueError(f"{users}: {expected}; the hash of {name!r} is none of argon2") from None
-            if not isinstance(name, str):
-                raise ValueError(f"{users}: {expected}; the name {name!r} needs quotes")  # noqa: TRY004 - one error for a wrong file
-        return cls(content)
+        return cls(read_users(users))
 
     async def check(self, name: str, password: str) -> bool:
         """True if the password is that user's."""
@@ -99,19 +85,19 @@ class Users:
         return right and hashed is not None
 
     def close(self) -> None:
-        """Ends the threads."""
+        """End the threads."""
         self._threads.shutdown(wait=False)
 
 
 def _hash_like(hashes: Collection[str]) -> str:
-    """A hash that costs as much as most of them, for names that are unknown: so they cannot be told apart."""
+    """A hash with the most common costs, checked for unknown names, so that the time does not reveal them."""
     ((costs, _),) = Counter(map(_costs, hashes)).most_common(1)
     parameters = argon2.extract_parameters(next(hashed for hashed in hashes if _costs(hashed) == costs))
     return argon2.PasswordHasher.from_parameters(parameters).hash("")
 
 
 def _costs(hashed: str) -> str:
-    """What stands before salt and hash: ``$argon2id$v=19$m=65536,t=3,p=4``."""
+    """The part before salt and hash: ``$argon2id$v=19$m=65536,t=3,p=4``."""
     return hashed.rsplit("$", 2)[0]
 
 
@@ -122,9 +108,10 @@ def _verify(hashed: str, password: str) -> bool:
         return False
 
 
-async def authenticate(users: Users, mechanism: str, initial: str, ask: Ask) -> str | None:
-    """The name of the user who proved to be one, None for wrong credentials; raises `Refusal`."""
+async def authenticate(users: Users, mechanism: str, initial: str, ask: Ask) -> tuple[str, bool]:
+    """The user's name as the client sent it, and whether the credentials are right; raises `Refusal`."""
     first = initial.encode() if initial else None
+    password: str | None
     match mechanism.upper():
         case "PLAIN":
             name, password = await _plain(first, ask)
@@ -132,19 +119,18 @@ async def authenticate(users: Users, mechanism: str, initial: str, ask: Ask) -> 
             name, password = await _login(first, ask)
         case _:
             raise Refusal(replies.UNKNOWN_MECHANISM)
-    if not name:
-        return None
-    return name if await users.check(name, password) else None
+    return name, bool(name) and password is not None and await users.check(name, password)
 
 
-async def _plain(initial: bytes | None, ask: Ask) -> tuple[str, str]:
+async def _plain(initial: bytes | None, ask: Ask) -> tuple[str, str | None]:
+    """The name and the password; None for a user who wants to act for another one, which nobody may."""
     response = _decode(await ask(EMPTY_CHALLENGE) if initial is None else initial)
     parts = response.split("\0")
     if len(parts) != 3:
         raise Refusal(replies.BAD_BASE64)
     authorization, name, password = parts
     if authorization not in ("", name):
-        return "", ""  # nobody may act for another
+        return name, None
     return name, password
 
 

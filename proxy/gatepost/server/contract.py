@@ -1,34 +1,49 @@
-"""What the server asks of the gateway and of whoever listens in."""
+"""The contract between the server and the gateway: the calls that the server makes."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
-from gatepost.mail import Envelope, Recipient, Session
-from gatepost.verdict import Reply, Sending
+from gatepost.model.mail import Envelope, Recipient, Session
+from gatepost.model.verdict import Reply, ReplyTiming
 
-__all__ = ["Gateway", "Reception", "Tap"]
+__all__ = ["Gateway", "SessionHandler"]
 
 
-class Reception(Protocol):
-    """The gateway's side of one session; the server asks one thing at a time.
+class SessionHandler(Protocol):
+    """The gateway's side of one session; the server makes one call at a time.
 
-    What it raises is answered ``451 4.3.0``, logged, and ends the transaction, not the session.
+    If a method raises, the server logs the exception and replies ``451 4.3.0``; the transaction ends, the
+    session goes on.
     """
 
     @property
     def transaction_id(self) -> str:
-        """Of the transaction that has begun; empty where none has."""
+        """The identifier of the open transaction; empty if there is none."""
 
-    async def connect(self, session: Session) -> Reply | Sending | None:
-        """A reply is sent instead of the greeting, and the connection is closed.
+    async def connect(self, session: Session) -> Reply | ReplyTiming | None:
+        """A client has connected; a reply is sent instead of the greeting, and the session ends.
 
-        A `Sending` says how the greeting is sent.
+        A returned `ReplyTiming` applies to the greeting.
         """
 
-    async def helo(self, session: Session) -> Reply | Sending | None:
-        """A reply is sent instead of the usual one, and the session has no helo then.
+    async def helo(self, session: Session) -> Reply | ReplyTiming | None:
+        """The client has sent EHLO or HELO; a reply is sent instead of the usual one and refuses it.
 
-        A `Sending` says how the usual one is sent.
+        A returned `ReplyTiming` applies to the usual reply.
+        """
+
+    async def auth_failed(self, session: Session, user: str, reply: Reply) -> None:
+        """The client has sent wrong credentials; ``user`` is their name, of any length and content."""
+
+    def bad_command(self, session: Session) -> None:
+        """The client has sent an invalid command, one that `limits.invalid_commands` counts."""
+
+    async def introduce(self, session: Session, envelope: Envelope) -> Reply | None:
+        """The next transaction is of another client than the last one, as a trusted source has said.
+
+        Takes the place of `connect` and `helo`; a reply is sent instead of that to MAIL and refuses it.
         """
 
     async def mail(self, session: Session, envelope: Envelope) -> Reply:
@@ -37,39 +52,41 @@ class Reception(Protocol):
     async def rcpt(self, recipient: Recipient) -> Reply:
         """A positive reply adds the recipient to the transaction."""
 
-    async def message(self, session: Session, content: bytes, received_at: datetime) -> Reply:
-        """The whole message; the transaction is over with the reply.
+    async def refused_early(self, session: Session, envelope: Envelope | None, reply: Reply) -> None:
+        """The server refuses the client, or its MAIL, without having asked; no transaction begins.
 
-        It goes on when the client is gone; only the end of the grace period of `Server.stop` cancels it.
+        ``envelope`` is None at the greeting, and if the arguments of MAIL cannot be parsed.
+        """
+
+    async def refused_rcpt(self, recipient: Recipient, reply: Reply) -> None:
+        """The server refuses a recipient of the open transaction without having asked."""
+
+    async def message(self, session: Session, content: bytes, received_at: datetime) -> Reply:
+        """The message is complete; the transaction ends with the returned reply.
+
+        The call continues if the client disconnects; only the end of the grace period of `Server.stop`
+        cancels it.
         """
 
     async def refused(self, reply: Reply, size: int) -> None:
-        """The server has read a message of ``size`` octets and refuses it; the transaction is over."""
+        """The server has read a message of ``size`` bytes and refuses it; the transaction ends."""
 
     async def reset(self) -> None:
-        """The transaction is given up: RSET, EHLO, HELO, STARTTLS, QUIT, a fault or a lost connection."""
+        """The transaction ends without a message: by RSET, EHLO, QUIT, a fault or a lost connection."""
 
-    async def close(self) -> None:
-        """The connection is gone: always, once, and last."""
+    async def close(self, session: Session) -> None:
+        """The connection is closed or lost; always called, once, as the last call."""
 
 
 class Gateway(Protocol):
-    """What stands behind the server."""
+    """Makes the gateway's side of each session."""
 
-    def reception(self) -> Reception:
-        """A new one for each connection."""
+    def session_handler(self, left: Callable[[], asyncio.Future[None]]) -> SessionHandler:
+        """A new one for each connection.
+
+        ``left`` returns a future that is done when the client disconnects from then on. A call may end early
+        then, but it need not: the server makes the next one, or `SessionHandler.close`, after it.
+        """
 
     def extensions(self) -> frozenset[str]:
         """The extensions that are kept end to end, for example ``DSN``."""
-
-
-class Tap(Protocol):
-    """Sees the conversation live; must neither block nor raise."""
-
-    def __call__(self, session_id: str, direction: Literal["C", "D", "S", "*"], data: bytes, /) -> None:
-        """``C``: a command, ``D``: message data, ``S``: of the server, ``*``: about the session.
-
-        The last begins with connected, tls, authenticated, transaction, odd (`Oddity`), not sent (a reply)
-        or closed.
-        What AUTH keeps secret is ``********``.
-        """

@@ -1,61 +1,63 @@
-"""The octets of a message: found in the stream, checked, bounded and put together.
+"""The bytes of a message: found in the stream, checked, bounded and put together.
 
-Nothing here knows of sockets. `DotReader` finds the end of DATA (RFC 5321 section 4.1.1.4) and takes
-the transparency dots out; `Content` is what DATA and BDAT (RFC 3030) collect into.
+No sockets are used here. `DotReader` finds the end of DATA (RFC 5321 section 4.1.1.4) and removes the
+transparency dots; `Content` collects the bytes from DATA and BDAT (RFC 3030).
 """
 
 import re
 from io import BytesIO
 from typing import Final, Literal
 
-from gatepost.config.settings import Limits
-from gatepost.server import replies
-from gatepost.verdict import Reply
+from gatepost.config.limits import Limits
+from gatepost.model import replies
+from gatepost.model.verdict import Reply
 
 __all__ = ["BareNewline", "Content", "DotReader", "LineDotReader", "MemoryBudget"]
 
 BareNewline = Literal["reject", "normalise", "accept", "keep"]
 """What is done with CR or LF alone, and with NUL, in a message.
 
-With ``accept`` they stay, but a message is refused that holds what some server takes for its end (SMTP
-smuggling). With ``keep`` it is not: for who relays nothing.
+With ``accept`` they stay, but a message is refused if some server would find an end of data within it (SMTP
+smuggling). ``keep`` also accepts such a message; it is for a server that relays nothing.
 """
 
 _AS_IT_IS: Final = frozenset(("accept", "keep"))
 _END: Final = b"\r\n.\r\n"
 _LINES_END: Final = re.compile(rb"\n\.\r?\n")
 _NEWLINE: Final = re.compile(rb"\r\n?|\n")
-_SOMEBODYS_END: Final = re.compile(rb"[\r\n\0]\.[\r\n\0](?<!\r\n..)", re.DOTALL)
-"""A dot alone on what some server takes for a line; behind CRLF it has its transparency dot upstream."""
+_END_FOR_SOME_SERVER: Final = re.compile(rb"[\r\n\0]\.[\r\n\0](?<!\r\n..)", re.DOTALL)
+"""A dot alone on a line for a server that accepts CR, LF or NUL as the end of a line.
+
+Not after CRLF: there the relay adds a transparency dot."""
 
 
 class MemoryBudget:
-    """The octets that all messages in flight may take together."""
+    """The number of bytes that all messages in progress may take together."""
 
     def __init__(self, limit: int) -> None:
         self._free = limit
 
     def has(self, octets: int) -> bool:
-        """True if so many octets are free now; nothing is taken."""
+        """True if this many bytes are free now; does not reserve them."""
         return octets <= self._free
 
     def take(self, octets: int) -> bool:
-        """Takes them, or says that there are not so many."""
+        """Reserve this many bytes; False if not enough are free."""
         if octets > self._free:
             return False
         self._free -= octets
         return True
 
     def give_back(self, octets: int) -> None:
-        """What was taken before."""
+        """Return reserved bytes."""
         self._free += octets
 
 
 class Content:
-    """One message while it comes in.
+    """One message while it is received.
 
-    Past a limit nothing more is kept, but all is still counted: the client is told only when its
-    last octet was read. `release` gives the memory back to the budget.
+    Above a limit no more bytes are stored, but they are still counted: the reply is sent only after the last
+    byte was read. `release` returns the memory to the budget.
     """
 
     __slots__ = (
@@ -72,26 +74,26 @@ class Content:
     )
 
     refusal: Reply | None
-    """Why the message cannot be taken; None while it can."""
+    """The reply that refuses the message; None if it is acceptable so far."""
     size: int
-    """Octets received, without transparency dots."""
+    """Bytes received, without transparency dots."""
 
     def __init__(self, limits: Limits, budget: MemoryBudget, bare_newline: BareNewline) -> None:
         self._limits = limits
         self._budget = budget
         self._bare_newline = bare_newline
-        # Most messages are of one piece, which is kept as it is. Of more, since getvalue() of a BytesIO
-        # does not copy, the peak is the message's size, not twice that.
+        # Most messages arrive in one piece, which is stored unchanged. Several pieces go into a BytesIO: its
+        # getvalue() does not copy, so the peak is the size of the message, not twice that.
         self._kept: bytes | BytesIO = b""
         self._taken = 0
-        self._last = b"\r\n"  # what is before the next octets, as far as an end may need it
-        self._cr = b""  # a CR at the end of a chunk, until it is known what follows
-        self._unended = 0  # octets of the line that has no end yet
+        self._last = b"\r\n"  # the last bytes received, in which an end of data may begin
+        self._cr = b""  # a CR at the end of a chunk, until the next byte is known
+        self._unended = 0  # bytes of the current, incomplete line
         self.refusal = None
         self.size = 0
 
     def add(self, octets: bytes) -> None:
-        """The next octets of the message."""
+        """Add the next bytes of the message."""
         self.size += len(octets)
         if self.refusal:
             return
@@ -101,7 +103,7 @@ class Content:
         self._keep(octets[:-1] if self._cr else octets)
 
     def finish(self) -> bytes:
-        """The message, after its last octet; to be asked once, and useless where it was refused."""
+        """Return the message after its last byte. Call it once; check `refusal` afterwards."""
         if self._cr:
             self._keep(self._cr)
         if self._bare_newline == "accept" and self._holds_an_end(b"\r\n"):
@@ -110,14 +112,14 @@ class Content:
         return kept.getvalue() if isinstance(kept, BytesIO) else kept
 
     def refuse(self, reply: Reply) -> None:
-        """Keeps nothing from now on; the first reason stands."""
+        """Refuse the message and store nothing more; the first reply is used."""
         self.refusal = self.refusal or reply
         self._kept = b""
         self._cr = b""
         self.release()
 
     def release(self) -> None:
-        """Gives its memory back to the budget."""
+        """Release its memory to the budget."""
         self._budget.give_back(self._taken)
         self._taken = 0
 
@@ -130,7 +132,7 @@ class Content:
             if self._bare_newline == "reject":
                 self.refuse(replies.BARE_NEWLINE)
                 return
-            # in this order it does not matter how the octets came in
+            # in this order the result does not depend on the chunks
             octets = _NEWLINE.sub(b"\r\n", octets).replace(b"\0", b"")
         if self._taken + len(octets) > self._limits.message_size:
             self.refuse(replies.TOO_BIG)
@@ -154,13 +156,13 @@ class Content:
             self._kept = octets
 
     def _holds_an_end(self, octets: bytes) -> bool:
-        """True if some server would see the end of the message in them, or in them and what came before."""
+        """True if some server would find an end of data in these bytes or across the previous ones."""
         seen = self._last + octets
         self._last = seen[-3:]
-        return _SOMEBODYS_END.search(seen, 1) is not None
+        return _END_FOR_SOME_SERVER.search(seen, 1) is not None
 
     def _lines_fit(self, octets: bytes) -> bool:
-        """Goes from line end to line end in steps as wide as a line may be."""
+        """True if no line is too long; looks for a CRLF within each maximum line length."""
         limit = self._limits.line
         line = -self._unended
         while len(octets) - line > limit:
@@ -173,12 +175,12 @@ class Content:
 
 def _has_bare_newline(octets: bytes) -> bool:
     """True if there is a NUL, or a CR or LF that is not half of a CRLF."""
-    rest = octets.replace(b"\r\n", b"")  # and three looks for one octet are the fastest way known
+    rest = octets.replace(b"\r\n", b"")  # three searches for a single byte are the fastest way known
     return 0x0A in rest or 0x0D in rest or 0 in rest
 
 
 class DotReader:
-    """Takes the octets after 354 as they come and finds the one true end, CRLF "." CRLF."""
+    """Reads the bytes after 354 in chunks and finds the end of data, CRLF "." CRLF and nothing else."""
 
     __slots__ = ("_content", "_held", "_skip")
 
@@ -189,7 +191,7 @@ class DotReader:
         self._skip = 2
 
     def feed(self, chunk: bytes) -> int | None:
-        """How many octets of the chunk belong to the message, None if all and it goes on."""
+        """How many bytes of the chunk belong to the message; None: all of them, and more follows."""
         held = len(self._held)
         octets = self._held + chunk
         dot = octets.find(b"\r\n.")
@@ -215,7 +217,7 @@ class DotReader:
 class LineDotReader:
     """As `DotReader`, for a client that ends its lines with LF alone: a CR before it makes no difference.
 
-    Only a server that relays nothing may read so: what it takes for the end, others take for text.
+    Only a server that relays nothing may use this: other servers would not see an end of data there.
     """
 
     __slots__ = ("_content", "_held", "_skip")
@@ -226,7 +228,7 @@ class LineDotReader:
         self._skip = 1
 
     def feed(self, chunk: bytes) -> int | None:
-        """How many octets of the chunk belong to the message, None if all and it goes on."""
+        """How many bytes of the chunk belong to the message; None: all of them, and more follows."""
         held = len(self._held)
         octets = self._held + chunk
         if end := _LINES_END.search(octets):
@@ -244,7 +246,7 @@ class LineDotReader:
 
 
 def _beginning_of_end(octets: bytes) -> bytes:
-    """The longest tail of the octets that more octets could make the end of the message."""
+    """The longest end of these bytes that may be the beginning of the end of data."""
     for length in (4, 3, 2, 1):
         if octets.endswith(_END[:length]):
             return _END[:length]

@@ -1,70 +1,100 @@
 """What the sessions of one listener share, made once when it starts."""
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TYPE_CHECKING, Literal, Self
+from ipaddress import ip_address as any_address
+from typing import Literal, Self
 
 from gatepost.config import ConfigError, LoadedConfig, Problem
-from gatepost.config.settings import Limits, ListenerSettings, ListenerTls
+from gatepost.config.certificate import CertificateSettings
+from gatepost.config.limits import Limits
+from gatepost.config.listen import ListenerSettings
+from gatepost.config.patterns import Networks
+from gatepost.config.tokens import read_tokens
 from gatepost.server.auth import Users
-from gatepost.server.contract import Gateway, Tap
+from gatepost.server.contract import Gateway
 from gatepost.server.data import BareNewline, MemoryBudget
+from gatepost.server.desk_users import desk_hashes
+from gatepost.throttle import Throttle
+from gatepost.traffic.watching import Tap
 
-if TYPE_CHECKING:
-    from gatepost.server.session import SmtpSession
-
-__all__ = ["ConnectionLimits", "Endpoint", "Tolerance", "check_listeners", "tls_context"]
+__all__ = [
+    "ConnectionLimits",
+    "Endpoint",
+    "IPAddress",
+    "Tolerance",
+    "check_listeners",
+    "ip_address",
+    "tls_context",
+]
 
 IPAddress = IPv4Address | IPv6Address
 
 Tolerance = Literal["strict", "lenient", "everything"]
-"""Which spellings of commands are taken: those of the standard, those that Postfix takes too, or any.
+"""Which spellings of commands are accepted: the standard ones, also those that Postfix accepts, or any.
 
 ``everything`` is for a server that relays nothing.
 """
 
+_HEADER_LINES_SECONDS = 3600.0
+"""Between two log lines about the same source: health checks may come every second, for years."""
+
+
+@lru_cache(maxsize=4096)
+def ip_address(text: str) -> IPAddress:
+    """Parse an IP address; an IPv4-mapped IPv6 address becomes IPv4. Raises ValueError."""
+    address = any_address(text)
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
 
 class ConnectionLimits:
-    """Counts the connections of all listeners, in all and for each client address."""
+    """Counts the connections of all listeners, in total and for each client address."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.opened = 0
-        """All so far."""
+        """Connections since the start."""
         self.open = 0
-        """Now."""
+        """Connections that are open now."""
+        self.refused = 0
+        """Connections over `limits.connections`."""
+        self.refused_clients = 0
+        """Connections over `limits.connections_per_client`."""
         self._clients: dict[IPAddress, int] = {}
 
     def enter(self) -> bool:
-        """Counts one more connection, or says that there are too many."""
+        """Count one more connection; False if there are too many."""
         if self.open >= self._limits.connections:
+            self.refused += 1
             return False
         self.open += 1
         self.opened += 1
         return True
 
     def leave(self) -> None:
-        """The end of what `enter` counted."""
+        """A connection that `enter` counted has ended."""
         self.open -= 1
 
     def enter_client(self, client: IPAddress) -> bool:
-        """Counts one more connection of this client, or says that it has too many."""
+        """Count one more connection of this client; False if it has too many."""
         count = self._clients.get(client, 0)
         if count >= self._limits.connections_per_client:
+            self.refused_clients += 1
             return False
         self._clients[client] = count + 1
         return True
 
     def leave_client(self, client: IPAddress) -> None:
-        """The end of what `enter_client` counted."""
+        """A connection that `enter_client` counted has ended."""
         if others := self._clients.pop(client) - 1:
             self._clients[client] = others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One listener with all that its sessions need."""
+    """One listener with everything that its sessions need."""
 
     name: str
     """The address as written in the settings."""
@@ -73,19 +103,25 @@ class Endpoint:
     limits: Limits
     bare_newline: BareNewline
     tolerance: Tolerance
+    accepts_early_talkers: bool
+    """False: a client that sends something before the greeting is refused."""
     connections: ConnectionLimits
     memory: MemoryBudget
-    sessions: "set[SmtpSession]"
-    """Those that go on now."""
     tap: Tap | None
     proxies: tuple[IPv4Network | IPv6Network, ...]
     """Sources that must send a PROXY header."""
+    xforward_from: Networks
+    """Sources that may use XFORWARD."""
+    xclient_from: Networks
+    """Sources that may use XCLIENT."""
     tls: ssl.SSLContext | None
     implicit_tls: bool
     tls_required: bool
     users: Users | None
     auth_required: bool
     auth_without_tls: bool
+    headers_missing: Throttle = field(default_factory=lambda: Throttle(_HEADER_LINES_SECONDS))
+    """Log lines about sources that send no valid PROXY header."""
 
     @classmethod
     def from_settings(
@@ -97,12 +133,12 @@ class Endpoint:
         limits: Limits,
         bare_newline: BareNewline,
         tolerance: Tolerance,
+        accepts_early_talkers: bool,
         connections: ConnectionLimits,
         memory: MemoryBudget,
-        sessions: "set[SmtpSession]",
         tap: Tap | None,
     ) -> Self:
-        """Reads certificate, key and users; raises OSError or ValueError that name the file."""
+        """Read certificate, key and users; raises OSError or ValueError that name the file."""
         tls, auth = settings.tls, settings.auth
         return cls(
             name=settings.address,
@@ -111,11 +147,13 @@ class Endpoint:
             limits=limits,
             bare_newline=bare_newline,
             tolerance=tolerance,
+            accepts_early_talkers=accepts_early_talkers,
             connections=connections,
             memory=memory,
-            sessions=sessions,
             tap=tap,
             proxies=settings.proxy_protocol_from,
+            xforward_from=Networks(settings.xforward_from),
+            xclient_from=Networks(settings.xclient_from),
             tls=tls_context(tls) if tls else None,
             implicit_tls=tls is not None and tls.mode == "implicit",
             tls_required=tls is not None and tls.required,
@@ -128,14 +166,18 @@ class Endpoint:
         """True if a connection from there must begin with a PROXY header."""
         return any(source in network for network in self.proxies)
 
+    def trusts(self, source: IPAddress) -> bool:
+        """True if a connection from there may name its client with XFORWARD or XCLIENT."""
+        return source in self.xforward_from or source in self.xclient_from
+
     def close(self) -> None:
-        """Ends the threads that check passwords."""
+        """End the threads that check passwords."""
         if self.users:
             self.users.close()
 
 
 def check_listeners(loaded: LoadedConfig) -> None:
-    """Reads certificates, keys and users of all listeners; raises ConfigError for those of no use."""
+    """Read certificates, keys and users of listeners and web desk; raises ConfigError for invalid ones."""
     problems: list[Problem] = []
     for number, listener in enumerate(loaded.config.listen):
         try:
@@ -148,12 +190,28 @@ def check_listeners(loaded: LoadedConfig) -> None:
                 Users.load(listener.auth.users).close()
         except (OSError, ValueError) as error:
             problems.append(loaded.problem(("listen", number, "auth", "users"), str(error)))
+    web = loaded.config.web
+    try:
+        if web and web.tls:
+            tls_context(web.tls)
+    except (OSError, ValueError) as error:
+        problems.append(loaded.problem(("web", "tls"), str(error)))
+    try:
+        if web:
+            desk_hashes(web)
+    except (OSError, ValueError) as error:
+        problems.append(loaded.problem(("web", "users_file"), str(error)))
+    try:
+        if web and web.tokens_file:
+            read_tokens(web.tokens_file)
+    except (OSError, ValueError) as error:
+        problems.append(loaded.problem(("web", "tokens_file"), str(error)))
     if problems:
         raise ConfigError(problems)
 
 
-def tls_context(settings: ListenerTls) -> ssl.SSLContext:
-    """TLS 1.2 or later with the listener's certificate; raises OSError or ValueError."""
+def tls_context(settings: CertificateSettings) -> ssl.SSLContext:
+    """TLS 1.2 or later with this certificate; raises OSError or ValueError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for file in (settings.certificate, settings.key):

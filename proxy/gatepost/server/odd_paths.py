@@ -1,9 +1,9 @@
 """The arguments of MAIL and RCPT that `paths` refuses, as a tolerant server reads them.
 
-`read_mail` and `read_rcpt` take what Postfix takes by default: a path without brackets, white space around
-it, an address without a domain, one that is not ASCII without SMTPUTF8. With ``everything`` they refuse
-nothing. What was odd about the argument is part of the answer. The address never changes: only what is
-around it is taken off.
+`read_mail` and `read_rcpt` accept what Postfix accepts by default: a path without brackets, white space
+around it, an address without a domain, and a non-ASCII address without SMTPUTF8. With ``everything`` they
+refuse nothing. They also return the oddities of the argument. The address itself is never changed, only what
+is around it is removed.
 """
 
 import re
@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from gatepost.oddity import Oddity
-from gatepost.server import replies
-from gatepost.server.paths import is_mailbox, parse_mail, parse_rcpt
+from gatepost.model import replies
+from gatepost.model.verdict import Reply
+from gatepost.server.paths import NEED_NO_OFFER, is_mailbox, parse_mail, parse_rcpt
 from gatepost.server.replies import Refusal
-from gatepost.verdict import Reply
+from gatepost.traffic.oddity import Oddity
 
 __all__ = ["OddPath", "read_mail", "read_rcpt"]
 
@@ -28,20 +28,20 @@ _BARE_NAME = re.compile(r"""[^\x00-\x20\x7f-\x9f()<>\[\]:;@\\,"]{1,254}""")
 _SOURCE_ROUTE = re.compile(r"@[^:]+:.+", re.DOTALL)
 _KEYWORD = re.compile(r"(?:FROM|TO)\b[ \t]*:?[ \t]*", re.IGNORECASE)
 _PARAMETER = re.compile(r"[A-Za-z0-9-]+=[^@]*|SMTPUTF8", re.IGNORECASE)
-"""What may be one, behind a path without brackets."""
+"""What counts as a parameter after a path without brackets."""
 _NEVER_LENIENT: Final = frozenset((Oddity.PATH, Oddity.SOURCE_ROUTE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OddPath:
-    """What MAIL or RCPT names."""
+    """The argument of MAIL or RCPT, as far as it can be read."""
 
     address: str
     """Without brackets, and without white space around it."""
     parameters: tuple[str, ...]
     """As received."""
     oddities: tuple[Oddity, ...]
-    """Each once; none for an argument that is as it should be."""
+    """Each at most once; empty for a well-formed argument."""
 
 
 def read_mail(argument: str, offered: Collection[str], *, everything: bool) -> OddPath:
@@ -52,7 +52,8 @@ def read_mail(argument: str, offered: Collection[str], *, everything: bool) -> O
     spelling = _spelling(argument, "FROM", replies.BAD_MAIL, replies.BAD_MAIL_FROM, everything=everything)
 
     def parse(words: str) -> tuple[str, ...]:
-        return parse_mail(f"FROM:<> {words}", offered)[1]
+        need_no_offer = () if everything else NEED_NO_OFFER
+        return parse_mail(f"FROM:<> {words}", offered, need_no_offer=need_no_offer)[1]
 
     parameters, odd = _parameters(spelling.words, parse, everything=everything)
     address = spelling.address
@@ -71,7 +72,9 @@ def read_rcpt(argument: str, offered: Collection[str], *, smtputf8: bool, everyt
     spelling = _spelling(argument, "TO", replies.BAD_RCPT, replies.BAD_RECIPIENT, everything=everything)
 
     def parse(words: str) -> tuple[str, ...]:
-        return parse_rcpt(f"TO:<postmaster> {words}", offered, smtputf8=smtputf8)[1]
+        need_no_offer = () if everything else NEED_NO_OFFER
+        path = f"TO:<postmaster> {words}"
+        return parse_rcpt(path, offered, smtputf8=smtputf8, need_no_offer=need_no_offer)[1]
 
     parameters, odd = _parameters(spelling.words, parse, everything=everything)
     address = spelling.address
@@ -86,9 +89,9 @@ def read_rcpt(argument: str, offered: Collection[str], *, smtputf8: bool, everyt
 class _Spelling:
     address: str
     words: list[str]
-    """Behind the path."""
+    """After the path."""
     odd: frozenset[Oddity]
-    """Of what is around the address."""
+    """Oddities outside of the address."""
 
 
 def _spelling(
@@ -118,7 +121,7 @@ def _spelling(
 
 
 def _guess(text: str) -> _Spelling:
-    """The likeliest address in what is no path, and the words that may be parameters."""
+    """The most likely address in a malformed path, and the words that may be parameters."""
     end = text.find(">")
     begin = text.rfind("<", 0, max(end, 0))
     if begin >= 0:

@@ -11,11 +11,11 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NoReturn
 
-from gatepost.server import replies
+from gatepost.model import replies
+from gatepost.model.verdict import Reply
 from gatepost.server.replies import Refusal
-from gatepost.verdict import Reply
 
-__all__ = ["is_mailbox", "parse_mail", "parse_rcpt"]
+__all__ = ["NEED_NO_OFFER", "is_mailbox", "parse_mail", "parse_rcpt"]
 
 MAX_DOMAIN: Final = 255
 """Octets (RFC 5321 section 4.5.3.1.2)."""
@@ -27,22 +27,24 @@ the 64 octets of section 4.5.3.1.1, and section 4.5.3.1 asks not to enforce what
 """
 MAX_PARAMETERS: Final = 20
 
-_UTF8 = "\u00a0-\U0010ffff"  # UTF8-non-ascii (RFC 6531 section 3.3) without the C1 control characters
-_DOT_STRING = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}.-]+"
-_LOCAL_PART = rf'{_DOT_STRING}|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'
-_LABEL = rf"(?!-)[A-Za-z0-9_{_UTF8}-]{{1,63}}(?<!-)"
+# Sets of characters are written as what is not in them: `re` is slow to compile great ranges, such as
+# UTF8-non-ascii (RFC 6531 section 3.3), which is in all of them without the C1 control characters.
+_CONTROLS = r"\x00-\x1f\x7f-\x9f"
+_DOT_STRING = rf'[^{_CONTROLS} "(),:;<>@\[\\\]]+'
+_LOCAL_PART = rf'{_DOT_STRING}|"(?:[^{_CONTROLS}"\\]|\\[ -~])*"'
+_LABEL = rf"(?!-)[^{_CONTROLS} -,./:-@\[-^`{{-~]{{1,63}}(?<!-)"
 _MAILBOX = re.compile(rf"({_LOCAL_PART})@((?:{_LABEL})(?:\.{_LABEL})*\.?|\[[0-9A-Za-z:.]+\])")
 _QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _PATH = re.compile(rf' ?<([^<>"\\]*(?:{_QUOTED}[^<>"\\]*)*)>(?: (.+))?', re.DOTALL)
 _SOURCE_ROUTE = re.compile(r"@[^:]+:.+", re.DOTALL)
 
-_PARAMETER = re.compile(rf"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~{_UTF8}]+))?")
+_PARAMETER = re.compile(rf"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^{_CONTROLS} =]+))?")
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"  # RFC 3461 section 4
 _UNICODE_POINT = (  # HEXPOINT of RFC 6533 section 3: no NUL, CR or LF, no surrogates
     r"[01][1-9]|[12]0|2B|3D|7F|5C|[89A-F][0-9A-F]|[1-9A-F][0-9A-F]{2}|[1-9A-CEF][0-9A-F]{3}"
     r"|D[0-7][0-9A-F]{2}|[1-9A-F][0-9A-F]{4}|10[0-9A-F]{4}"
 )
-_UTF8_XTEXT = rf"(?:[!-*,-<>-\[\]-~{_UTF8}]|\+[0-9A-F]{{2}}|\\x\{{(?i:{_UNICODE_POINT})\}})"
+_UTF8_XTEXT = rf"(?:[^{_CONTROLS} +=\\]|\+[0-9A-F]{{2}}|\\x\{{(?i:{_UNICODE_POINT})\}})"
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
 
 _MAIL_VALUES: Final = {
@@ -61,28 +63,42 @@ _RCPT_VALUES: Final = {
 }
 _EXTENSION: Final = {"BODY": "8BITMIME", "RET": "DSN", "ENVID": "DSN", "NOTIFY": "DSN", "ORCPT": "DSN"}
 """The extension that a parameter belongs to, where the two have different names."""
+NEED_NO_OFFER: Final = frozenset(("SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "NOTIFY", "ORCPT"))
+"""Parameters that are accepted even if they were not offered.
+
+Postfix as a proxy passes on what its client has sent, whatever the server behind offers; a refusal would
+lose such mail. Those of DSN and AUTH are then left out. Whether mail with SMTPUTF8 needs it is checked later.
+"""
 
 
-def parse_mail(argument: str, offered: Collection[str]) -> tuple[str, tuple[str, ...]]:
+def parse_mail(
+    argument: str, offered: Collection[str], *, need_no_offer: Collection[str] = NEED_NO_OFFER
+) -> tuple[str, tuple[str, ...]]:
     """The reverse-path without its brackets (empty for ``<>``) and the parameters, as received.
 
-    ``offered`` are the extensions of the EHLO reply: only their parameters are known. Raises
-    `Refusal`.
+    ``offered`` are the extensions of the EHLO reply: only their parameters are accepted, and those that
+    ``need_no_offer``. Raises `Refusal`.
     """
     address, rest = _split(argument, "FROM:", replies.BAD_MAIL, replies.BAD_MAIL_FROM)
-    parameters, keywords = _parameters(rest, _MAIL_VALUES, offered)
+    parameters, keywords = _parameters(rest, _MAIL_VALUES, offered, need_no_offer)
     if address:
         _check_mailbox(address, replies.BAD_MAIL_FROM, smtputf8="SMTPUTF8" in keywords)
     return address, parameters
 
 
-def parse_rcpt(argument: str, offered: Collection[str], *, smtputf8: bool) -> tuple[str, tuple[str, ...]]:
+def parse_rcpt(
+    argument: str,
+    offered: Collection[str],
+    *,
+    smtputf8: bool,
+    need_no_offer: Collection[str] = NEED_NO_OFFER,
+) -> tuple[str, tuple[str, ...]]:
     """The forward-path without its brackets and the parameters, as received; raises `Refusal`.
 
     ``smtputf8`` tells whether MAIL had that parameter.
     """
     address, rest = _split(argument, "TO:", replies.BAD_RCPT, replies.BAD_RECIPIENT)
-    parameters, _ = _parameters(rest, _RCPT_VALUES, offered)
+    parameters, _ = _parameters(rest, _RCPT_VALUES, offered, need_no_offer)
     if rest and not smtputf8 and not rest.isascii():  # ORCPT has a form without (RFC 6533 section 3)
         raise Refusal(replies.BAD_PARAMETER)
     if address.startswith("@") and _SOURCE_ROUTE.fullmatch(address):
@@ -132,25 +148,33 @@ def _is_address(literal: str) -> bool:
 
 
 def _parameters(
-    text: str | None, values: Mapping[str, re.Pattern[str] | None], offered: Collection[str]
+    text: str | None,
+    values: Mapping[str, re.Pattern[str] | None],
+    offered: Collection[str],
+    need_no_offer: Collection[str],
 ) -> tuple[tuple[str, ...], Collection[str]]:
-    """The parameters as received, and their keywords in upper case."""
+    """The parameters that count, as received, and their keywords in upper case."""
     if text is None:
         return (), ()
     parameters = text.split(" ")
     if len(parameters) > MAX_PARAMETERS:
         raise Refusal(replies.BAD_PARAMETER)
-    keywords = set()
+    keywords, left_out = set(), set()
     for parameter in parameters:
         found = _PARAMETER.fullmatch(parameter) or _syntax_error()
         keyword, value = found[1].upper(), found[2]
-        if keyword not in values or _EXTENSION.get(keyword, keyword) not in offered:
+        extension = _EXTENSION.get(keyword, keyword)
+        if keyword not in values or (extension not in offered and keyword not in need_no_offer):
             raise Refusal(replies.UNKNOWN_PARAMETER)
         syntax = values[keyword]
         well_formed = value is None if syntax is None else value is not None and syntax.fullmatch(value)
         if keyword in keywords or not well_formed:
             raise Refusal(replies.BAD_PARAMETER)
         keywords.add(keyword)
+        if extension in ("DSN", "AUTH") and extension not in offered:
+            left_out.add(parameter)
+    if left_out:
+        parameters = [parameter for parameter in parameters if parameter not in left_out]
     return tuple(parameters), keywords
 
 

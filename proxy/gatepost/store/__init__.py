@@ -1,50 +1,57 @@
-"""KEEP: the journal, quarantine and inbox, in one database (the only import of SQLAlchemy).
+"""The journal, quarantine and inbox, behind a contract; callers import from here and from `query` only.
 
-store       the gateway's side: commit, journal, withdraw; answers after COMMIT
-archive     the people's side: look up, delete, mark as released
-conversations  what was said in sessions
-mailbox     kept messages as people read them: listed, searched, opened, marked, deleted
-query       what people write to find messages, as values
-conditions  the same as SQL
-moments     times in the past as people write them
-index       the full-text index, in a file of its own
-indexer     the thread that fills it
-excerpt     what it knows of a message's text
-statistics  counts over the journal
-journal_search  what people write to find transactions
-kept        the nouns: Kept, KeptSummary, KeptMessage
-errors      StoreError, StoreFull, StoreUnavailable
-writer      the thread that writes in groups
-retention   what is too old or too much
-age         what is too old by a clock that may jump
-database    opens, creates and migrates the database
-sqlite      everything that is SQLite's own
-schema      the tables
-rows        values -> rows -> values
-migrations  how an older database becomes one of today (alembic)
+A backend is a folder that fulfils `contract`; `opening` selects it by the scheme of the URL.
 """
 
-from gatepost.store.archive import Archive, JournalQuery, KeptQuery
-from gatepost.store.conversations import (
-    Conversation,
-    ConversationPart,
-    Conversations,
-    SessionSummary,
-    of_transaction,
+from gatepost.store.contents import Contents, Restored
+from gatepost.store.contract import Archive, Conversations, Mailbox, Statistics, Store
+from gatepost.store.conversation import Conversation, ConversationPart, SessionSummary, of_transaction
+from gatepost.store.errors import ConflictError, StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from gatepost.store.facets import Facet, Facets
+from gatepost.store.finding import Found, find
+from gatepost.store.kept import (
+    Arrivals,
+    Box,
+    Claim,
+    Counts,
+    Kept,
+    KeptMessage,
+    KeptSummary,
+    Listed,
+    Page,
+    Position,
+    Removed,
+    State,
 )
-from gatepost.store.errors import StoreError, StoreFull, StoreUnavailable
-from gatepost.store.kept import Box, Kept, KeptMessage, KeptSummary, Listed, State
-from gatepost.store.mailbox import Counts, Mailbox, Page
-from gatepost.store.query import Query, QueryError, parse_query
-from gatepost.store.store import Store
+from gatepost.store.opening import (
+    back_up,
+    import_backend,
+    open_archive,
+    open_conversations,
+    open_mailbox,
+    open_store,
+    restore,
+)
+from gatepost.store.query import JournalQuery, KeptQuery, Query, QueryError, parse_query
+from gatepost.store.releasing import release_once
+from gatepost.store.statistics import Bucket, Counted, Newest, RuleTally, Span, Timeline, Top
 
 __all__ = [
     "Archive",
+    "Arrivals",
     "Box",
+    "Bucket",
+    "Claim",
+    "ConflictError",
+    "Contents",
     "Conversation",
     "ConversationPart",
     "Conversations",
+    "Counted",
     "Counts",
+    "Facet",
+    "Facets",
+    "Found",
     "JournalQuery",
     "Kept",
     "KeptMessage",
@@ -52,15 +59,34 @@ __all__ = [
     "KeptSummary",
     "Listed",
     "Mailbox",
+    "Newest",
     "Page",
+    "Position",
     "Query",
     "QueryError",
+    "Removed",
+    "Restored",
+    "RuleTally",
     "SessionSummary",
+    "Span",
     "State",
+    "Statistics",
     "Store",
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "StoreUnusable",
+    "Timeline",
+    "Top",
+    "back_up",
+    "find",
+    "import_backend",
     "of_transaction",
+    "open_archive",
+    "open_conversations",
+    "open_mailbox",
+    "open_store",
     "parse_query",
+    "release_once",
+    "restore",
 ]

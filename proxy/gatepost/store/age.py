@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-__all__ = ["SETTLING", "AgeBound"]
+__all__ = ["AgeBound"]
 
-SETTLING = timedelta(hours=12)
-"""For so long a clock must have said that something is too old."""
-_SPAN_SECONDS = 600.0
-"""Looks of so long a time are remembered as one."""
+_SPANS = 72
+"""Looks within one of so many parts of the settling time are remembered as one."""
 
 
 @dataclass(slots=True)
@@ -18,30 +16,32 @@ class _Span:
 
 
 class AgeBound:
-    """Too old is what each look of the last 12 hours found too old.
+    """Something is too old if each look of the settling time found it too old.
 
-    Those hours are hours in which Gatepost ran, by a clock that nobody sets. So a clock that jumps ahead
-    takes nothing with it: it can be set right meanwhile. It begins anew with each start.
+    That time is counted by a monotonic clock while Gatepost runs. So a clock that jumps ahead deletes
+    nothing: it can be corrected meanwhile. The count starts again with each start of Gatepost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settling: timedelta) -> None:
+        self._settling_seconds = settling.total_seconds()
+        self._span_seconds = self._settling_seconds / _SPANS
         self._spans: list[_Span] = []
 
     def look(self, bound: int, running: float) -> int:
-        """What the clock says now; gives what holds.
+        """Note the bound by the clock; returns the bound that holds.
 
         Args:
-            bound: what is older is too old by the clock; microseconds since 1970.
+            bound: older than this is too old by the clock; microseconds since 1970.
             running: seconds of a monotonic clock.
 
         Returns:
-            What is older goes, in microseconds since 1970; 0: nothing does.
+            Older than this is too old, in microseconds since 1970; 0: nothing is.
         """
-        if self._spans and running - self._spans[-1].began < _SPAN_SECONDS:
+        if self._spans and running - self._spans[-1].began < self._span_seconds:
             self._spans[-1].lowest = min(self._spans[-1].lowest, bound)
         else:
             self._spans.append(_Span(running, bound))
-        settled = running - SETTLING.total_seconds()
+        settled = running - self._settling_seconds
         while len(self._spans) > 1 and self._spans[1].began <= settled:
             del self._spans[0]
         return min(span.lowest for span in self._spans) if self._spans[0].began <= settled else 0

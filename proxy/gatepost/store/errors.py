@@ -1,15 +1,26 @@
 """What goes wrong with the store; the texts are for operators and name files, never for SMTP clients."""
 
-__all__ = ["StoreError", "StoreFull", "StoreUnavailable"]
+__all__ = ["ConflictError", "StoreError", "StoreFull", "StoreUnavailable", "StoreUnusable"]
 
 
 class StoreError(Exception):
     """The store cannot do what was asked; nothing of it was stored."""
 
 
-class StoreFull(StoreError):  # noqa: N818 - it is said as it is meant
+class StoreFull(StoreError):  # noqa: N818 - the name is the condition
     """The disk or the database has no room (the reply is 452 4.3.1)."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - as above
     """Locked, unreadable, unwritable or gone; it may be back later (the reply is 451 4.3.0)."""
+
+
+class StoreUnusable(StoreError):  # noqa: N818 - as above
+    """The settings name a store that cannot be used as it is: of another version, or without a right."""
+
+
+class ConflictError(Exception):
+    """A kept message is not as the caller saw it: released, deleted, or being released by somebody else.
+
+    The store works and nothing was changed, so this is no `StoreError`. The text is for operators.
+    """

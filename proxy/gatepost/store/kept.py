@@ -1,12 +1,27 @@
-"""The nouns: messages that the store keeps, in quarantine or in the inbox."""
+"""Messages that the store keeps in quarantine or in the inbox, as values."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gatepost.mail import new_id
+from gatepost.model.edits import Edit, apply
+from gatepost.model.mail import new_id
 
-__all__ = ["Box", "Kept", "KeptMessage", "KeptSummary", "Listed", "State"]
+__all__ = [
+    "CLAIM_TIME",
+    "Arrivals",
+    "Box",
+    "Claim",
+    "Counts",
+    "Kept",
+    "KeptMessage",
+    "KeptSummary",
+    "Listed",
+    "Page",
+    "Position",
+    "Removed",
+    "State",
+]
 
 
 class Box(StrEnum):
@@ -15,17 +30,17 @@ class Box(StrEnum):
     INBOX = "inbox"
     """Delivered: the route of its recipients says ``to: inbox``."""
     QUARANTINE = "quarantine"
-    """Held back until somebody releases or deletes it."""
+    """Held until somebody releases or deletes it."""
 
 
 class State(StrEnum):
-    """What people have done with a kept message."""
+    """What was done with a kept message."""
 
     HELD = "held"
     RELEASED = "released"
-    """Sent on; its octets are still here."""
+    """Sent on; its content is still here."""
     DELETED = "deleted"
-    """Its octets are gone; who deleted it is still known."""
+    """Its content is gone; the actor that deleted it is still known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,56 +54,88 @@ class Kept:
     recipients: tuple[str, ...]
     """The forward-paths that it is kept for, as received."""
     prepended: bytes
-    """Trace and added header fields; the delivered form is ``prepended + content``."""
+    """The fields that this server puts before the message: Received."""
     content: bytes
-    """As received (quarantine) or as edited (inbox)."""
+    """As received."""
+    edits: tuple[Edit, ...] = ()
+    """Changes to the header section, which the delivered form has."""
     rule: str | None
     reason: str
+
+    @property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The delivered form in pieces that each start at a line's beginning; the last one has the body."""
+        return (self.prepended, *apply(self.content, self.edits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptSummary:
-    """A kept message without its octets.
+    """A kept message without its content.
 
     Text that came from mail may hold any character but NUL and lone surrogates (they became U+FFFD).
     """
 
     id: str
+    """Its identifier, for ``gatepost quarantine``."""
     box: Box
+    """Inbox or quarantine."""
     state: State
+    """Held, released or deleted."""
     transaction_id: str
     """The journal's record of it, unless that is older than the journal."""
     created_at: datetime
     """Aware, UTC."""
     client: str
+    """The client's IP address."""
     mail_from: str
+    """The reverse-path without brackets; empty for the null reverse-path."""
     recipients: tuple[str, ...]
+    """The forward-paths that it is kept for, as received."""
     rule: str | None
+    """The rule that quarantined it; None if none did."""
     reason: str
+    """The reason of the rule's verdict."""
     size: int
-    """Octets of the delivered form; stays after the message was deleted."""
+    """Bytes of the delivered form; stays after the message was deleted."""
     subject: str
     """The field's value, unfolded, not decoded, at most 200 characters; so are the next two."""
     header_from: str
+    """The value of From."""
     message_id: str
+    """The value of Message-ID."""
     changed_by: str | None = None
-    """Who released or deleted it."""
+    """The actor that released or deleted it."""
     changed_at: datetime | None = None
+    """When; aware, UTC."""
     note: str = ""
-    """Of a release: to whom and what the server said."""
+    """Of a release: the recipients and the reply of the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptMessage(KeptSummary):
-    """A kept message with its octets."""
+    """A kept message with its content."""
 
     prepended: bytes
+    """The fields that this server puts before the message: Received."""
     content: bytes
+    """As received."""
+    edits: tuple[Edit, ...] = ()
+    """Changes to the header section, in their order."""
 
     @property
     def delivered_form(self) -> bytes:
-        """The octets to deliver."""
-        return self.prepended + self.content
+        """The bytes to deliver: the content with the edits, behind the fields of this server."""
+        return b"".join((self.prepended, *apply(self.content, self.edits)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A message that was deleted, as it was before: what `Mailbox.put_back` needs."""
+
+    message: KeptMessage
+    seen: bool
+    deleted_at: datetime
+    """Aware, UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +150,59 @@ class Listed(KeptSummary):
     """0 while the message is not indexed."""
     snippet: str
     """The first words of its text; empty while it is not indexed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of the messages that match, newest first."""
+
+    messages: tuple[Listed, ...]
+    next: str | None
+    """Where the next page begins, for ``before``; None: this is the last page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place in the order in which messages were committed."""
+
+    number: int
+    """Enough to make a position again, in another process too."""
+    before: tuple[tuple[int, str], ...] = ()
+    """Number and id of the last messages before it: a store may use the numbers of removed ones again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """Messages in the order in which they were committed."""
+
+    messages: tuple[Listed, ...]
+    position: Position
+    """Where the next ones begin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many messages there are, without deleted ones."""
+
+    inbox: int
+    quarantined: int
+    """Held in quarantine, not released."""
+    unread: int
+    """In the inbox and in quarantine, released ones too."""
+
+
+CLAIM_TIME = timedelta(minutes=2)
+"""A claim that nobody renews for so long has expired."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A kept message that is reserved for one release."""
+
+    kept_id: str
+    token: str
+    """Tells this claim from an earlier or later one of the same message."""
+    actor: str
+    """The person or program that releases it."""
+    expires_at: datetime
+    """Aware, UTC; from then on another may claim it."""

@@ -1,4 +1,4 @@
-"""A complaints server for test suites: what an application sends is waited for, read, and never delivered.
+"""A complaints server for test suites: wait for the mail of an application, and read it.
 
 with running_complaints() as server:
     mailbox = server.mailbox()
@@ -9,8 +9,6 @@ with running_complaints() as server:
 With pytest the fixtures of `gatepost.testing.fixtures` do the first two lines.
 """
 
-import email
-import email.policy
 import json
 import os
 import re
@@ -26,17 +24,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.message import EmailMessage
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import gatepost
+from gatepost.testing.breakpoints import Breakpoint, arm
+from gatepost.testing.trapped import Attachment, Link, ReceivedMessage
 
 __all__ = [
     "Attachment",
     "ComplaintsServer",
+    "Link",
     "Mailbox",
     "NoMessageError",
     "ReceivedMessage",
@@ -46,10 +45,8 @@ __all__ = [
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
-"""For the server's answer, beside the time that it was asked to wait."""
+"""Time for the server's response, in addition to the requested wait."""
 _WAIT_SECONDS_AT_ONCE = 60.0
-_SAVED_SECONDS = 2.0
-"""After the last reply until the conversation can be read; a fifth of a second as a rule."""
 _LOOK_SECONDS = 0.02
 _SHOWN = 5
 _PAGE = 500
@@ -58,112 +55,21 @@ _WEB = re.compile(r"https?://[^\s;,]+:\d+")
 
 
 class NoMessageError(AssertionError):
-    """Nothing came; the text says what was waited for, and what is there instead."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
-    """One attachment of a message."""
-
-    filename: str
-    content_type: str
-    content: bytes
-
-
-class ReceivedMessage:
-    """A message that the server took."""
-
-    def __init__(self, server: "ComplaintsServer", fields: Mapping[str, Any]) -> None:
-        self._server = server
-        self._fields = fields
-        self.id: str = fields["id"]
-        self.received_at = datetime.fromisoformat(fields["created_at"])
-        """Aware, UTC."""
-        self.mail_from: str = fields["mail_from"]
-        """The reverse-path of the envelope; empty for the null reverse-path."""
-        self.recipients: tuple[str, ...] = tuple(fields["recipients"])
-        """The forward-paths of the envelope, whatever To and Cc say."""
-        self.subject: str = fields["subject"]
-        """Decoded; so are the next three. Empty where there is none."""
-        self.author: str = fields["author"]
-        """The From field."""
-        self.to: str = fields["to"]
-        self.cc: str = fields["cc"]
-        self.text: str = fields["text"] or ""
-        """The plain text, or one made of the HTML; empty where there is neither."""
-        self.links: tuple[str, ...] = tuple(fields["links"])
-        """The http and https addresses in text and HTML, each once, in their order."""
-        self.codes: tuple[str, ...] = tuple(fields["codes"])
-        """What looks like a one-time code, the likeliest first."""
-        self.problems: tuple[str, ...] = tuple(found["text"] for found in fields["lint"])
-        """What is wrong with the message, for example a missing Date; the worst first."""
-
-    def __repr__(self) -> str:
-        return f"<ReceivedMessage {self.subject!r} from {self.mail_from!r} to {', '.join(self.recipients)}>"
-
-    @cached_property
-    def raw(self) -> bytes:
-        """The octets as they were sent, with a Received field before them."""
-        return self._server.get(f"messages/{self.id}/raw")
-
-    @cached_property
-    def email(self) -> EmailMessage:
-        """As Python's email package reads it."""
-        return email.message_from_bytes(self.raw, policy=email.policy.default)
-
-    @cached_property
-    def html(self) -> str:
-        """The HTML as it was sent; empty where there is none."""
-        body = self.email.get_body(("html",))
-        return str(body.get_content()) if body is not None else ""
-
-    @cached_property
-    def attachments(self) -> tuple[Attachment, ...]:
-        """All parts that are not the message's text."""
-        return tuple(
-            Attachment(
-                filename=one["filename"],
-                content_type=one["content_type"],
-                content=self._server.get(f"messages/{self.id}/attachments/{one['number']}"),
-            )
-            for one in self._fields["attachments"]
-        )
-
-    @property
-    def conversation(self) -> str:
-        """What was said over SMTP, from MAIL to the last reply: ``C:`` client, ``D:`` data, ``S:`` server.
-
-        Empty where the server keeps no conversations.
-        """
-        record = self._fields["record"]
-        give_up = time.monotonic() + _SAVED_SECONDS
-        while record:
-            path = f"conversations/{record['session_id']}"
-            lines = self._server.get_json(path, transaction=record["id"]).get("lines", [])
-            said = "".join(line["direction"] for line in lines)
-            if ("D" in said and said.endswith("S")) or time.monotonic() > give_up:
-                return "\n".join(
-                    f"{line['direction']}: {part}"
-                    for line in lines
-                    for part in line["text"].removesuffix("\r\n").split("\r\n")
-                    if line["direction"] != "*"
-                )
-            time.sleep(_LOOK_SECONDS)
-        return ""
+    """No message arrived; the text has the query and the messages that are there instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComplaintsServer:
-    """A complaints server that runs: `running_complaints` starts one, or name the addresses of another."""
+    """A running complaints server: `running_complaints` starts one, or pass the addresses of another."""
 
     smtp_host: str
     smtp_port: int
     url: str
-    """Of its web desk, for example ``http://127.0.0.1:8025``."""
+    """The address of its web desk, for example ``http://127.0.0.1:8025``."""
     password: str | None = None
-    """That of its web desk."""
+    """The password of its web desk."""
     _opener: urllib.request.OpenerDirector = field(
-        # Without the environment's proxy: the server is near, and what it took concerns nobody else.
+        # Without the environment's proxy: the server is local, and its mail must not go through a proxy.
         default_factory=lambda: urllib.request.build_opener(urllib.request.ProxyHandler({})),
         init=False,
         repr=False,
@@ -171,19 +77,50 @@ class ComplaintsServer:
     )
 
     def mailbox(self, name: str | None = None) -> "Mailbox":
-        """A mailbox of this name of letters and digits; without one nobody else's."""
+        """The mailbox with this name of letters and digits; without a name a new one."""
         return Mailbox(self, name or f"t{secrets.token_hex(6)}")
 
-    def get(self, path: str, *, seconds: float = 0.0, method: str = "GET", **parameters: object) -> bytes:
-        """What the API answers, after waiting at most so long; raises ValueError, LookupError, TimeoutError.
+    def hold(
+        self,
+        stage: str,
+        *,
+        when: Mapping[str, Any] | None = None,
+        count: int | None = 1,
+        deadline_seconds: float = 60.0,
+        on_error: str = "defer",
+    ) -> Breakpoint:
+        """Hold the next sessions that reach a stage, until the test answers; raises ValueError.
 
-        They stand for a wrong question, something that is not there, and an answer that nothing came; any
-        other trouble is an OSError.
+        Args:
+            stage: ``connect``, ``helo``, ``mail``, ``rcpt`` or ``message``.
+            when: a condition as in rules.yaml; None: every session.
+            count: how many sessions; None: all, until `Breakpoint.remove`.
+            deadline_seconds: at most 240.
+            on_error: without an answer in time: ``defer`` (451), or ``skip`` to go on.
+        """
+        return arm(self, stage, when, count, deadline_seconds, on_error)
+
+    def get(
+        self,
+        path: str,
+        *,
+        seconds: float = 0.0,
+        method: str = "GET",
+        body: object = None,
+        **parameters: object,
+    ) -> bytes:
+        """The API's response within the time; raises ValueError, LookupError, TimeoutError.
+
+        They mean an invalid request, a missing object, and no message in time; any
+        other failure is an OSError.
         """
         query = f"?{urlencode(parameters)}" if parameters else ""
         headers = {"Authorization": f"Bearer {self.password}"} if self.password else {}
+        data = None
+        if body is not None:
+            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
         request = urllib.request.Request(  # noqa: S310 - the URL is the developer's own
-            f"{self.url}/api/v1/{path}{query}", headers=headers, method=method
+            f"{self.url}/api/v1/{path}{query}", data, headers=headers, method=method
         )
         try:
             with self._opener.open(request, timeout=seconds + _ANSWER_SECONDS) as answer:
@@ -195,7 +132,7 @@ class ComplaintsServer:
             raise kind(_detail(problem)) from None
 
     def get_json(self, path: str, **parameters: Any) -> dict[str, Any]:
-        """The same as a JSON object; empty where there is no such thing."""
+        """The response as a JSON object; empty if the object is missing."""
         try:
             answer: dict[str, Any] = json.loads(self.get(path, **parameters))
         except LookupError:
@@ -211,7 +148,7 @@ def _detail(problem: str) -> str:
 
 
 class Mailbox:
-    """What one test sends: mail to its addresses, and mail of its user. It sees nobody else's."""
+    """The mail of one test: sent to its addresses, or by its user."""
 
     def __init__(self, server: ComplaintsServer, name: str) -> None:
         self._server = server
@@ -219,18 +156,18 @@ class Mailbox:
         self.smtp_host = server.smtp_host
         self.smtp_port = server.smtp_port
         self.url = server.url
-        """Of the web desk, where people look at the mail."""
+        """The address of the web desk, where people can read the mail."""
         self.username = name
-        """For AUTH: whatever this user sends is in this mailbox, to whomever it goes."""
+        """For AUTH: all mail of this user is in this mailbox, whatever the recipients."""
         self.password = "any"  # noqa: S105 - the server takes every one
 
     def __repr__(self) -> str:
         return f"<Mailbox {self.name} at {self.url}>"
 
     def address(self, address: str = "test") -> str:
-        """An address whose mail comes here: of ``bob`` it makes ``bob+NAME@example.test``.
+        """An address of this mailbox: ``bob`` becomes ``bob+NAME@example.test``.
 
-        A domain may be given: ``bob@shop.example``; a quoted local part stays quoted.
+        A domain is allowed: ``bob@shop.example``; a quoted local part stays quoted.
         """
         local_part, at, domain = address.rpartition("@")
         if not at:
@@ -240,7 +177,7 @@ class Mailbox:
 
     @property
     def messages(self) -> list[ReceivedMessage]:
-        """All that is here, in the order of arrival; at most the newest 500."""
+        """All messages, in the order of arrival; at most the newest 500."""
         page = self._server.get_json("messages", query=self._query(), limit=_PAGE)
         found = (self._server.get_json(f"messages/{one['id']}") for one in reversed(page["messages"]))
         return [ReceivedMessage(self._server, fields) for fields in found if fields]
@@ -254,18 +191,18 @@ class Mailbox:
         after: ReceivedMessage | None = None,
         timeout_seconds: float = 5.0,
     ) -> ReceivedMessage:
-        """The newest message that matches, as soon as there is one.
+        """Wait for a message; returns the newest that matches.
 
         Args:
-            query: in the language of the web desk's search field.
-            to: words of a recipient.
-            subject: words of the subject.
-            after: only what came after that one counts; then it is the first of those.
+            query: a query as in the web desk's search field.
+            to: text in a recipient.
+            subject: text in the subject.
+            after: only later messages than this one count; returns the first of them.
             timeout_seconds: how long to wait.
 
         Raises:
-            NoMessageError: none came in time.
-            ValueError: the query cannot be understood.
+            NoMessageError: none arrived in time.
+            ValueError: the query is invalid.
         """
         __tracebackhide__ = True
         (message,) = self.wait_for_several(
@@ -283,7 +220,7 @@ class Mailbox:
         after: ReceivedMessage | None = None,
         timeout_seconds: float = 5.0,
     ) -> list[ReceivedMessage]:
-        """So many messages that match (at most 20), in the order of arrival; as `wait_for` in all else."""
+        """Wait for this many messages (at most 20), in the order of arrival; otherwise as `wait_for`."""
         __tracebackhide__ = True
         wanted = _terms(query, to, subject)
         parameters = {"query": self._query(wanted), "count": count} | ({"after": after.id} if after else {})
@@ -298,8 +235,24 @@ class Mailbox:
                 raise NoMessageError(self._what_is_there(wanted, count, timeout_seconds)) from None
             return [ReceivedMessage(self._server, fields) for fields in found["messages"]]
 
+    def hold(
+        self, stage: str, *, count: int | None = 1, deadline_seconds: float = 60.0, on_error: str = "defer"
+    ) -> Breakpoint:
+        """Hold the next sessions to this mailbox's addresses, or of its user, at ``rcpt`` or ``message``.
+
+        At ``mail`` only those of its user. Raises ValueError for other stages, at which nothing is known of a
+        mailbox: `ComplaintsServer.hold` has them. The arguments are explained there.
+        """
+        of_user = {"authenticated": self.name}
+        conditions: dict[str, dict[str, Any] | None] = {"mail": of_user, "rcpt": None, "message": None}
+        if stage not in conditions:
+            raise ValueError(f"{stage!r}, expected mail, rcpt or message")
+        tagged = {"recipient": f"*+{self.name}@*"}
+        when: dict[str, Any] = conditions[stage] or {"any": [tagged, of_user]}
+        return arm(self._server, stage, when, count, deadline_seconds, on_error)
+
     def clear(self) -> None:
-        """Delete all that is here."""
+        """Delete all messages of the mailbox."""
         self._server.get("messages", method="DELETE", query=self._query())
 
     def _query(self, wanted: str = "") -> str:
@@ -308,9 +261,9 @@ class Mailbox:
     def _what_is_there(self, wanted: str, count: int, timeout_seconds: float) -> str:
         here = self._server.get_json("messages", query=self._query(), limit=_SHOWN)["messages"]
         elsewhere = self._server.get_json("messages", query=f"-{self._query()}", limit=_SHOWN)["messages"]
-        what = "a message" if count == 1 else f"{count} messages"
+        what = " message" if count == 1 else f"t {count} messages"
         lines = [
-            f"Waited {timeout_seconds:g} s for {what}{f' with {wanted}' if wanted else ''}, in vain.",
+            f"No{what} {f'with {wanted} ' if wanted else ''}within {timeout_seconds:g} s.",
             *_shown(f"In this mailbox (to …+{self.name}@… or from the user {self.name}):", here),
             *_shown("In other mailboxes:", elsewhere),
             f"Look at {self.url}",
@@ -325,8 +278,8 @@ def _terms(query: str, to: str, subject: str) -> str:
 
 
 def _shown(title: str, messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The newest, one a line."""
-    yield title if messages else f"{title} nothing."
+    """The newest messages, one on each line."""
+    yield title if messages else f"{title} none."
     for one in messages:
         at = datetime.fromisoformat(one["created_at"]).astimezone()
         recipients = ", ".join(one["recipients"][:3])
@@ -337,8 +290,8 @@ def _shown(title: str, messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def running_complaints(*options: str) -> Iterator[ComplaintsServer]:
     """Run ``gatepost complaints`` on free ports of this machine while the block lasts.
 
-    Its mail is kept in a temporary folder, and gone at the end. ``options`` are further ones of the
-    command. Raises RuntimeError, with what the server said, where it does not start.
+    Its mail is stored in a temporary folder that is deleted at the end. ``options`` are more options of the
+    command. Raises RuntimeError with the server's output if it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
         log = Path(folder, "log")
@@ -355,21 +308,25 @@ def running_complaints(*options: str) -> Iterator[ComplaintsServer]:
 
 
 def _environment() -> dict[str, str]:
-    """In which the command is that of the package that the tests import."""
+    """The environment, in which ``gatepost`` is the package that the tests import.
+
+    It has none of the variables for options of a server that the developer starts.
+    """
     paths = [str(Path(gatepost.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    others = {name: text for name, text in os.environ.items() if not name.startswith("GATEPOST_COMPLAINTS_")}
+    return {**others, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _started(process: subprocess.Popen[bytes], log: Path) -> ComplaintsServer:
     give_up = time.monotonic() + _START_SECONDS
     while True:
         ended = process.poll() is not None
-        said = log.read_text("utf-8", "replace")
-        smtp, web = _SMTP.search(said), _WEB.search(said)
+        output = log.read_text("utf-8", "replace")
+        smtp, web = _SMTP.search(output), _WEB.search(output)
         if smtp and web:
             return ComplaintsServer(smtp_host=smtp[1], smtp_port=int(smtp[2]), url=web[0])
         if ended or time.monotonic() > give_up:
-            raise RuntimeError(f"gatepost complaints did not start; it said:\n{said}")
+            raise RuntimeError(f"gatepost complaints did not start; its output:\n{output}")
         time.sleep(_LOOK_SECONDS)
 
 

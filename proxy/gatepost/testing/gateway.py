@@ -1,7 +1,6 @@
-"""The real gateway inside a test: in a thread of its own, on a free port, with a store of its own."""
+"""The real gateway in a test: in its own thread, on a free port, with its own store."""
 
 import asyncio
-import smtplib
 import tempfile
 import threading
 import time
@@ -16,17 +15,18 @@ import uvloop
 import yaml
 
 from gatepost.config import LoadedConfig, load
-from gatepost.mail import Transaction
-from gatepost.record import Record
-from gatepost.service import Service
+from gatepost.model.mail import Transaction
+from gatepost.model.record import Record
+from gatepost.model.verdict import Reply
+from gatepost.process.service import Service
 from gatepost.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery
 from gatepost.testing.samples import make_transaction
-from gatepost.verdict import Reply
+from gatepost.testing.sending import believing_listener, send
 
 __all__ = ["RunningGateway", "running_gateway"]
 
 _PATIENCE_SECONDS = 30.0
-"""For each thing that the test waits for: longer than any healthy gateway takes."""
+"""Time limit for each wait of a test: longer than any healthy gateway takes."""
 _LIMIT = 1000
 _NO_FILES: Mapping[str, str | bytes] = {}
 
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 
 Rules = str | Mapping[str, Any]
-"""What rules.yaml holds, as text or as a mapping."""
+"""The content of rules.yaml, as text or as a mapping."""
 
 
 class Upstream(Protocol):
-    """A server to relay to, such as `FakeUpstream`."""
+    """An upstream server, such as `FakeUpstream`."""
 
     @property
     def host(self) -> str:
@@ -50,59 +50,45 @@ class Upstream(Protocol):
 
 
 class RunningGateway:
-    """A gateway that takes mail."""
+    """A running gateway."""
 
     def __init__(self, service: Service, take: Callable[[Rules], None]) -> None:
         self._service = service
         self._take = take
-        self.host, self.port = service.addresses[0]
+        *addresses, self._believing = service.addresses
+        self.addresses = tuple(addresses)
+        """Host and port of each listener of the rules, for a client of your own."""
+        self.host = addresses[0][0]
+        """The host of the first listener."""
+        self.port = addresses[0][1]
+        """The port of the first listener."""
 
     def reload(self, rules: Rules) -> None:
-        """Take new rules, as at SIGHUP; raises ConfigError, and the old ones stay."""
+        """Load new rules, as at SIGHUP; on ConfigError the old ones stay."""
         self._take(rules)
 
     def send(self, transaction: Transaction | None = None) -> Reply:
-        """Send one transaction over a connection of its own; what the client is told in the end.
+        """Send one transaction over a new connection; returns the final reply.
 
-        That is the reply to the end of data, or the first refusal after which nothing could follow:
-        of the greeting, of MAIL, of the last recipient if all were refused, of DATA. Sent are the
-        transaction's envelope, HELO name and message; client address, TLS and user are the test's own.
+        That is the reply to the end of data, or the first refusal that ends the transaction:
+        of the greeting, of EHLO, of MAIL, of the last recipient if all were refused, of DATA.
+
+        It is sent as the transaction's own client would: with its address and port, HELO name, TLS and user,
+        through a listener of the test kit, whatever ``listen`` says in the rules. Raises ValueError for what
+        cannot be sent: TLS or a user after HELO, a TLS version other than 1.2 and 1.3.
         """
-        transaction = transaction or make_transaction()
-        session, envelope = transaction.session, transaction.envelope
-        text: bytes | str
-        try:
-            with smtplib.SMTP(
-                self.host, self.port, local_hostname=session.helo, timeout=_PATIENCE_SECONDS
-            ) as smtp:
-                smtp.command_encoding = "utf-8"
-                smtp.ehlo_or_helo_if_needed()
-                mail = " ".join((f"FROM:<{envelope.mail_from}>", *envelope.parameters))
-                answers = [smtp.docmd("MAIL", mail)]
-                if answers[0][0] == 250:
-                    answers = [
-                        smtp.docmd("RCPT", " ".join((f"TO:<{recipient.address}>", *recipient.parameters)))
-                        for recipient in envelope.recipients
-                    ]
-                if any(code in (250, 251) for code, _ in answers):
-                    answers = [smtp.data(transaction.message.content)]
-                code, text = answers[-1]
-        except smtplib.SMTPResponseException as refused:
-            code, text = refused.smtp_code, refused.smtp_error
-        said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-        reply = Reply.parse(f"{code} {said}")
-        return replace(reply, text=reply.text.replace(f"\n{reply.enhanced} ", "\n"))
+        return send(self._believing, transaction or make_transaction(), timeout_seconds=_PATIENCE_SECONDS)
 
     def journal(self) -> list[Record]:
-        """What became of each transaction, the latest first; at most 1,000."""
+        """The records of the journal, the newest first; at most 1,000."""
         return self._archive().records(JournalQuery(), limit=_LIMIT)
 
     def inbox(self) -> list[KeptMessage]:
-        """The messages in the inbox, the latest first; at most 1,000."""
+        """The messages in the inbox, the newest first; at most 1,000."""
         return self._kept(Box.INBOX)
 
     def quarantine(self) -> list[KeptMessage]:
-        """The messages in quarantine, the latest first; at most 1,000."""
+        """The messages in quarantine, the newest first; at most 1,000."""
         return self._kept(Box.QUARANTINE)
 
     def _kept(self, box: Box) -> list[KeptMessage]:
@@ -111,14 +97,13 @@ class RunningGateway:
         return [message for message in found if message]
 
     def _archive(self) -> Archive:
-        """The store, once all that is queued for the journal has been written."""
-        store = self._service.store
+        """The store, after the journal has all transactions of the sessions that have ended."""
         give_up = time.monotonic() + _PATIENCE_SECONDS
-        while store.backlog:
+        while self._service.is_recording:
             if time.monotonic() > give_up:
-                raise TimeoutError("the gateway's store does not write its journal")
+                raise TimeoutError("the gateway's store did not write its journal in time")
             time.sleep(0.005)
-        return store.archive
+        return self._service.store.archive
 
 
 @contextmanager
@@ -128,12 +113,12 @@ def running_gateway(
     upstream: Upstream | None = None,
     files: Mapping[str, str | bytes] = _NO_FILES,
 ) -> Iterator[RunningGateway]:
-    """Run a gateway with these rules while the block lasts.
+    """Run a gateway with these rules during the block.
 
-    ``rules`` is what rules.yaml holds, as text or as a mapping. What it leaves out is chosen for a
+    ``rules`` is the content of rules.yaml, as text or as a mapping. The defaults are those for a
     test: a free port on loopback, a store in a temporary folder, and a route for everybody to the
     inbox, or with ``upstream`` one for ``*@example.com`` to it. ``files`` are written beside
-    rules.yaml, by name. Raises ConfigError for rules that ``gatepost check`` would refuse.
+    rules.yaml, by name. Raises ConfigError for rules that ``gatepost check`` refuses.
     """
     with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
         for name, content in files.items():
@@ -141,31 +126,36 @@ def running_gateway(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.encode() if isinstance(content, str) else content)
         path = Path(folder, "rules.yaml")
+        own = Path(folder, ".test-kit")
+        own.mkdir()
+        listener = believing_listener(own)
 
         def settings(rules: Rules) -> LoadedConfig:
             path.write_text(_with_defaults(rules, upstream), encoding="utf-8")
-            return load(path)
+            loaded = load(path)
+            listen = (*loaded.config.listen, listener)
+            return replace(loaded, config=loaded.config.model_copy(update={"listen": listen}))
 
         loaded = settings(rules)
         with _event_loop() as loop:
             service = _wait_for(loop, _started(loaded))
 
-            async def take(loaded: LoadedConfig) -> None:
-                service.reload(loaded)
-
             try:
-                yield RunningGateway(service, lambda rules: _wait_for(loop, take(settings(rules))))
+                yield RunningGateway(service, lambda rules: _wait_for(loop, service.reload(settings(rules))))
             finally:
                 _wait_for(loop, service.stop())
 
 
 def _with_defaults(rules: Rules, upstream: Upstream | None) -> str:
-    """The rules as YAML, with the keys that a test would repeat put behind them."""
+    """The rules as YAML, with default keys for tests appended."""
     text = dedent(rules) if isinstance(rules, str) else _dumped(rules)
     if upstream:
-        route = {"recipients": "*@example.com", "to": f"smtp://{upstream.host}:{upstream.port}"}
+        route: dict[str, Any] = {
+            "recipients": "*@example.com",
+            "to": f"smtp://{upstream.host}:{upstream.port}",
+        }
     else:
-        route = {"recipients": "*", "to": "inbox"}
+        route = {"recipients": "*", "clients": ["0.0.0.0/0", "::/0"], "to": "inbox"}
     defaults = {
         "hostname": "gateway.example.net",
         "listen": [{"address": "127.0.0.1:0"}],
@@ -188,7 +178,7 @@ async def _started(loaded: LoadedConfig) -> Service:
 
 @contextmanager
 def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """The event loop that the gateway uses too, running in a thread."""
+    """An event loop of the gateway's kind, running in a thread."""
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="gatepost", daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Messages, transactions and records for tests, each in a line."""
+"""Messages, transactions and records for tests, each made in one line."""
 
 import mimetypes
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,14 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from ipaddress import ip_address
 
-from gatepost.mail import Envelope, Message, Recipient, Session, Transaction, new_id
-from gatepost.record import Disposition, RecipientRecord, Record
-from gatepost.verdict import Action
+from gatepost.model.mail import Envelope, Message, Recipient, Session, Transaction, new_id
+from gatepost.model.record import Disposition, RecipientRecord, Record
+from gatepost.model.verdict import Action
 
 __all__ = ["AttachmentContent", "make_message", "make_record", "make_transaction"]
 
 AttachmentContent = bytes | tuple[str, bytes]
-"""The octets, or the content type and the octets."""
+"""The bytes, or the content type and the bytes."""
 
 _NO_ATTACHMENTS: Mapping[str, AttachmentContent] = {}
 _NO_HEADERS: Mapping[str, str] = {}
@@ -39,7 +39,7 @@ def make_message(
     It has From, To, Date, Message-ID and Subject unless ``headers`` replaces them. ``html`` is an
     alternative to ``text``. An attachment's content type follows from its name unless it is given:
     ``{"report.pdf": b"...", "data": ("application/zip", b"...")}``. Raises ValueError for a header
-    field that cannot be written; for a malformed message write its octets yourself.
+    field that cannot be written; for a malformed message write its bytes yourself.
     """
     message = EmailMessage(policy=SMTP)
     replaced = {name.lower() for name in headers}
@@ -74,19 +74,19 @@ def make_transaction(
     headers: Mapping[str, str] = _NO_HEADERS,
     attachments: Mapping[str, AttachmentContent] = _NO_ATTACHMENTS,
 ) -> Transaction:
-    """One whole transaction, as `filter_message` is asked about it.
+    """A complete transaction, as passed to `filter_message`.
 
-    ``content`` is the message as it would be received; of a str the line ends become CRLF and the
+    ``content`` is the message as received; in a str the line ends become CRLF and the
     characters UTF-8. Without it `make_message` makes one from the last five arguments. ``mail_from``
     is empty for the null reverse-path; ``tls`` is a version like ``TLSv1.3``. Raises ValueError for a
-    ``client`` that is no IP address and where both a content and its parts are given.
+    ``client`` that is not an IP address, and if both a content and its parts are given.
     """
     if content is None:
         content = make_message(
             subject=subject, text=text, html=html, headers=headers, attachments=attachments
         )
     elif subject or text or html is not None or headers or attachments:
-        raise ValueError("make_transaction() takes the message's content or its parts, not both")
+        raise ValueError("make_transaction() needs either the message's content or its parts, not both")
     elif isinstance(content, str):
         content = content.replace("\r\n", "\n").replace("\n", "\r\n").encode()
     now = datetime.now(UTC)
@@ -129,10 +129,10 @@ _REPLIES = {
 def make_record(
     transaction: Transaction | None = None, *, disposition: str = "relayed", rule: str | None = None
 ) -> Record:
-    """What `report_transaction` is told of a transaction that ended so for all its recipients.
+    """A record, as passed to `report_transaction`, with one disposition for all recipients.
 
     ``disposition`` is one of relayed, inbox, quarantined, discarded, refused, deferred, in-doubt and
-    abandoned, else ValueError; ``rule`` is the name of the rule that said so.
+    abandoned, else ValueError; ``rule`` is the name of the rule that decided.
     """
     transaction = transaction or make_transaction()
     session, message = transaction.session, transaction.message

@@ -1,6 +1,6 @@
-"""A bad line: a proxy between two ends that delays, slices, throttles, closes late or resets.
+"""A bad network: a proxy that delays, slices, throttles, closes late or resets.
 
-It passes octets on and knows nothing of SMTP, so that it stands before a gateway as well as behind it:
+It passes bytes on and knows nothing about SMTP, so it can be in front of a gateway or behind it:
 
     with FakeUpstream() as upstream, ToxicProxy(upstream, back=Toxic(latency=0.1)) as line:
         with running_gateway({}, upstream=line) as gateway:
@@ -26,38 +26,40 @@ _JOIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toxic:
-    """What is wrong with one direction of a line; without arguments: nothing."""
+    """The faults of one direction; without arguments: none."""
 
     latency: float = 0.0
-    """Seconds before what came is passed on."""
+    """Seconds before data are passed on."""
     bandwidth: int | None = None
-    """Octets a second."""
+    """Bytes a second."""
     slices: int | None = None
-    """Octets that are passed on at once, each time in a segment of its own."""
+    """Bytes that are passed on at a time, each time in a new segment."""
     late_close: float = 0.0
-    """Seconds before the end of what came is passed on."""
+    """Seconds before the end of the data is passed on."""
     reset_after: int | None = None
-    """Octets, after which both ends have a TCP reset; counted on each connection since this was set."""
+    """Bytes after which both ends get a TCP reset; counted on each connection from the time this is set."""
 
 
 _HEALTHY = Toxic()
 
 
 class ToxicProxy:
-    """Passes connections on to a server, in threads of its own.
+    """Passes connections on to a server, in its own threads.
 
-    ``there`` and ``back`` may be set anew while it runs; connections that are open heed them too.
+    ``there`` and ``back`` may be changed while it runs, also for open connections.
     """
 
     def __init__(self, server: Upstream, *, there: Toxic = _HEALTHY, back: Toxic = _HEALTHY) -> None:
-        """``server`` is what has a ``host`` and a ``port``: a gateway or an upstream."""
+        """``server`` has a ``host`` and a ``port``: a gateway or an upstream server."""
         self._server = server
         self.there = there
         """From the client to the server."""
         self.back = back
         """From the server to the client."""
         self.host = "127.0.0.1"
+        """Its IP address."""
         self.port = 0
+        """The port that it listens on, once it does."""
         self._listener: socket.socket | None = None
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
@@ -69,7 +71,7 @@ class ToxicProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End all connections."""
+        """Close all connections."""
         if self._listener:
             with suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)  # wakes up accept()
@@ -85,7 +87,7 @@ class ToxicProxy:
 
     @property
     def url(self) -> str:
-        """For ``relay: to``."""
+        """The URL for ``relay: to``."""
         return f"smtp://{self.host}:{self.port}"
 
     def _run(self, function: Callable[..., None], *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""The application: its routes, its middleware, and what runs beside the requests."""
+"""The application: its routes, its middleware, and background tasks."""
 
 import asyncio
 import contextlib
@@ -11,62 +11,110 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from gatepost.feed import Receiver
-from gatepost.metrics import Board
+from gatepost.metrics import SharedCounters
+from gatepost.model.user import Need
 from gatepost.store import StoreError
-from gatepost.web import api, metrics
+from gatepost.traffic.feed import Receiver
+from gatepost.web import api, metrics, probes
+from gatepost.web.access import Guarded
+from gatepost.web.accounts import Accounts
+from gatepost.web.base_path import BasePath
 from gatepost.web.desk import Desk
 from gatepost.web.events import change_events
 from gatepost.web.live import LiveHub
-from gatepost.web.pages import conversation, journal, live, login, message, messages, overview, parts
+from gatepost.web.pages import (
+    conversation,
+    facets,
+    held,
+    journal,
+    lists,
+    live,
+    login,
+    message,
+    messages,
+    overview,
+    parts,
+)
+from gatepost.web.probes import make_readiness
 from gatepost.web.problems import as_problem
-from gatepost.web.rendering import STATIC, is_fragment, render, templates
+from gatepost.web.readiness import Check
+from gatepost.web.rendering import STATIC, desk_of, is_fragment, render, templates
 from gatepost.web.security import Guard, Security, harden
+from gatepost.web.webhook import Webhook
 
 __all__ = ["create_app"]
 
 log = logging.getLogger(__name__)
 
 _WORDS = {
-    404: ("There is no such page", "The message may have been deleted, or the address is mistyped."),
-    405: ("This page takes no such request", "Go back and try it from the page itself."),
-    503: ("The store does not answer", "Gatepost goes on receiving if it can; look at its log."),
-    500: ("Something went wrong", "The log says what. What was received is safe in the store."),
+    403: (
+        "You may not do this",
+        "Your role does not include it, or it is about other domains too.",
+    ),
+    404: ("Page not found", "The message may have been deleted, or the address is wrong."),
+    405: ("This page does not accept such a request", "Go back and use the page itself."),
+    503: ("The store is not available", "Gatepost continues to receive mail if it can. See its log."),
+    500: ("Something went wrong", "See the log. Received mail is safe in the store."),
 }
 
 
 def create_app(
     desk: Desk,
     *,
-    address: tuple[str, int] = ("127.0.0.1", 8025),
+    address: tuple[str, int] | None = ("127.0.0.1", 8025),
     hosts: Sequence[str] = (),
+    base_path: str = "",
     password: str | None = None,
+    accounts: Accounts | None = None,
+    needs_password: bool = True,
     feed: socket.socket | None = None,
-    board: Board | None = None,
+    counters: SharedCounters | None = None,
+    upstreams: Check | None = None,
+    webhook: Webhook | None = None,
 ) -> Starlette:
     """The web desk as an ASGI application.
 
     Args:
         desk: what it shows.
-        address: host and port of its listener.
-        hosts: further names that it answers to.
-        password: asked for where there is one; needed where the address is not of loopback, else ValueError.
-        feed: where lines of conversations come from; None: the live page says so.
-        board: what the workers have counted; None: there is no ``/metrics``.
+        address: host and port of its listener; None: a Unix socket.
+        hosts: further host names that it accepts.
+        base_path: the path under which a proxy serves it, like ``/mail``; empty: none.
+        password: lets a client in that gives no account; without ``accounts`` only.
+        accounts: who may log in; None: everybody who knows ``password``, and without one everybody.
+        needs_password: raise ValueError if there is no password and other machines can connect.
+        feed: source of the lines of conversations; None: no live page.
+        counters: the workers' counters; None: no ``/metrics``.
+        upstreams: checks that each route has a server that can be used; None: ``/readyz`` does not.
+        webhook: reports new messages; None: nothing does.
     """
     app = Starlette(
         routes=_routes(),
-        middleware=[Middleware(Security, guard=Guard.of(address, hosts, password))],
+        middleware=[
+            Middleware(BasePath, base=base_path),
+            Middleware(
+                Security,
+                guard=Guard.of(
+                    address,
+                    hosts,
+                    accounts or Accounts(password=password),
+                    needs_password=needs_password,
+                    mode=desk.mode,
+                ),
+            ),
+        ],
         exception_handlers={HTTPException: _http_error, StoreError: _store_error, Exception: _error},
         lifespan=_lifespan,
     )
     app.state.desk = desk
+    app.state.base_path = base_path
     app.state.feed = feed
-    app.state.board = board
+    app.state.counters = counters
+    app.state.readiness = make_readiness(desk, counters, upstreams)
+    app.state.webhook = webhook
     app.state.live = LiveHub() if feed else None
     app.state.templates = templates()
     return app
@@ -74,37 +122,54 @@ def create_app(
 
 def _routes() -> list[BaseRoute]:
     return [
-        Route("/events", change_events),
+        Guarded("/events", _events, needs=Need.READ),
         *login.routes,
         *live.routes,
+        *held.routes,
         *conversation.routes,
         *journal.routes,
+        *lists.routes,
         *overview.routes,
         *messages.routes,
+        *facets.routes,
         *message.routes,
         *parts.routes,
         *metrics.routes,
+        *probes.routes,
         *api.routes,
         Mount("/static", _Static(directory=STATIC)),
     ]
+
+
+async def _events(request: Request) -> Response:
+    """``/events``."""
+    return await change_events(desk_of(request).changes, request)
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     desk: Desk = app.state.desk
     tasks = [asyncio.create_task(desk.changes.follow())]
+    if desk.held:
+        tasks.append(asyncio.create_task(desk.held.follow()))
     if app.state.feed:
         tasks.append(asyncio.create_task(app.state.live.follow(Receiver(app.state.feed))))
+    webhook: Webhook | None = app.state.webhook
+    if webhook:
+        tasks.append(asyncio.create_task(webhook.follow()))
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
+        app.state.readiness.close()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if webhook:
+            await webhook.finish()
 
 
 class _Static(StaticFiles):
-    """Files whose URLs change with their content, so that a browser may keep them."""
+    """Static files; their URLs change with their content, so that browsers may cache them."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
@@ -119,12 +184,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _store_error(request: Request, error: Exception) -> Response:
-    log.error("the desk cannot answer %s: %s", request.url.path, error)
+    log.error("the web desk cannot answer %s: %s", request.url.path, error)
     return _error_page(request, 503)
 
 
 async def _error(request: Request, _: Exception) -> Response:
-    """For Starlette's outermost layer, which answers without passing `Security`."""
+    """An answer of Starlette's outermost layer, which bypasses `Security`."""
     response = _error_page(request, 500)
     harden(response.headers)
     return response

@@ -1,4 +1,4 @@
-"""Small charts as SVG, made on the server: no script, no inline style, readable without seeing them.
+"""Small SVG charts made on the server: no script, no inline style, readable by screen readers.
 
 Colours come from the style sheet by class: ``chart-NAME`` for a series. Lengths along the time axis are
 in percent, so that a chart fits its place without scaling its text.
@@ -15,31 +15,31 @@ _HEIGHT = 190
 _AXIS = 40
 _TOP = 8
 _BOTTOM = 24
-"""Pixels on the left for the numbers, above the plot for half of one, and below it for the ticks."""
+"""Margins in pixels: left for the numbers, above the plot for half a line, below it for the ticks."""
 _PLOT = _HEIGHT - _TOP - _BOTTOM
 _FILLED = 0.8
-"""The part of a column's place that it fills."""
+"""The part of its space that a column fills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One colour of a stacked chart."""
+    """One series of a stacked chart."""
 
     name: str
-    """The end of its class: letters, digits and ``-``."""
+    """The suffix of its CSS class: letters, digits and ``-``."""
     label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One place on the time axis."""
+    """One column on the time axis."""
 
     label: str
-    """What the table and the tooltip call it."""
+    """Its name in the table and the tooltip."""
     tick: str | None = None
-    """What stands below it; for a few of the columns."""
+    """Its label on the axis; only some columns have one."""
     values: tuple[int, ...] | None
-    """One a series, not negative. None: not known yet."""
+    """One for each series, not negative. None: not counted yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +50,13 @@ class Bar:
     value: float
     """Not negative."""
     shown: str
-    """The value as it is written."""
+    """The formatted value."""
     link: str | None = None
     detail: str = ""
 
 
 def stacked_columns(name: str, *, title: str, series: Sequence[Series], columns: Sequence[Column]) -> Markup:
-    """Columns over time with a table of the same numbers; ``name`` is the page's own for this chart."""
+    """Columns over time with a table of the same numbers; ``name`` is unique on the page."""
     top, step = _scale(max((sum(column.values or ()) for column in columns), default=0))
     description = _description(series, columns)
     parts = [
@@ -78,7 +78,7 @@ def stacked_columns(name: str, *, title: str, series: Sequence[Series], columns:
 
 
 def horizontal_bars(*, title: str, value_title: str, bars: Sequence[Bar]) -> Markup:
-    """A table whose lines have a bar each."""
+    """A table with a bar in each line."""
     longest = max((bar.value for bar in bars), default=0) or 1
     head = Markup(
         '<table class="bars"><caption class="visually-hidden">{}</caption>'
@@ -90,7 +90,7 @@ def horizontal_bars(*, title: str, value_title: str, bars: Sequence[Bar]) -> Mar
 
 
 def _scale(largest: int) -> tuple[int, int]:
-    """The axis' end and the distance of its lines: 1, 2 or 5 times a power of ten, two to five lines."""
+    """The axis' end and the distance of its lines (1, 2 or 5 times a power of ten; two to five lines)."""
     step = 1
     while largest > 4 * step:
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
@@ -184,7 +184,7 @@ def _legend(series: Sequence[Series], columns: Sequence[Column]) -> Markup:
 
 
 def _table(title: str, series: Sequence[Series], columns: Sequence[Column]) -> Markup:
-    """The numbers, without series and columns that have none."""
+    """The numbers as a table, without empty series and columns."""
     shown = [number for number, total in enumerate(_totals(series, columns)) if total]
     if not shown:
         return Markup()

@@ -1,6 +1,6 @@
 """What is wrong with a message and with the commands before it: for pages and API alike."""
 
-from gatepost.record import Record
+from gatepost.model.record import Record
 from gatepost.store import Conversation, KeptMessage, of_transaction
 from gatepost.web.desk import Desk
 from gatepost.web.view import Finding, MessageView, lint_commands, worst_first
@@ -9,7 +9,7 @@ __all__ = ["checks_of", "conversation_of"]
 
 
 async def conversation_of(desk: Desk, record: Record | None) -> Conversation | None:
-    """All that was said in the message's session; None where it is not stored."""
+    """The whole conversation of the message's session; None if it is not stored."""
     if desk.conversations is None or record is None:
         return None
     return await desk.call(desk.conversations.conversation, record.session_id)

@@ -1,43 +1,85 @@
-"""What pages and API share: the store, the mode, how a message is released, and what has changed."""
+"""State shared by pages and API: store, mode, release of messages, and notification of changes."""
 
+import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Literal, ParamSpec, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from gatepost.config.settings import StoreSettings
-from gatepost.store import Archive, Conversations, KeptMessage, Mailbox
-from gatepost.verdict import Reply
-from gatepost.web.events import Changes
+from gatepost.config.forward import ForwardSettings
+from gatepost.config.store import StoreSettings
+from gatepost.holding import HeldSessions
+from gatepost.model.addresses import mailbox as mailbox_of
+from gatepost.model.learnt import Learnt
+from gatepost.model.record import Disposition, Record
+from gatepost.model.saved import SavedMessage
+from gatepost.model.verdict import Reply
+from gatepost.store import (
+    Archive,
+    Box,
+    ConflictError,
+    Conversation,
+    Conversations,
+    Found,
+    KeptMessage,
+    Mailbox,
+    Query,
+    Span,
+    State,
+    Statistics,
+    StoreError,
+    find,
+    open_conversations,
+    open_mailbox,
+    release_once,
+)
+from gatepost.web.domains import DomainMailbox
+from gatepost.web.events import Changes, OwnChanges
+from gatepost.web.learning import Kind, Learning
+from gatepost.web.lists import ChangedList, ListRequest, Lists
+from gatepost.web.trash import Trash
 from gatepost.web.view import MessageView, view_message
 from gatepost.web.waiting import Waiting
 
-__all__ = ["Desk", "MeanwhileError", "Mode", "Release"]
+__all__ = ["Desk", "Forwarder", "Import", "Mode", "Release"]
 
 Mode = Literal["gateway", "complaints"]
+Client = IPv4Address | IPv6Address
+Import = Callable[[Iterable[SavedMessage], Client], list[str | StoreError]]
+"""Store saved messages; returns an id or an error for each, as `gatepost.gateway.imports` does; blocks."""
 Release = Callable[[KeptMessage, Sequence[str] | None], Reply]
 """Deliver a kept message, to these recipients instead of its own; blocks. Raises StoreError."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarder:
+    """The server to which any message of the desk can be forwarded."""
+
+    settings: ForwardSettings
+    send: Callable[[KeptMessage, Sequence[str] | None], Record]
+    """Send a kept message, to these recipients instead of its own; blocks. Raises StoreError."""
+
+
 _THREADS = 4
-"""For the store and for hostile mail; the store has five connections."""
+"""Threads for the store and for parsing mail; the store has five connections."""
 _RELEASES = 2
-"""At a time: each may take a minute and shall not keep readers waiting."""
+"""Releases at a time: each may take a minute and must not delay readers."""
 _VIEWS = 8
-"""Of the messages that were looked at last, each at most some MiB."""
+"""Number of parsed messages in the cache, each at most some MiB."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class MeanwhileError(Exception):
-    """Somebody has released or deleted the message since it was looked at, or is just releasing it."""
-
-
 class Desk:
-    """Everything that a page or the API needs; one for a process, used from its event loop."""
+    """What pages and the API need; one for each process, used from its event loop."""
 
     def __init__(
         self,
@@ -46,21 +88,46 @@ class Desk:
         archive: Archive,
         conversations: Conversations | None,
         mode: Mode = "gateway",
+        expected: frozenset[Disposition] = frozenset(Disposition),
         release: Release | None = None,
+        forward: Forwarder | None = None,
+        imports: Import | None = None,
+        lists: Lists | None = None,
+        learning: Learning | None = None,
         smtp: tuple[str, ...] = (),
+        held: HeldSessions | None = None,
     ) -> None:
         self.mailbox = mailbox
         self.archive = archive
-        self.statistics = archive.statistics()
+        self.domains: frozenset[str] | None = None
+        """The recipients' domains whose mail this desk has; None: all."""
+        self._of_domains: dict[frozenset[str], Desk] = {}
         self.conversations = conversations
         self.mode: Mode = mode
+        self.expected = expected
+        """The dispositions that can be chosen although none was seen yet."""
         self.release = release
+        self.forward = forward
+        self.imports = imports
+        """None: this desk imports nothing."""
+        self.lists = lists
+        """None: there are no rules whose lists could be changed."""
+        self.learning = learning
+        """None: there are no rules that could learn."""
         self.smtp = smtp
-        self.changes = Changes(mailbox.changes, mailbox.counts)
+        self.held = held
+        """The sessions that are held; None: none can be."""
+        self._trash = Trash()
+        self.changes: Changes | OwnChanges = Changes(
+            lambda: (mailbox.changes(), held.number if held else 0),
+            mailbox.counts,
+            lambda: held.count if held else 0,
+        )
         self.waiting = Waiting(mailbox.changes)
         self._limiter = CapacityLimiter(_THREADS)
         self._release_limiter = CapacityLimiter(_RELEASES)
-        self._releasing: set[str] = set()
+        self._import_limiter = CapacityLimiter(1)
+        self._list_limiter = CapacityLimiter(1)
         self._views: OrderedDict[tuple[str, bool], MessageView] = OrderedDict()
 
     @classmethod
@@ -71,14 +138,20 @@ class Desk:
         base: Path,
         *,
         mode: Mode,
+        expected: frozenset[Disposition] = frozenset(Disposition),
         release: Release | None = None,
+        forward: Forwarder | None = None,
+        imports: Import | None = None,
+        lists: Lists | None = None,
+        learning: Learning | None = None,
         smtp: tuple[str, ...] = (),
+        held: HeldSessions | None = None,
     ) -> Iterator[Self]:
-        """A desk over a store that exists, while the block lasts; raises StoreError."""
+        """Open a desk over an existing store for the block; raises StoreError."""
         with contextlib.ExitStack() as opened:
-            mailbox = Mailbox.open(store, base)
+            mailbox = open_mailbox(store, base)
             opened.callback(mailbox.close)
-            conversations = Conversations.open(store, base) if store.conversations else None
+            conversations = open_conversations(store, base) if store.conversations else None
             if conversations:
                 opened.callback(conversations.close)
             yield cls(
@@ -86,36 +159,184 @@ class Desk:
                 archive=mailbox.archive,
                 conversations=conversations,
                 mode=mode,
+                expected=expected,
                 release=release,
+                forward=forward,
+                imports=imports,
+                lists=lists,
+                learning=learning,
                 smtp=smtp,
+                held=held,
             )
 
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Counts over the journal, of all domains."""
+        return self.archive.statistics()
+
+    def of(self, domains: frozenset[str]) -> "Desk":
+        """The same desk for users who see only the mail to recipients in these domains.
+
+        It has no sessions, lists, learning and imports: they concern the mail of all domains.
+        """
+        if domains not in self._of_domains:
+            mailbox = DomainMailbox(self.mailbox, domains)
+            desk = Desk(
+                mailbox=mailbox,
+                archive=mailbox.archive,
+                conversations=None,
+                mode=self.mode,
+                release=self.release,
+                forward=self.forward,
+                smtp=self.smtp,
+            )
+            desk.domains = domains
+            if isinstance(self.changes, Changes):
+                newest = partial(mailbox.page, Query(), limit=1)
+                desk.changes = OwnChanges(self.changes, mailbox.counts, newest)
+            desk._limiter, desk._release_limiter = self._limiter, self._release_limiter
+            self._of_domains[domains] = desk
+        return self._of_domains[domains]
+
+    def not_own(self, recipients: Iterable[str]) -> str:
+        """Why mail is not sent to these recipients from here; empty if it is."""
+        if self.domains is None:
+            return ""
+        other = [one for one in recipients if mailbox_of(one).domain not in self.domains]
+        return f"{other[0]} is not in {', '.join(sorted(self.domains))}" if other else ""
+
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What a blocking function gives, called in one of a few threads."""
+        """Call a blocking function in one of a few threads and return its result."""
         return await to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._limiter)
 
-    async def send_on(self, message: KeptMessage, to: Sequence[str] | None, *, who: str) -> Reply:
-        """Release a message as it was looked at, and note that; gives what the server said.
+    async def find(self, some_id: str) -> Found:
+        """What an identifier names: a session, a transaction or a kept message."""
+        return await self.call(find, self.archive, some_id)
 
-        Raises MeanwhileError, and then nothing was sent: nobody gets a message twice because two have asked.
+    async def kept_ids(self, some_ids: Sequence[str]) -> list[str]:
+        """The messages that these identifiers name, each once; deleted ones only if there are no others."""
+        return await self.call(_kept_ids, self.archive, some_ids)
+
+    def dispositions(self) -> tuple[Disposition, ...]:
+        """Those to choose from: what is expected, and what the journal has of the last month.
+
+        Blocks; raises StoreError.
         """
-        if self.release is None or message.id in self._releasing:
-            raise MeanwhileError
-        self._releasing.add(message.id)
+        if len(self.expected) == len(Disposition):
+            return tuple(Disposition)
+        seen = self.statistics.timeline(Span.MONTH, datetime.now(UTC)).totals
+        return tuple(one for one in Disposition if one in self.expected or seen.get(one))
+
+    async def conversation(self, some_id: str) -> Conversation | None:
+        """The conversation of a session, or of that with this transaction or kept message."""
+        if self.conversations is None:
+            return None
+        conversation = await self.call(self.conversations.conversation, some_id)
+        if conversation is None and (records := (await self.find(some_id)).records):
+            conversation = await self.call(self.conversations.conversation, records[0].session_id)
+        return conversation
+
+    async def unwritable(self) -> str:
+        """Empty if the store could be written now, else why not; not in the threads of the pages."""
         try:
-            now = await self.call(self.mailbox.message, message.id)
-            if now is None or (now.state, now.changed_at) != (message.state, message.changed_at):
-                raise MeanwhileError
-            reply = await to_thread.run_sync(self.release, message, to, limiter=self._release_limiter)
-            if reply.positive:
-                recipients = to or message.recipients
-                await self.call(self.archive.mark_released, message.id, who=who, to=recipients, reply=reply)
-            return reply
-        finally:
-            self._releasing.discard(message.id)
+            await asyncio.to_thread(self.archive.check_writable)
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    async def send_on(self, message: KeptMessage, to: Sequence[str] | None, *, actor: str) -> Reply:
+        """Release a message as it was read, and note that; returns the reply to the delivery.
+
+        Raises ConflictError, and then nothing was sent: of all desks and commands one releases a message.
+        """
+        if self.release is None:
+            raise ConflictError("this desk has no server to send messages to")
+        if problem := self.not_own(to or message.recipients):
+            raise ConflictError(problem)
+        deliver = partial(
+            release_once,
+            self.archive,
+            message,
+            partial(self.release, message, to),
+            to=to or message.recipients,
+            actor=actor,
+        )
+        return await to_thread.run_sync(deliver, limiter=self._release_limiter)
+
+    async def forward_on(self, message: KeptMessage, to: Sequence[str] | None, *, actor: str) -> Record:
+        """Forward a message as it was read; returns the record of it, with a reply for each recipient.
+
+        A message of the inbox is then noted as released. One that is held in quarantine stays held: this was
+        a copy. Raises ConflictError, and then nothing was sent, as `send_on` does.
+        """
+        if self.forward is None:
+            raise ConflictError("this desk has no server to forward messages to")
+        if problem := self.not_own((*message.recipients, *(to or ()))):
+            raise ConflictError(problem)
+        forwarder, records = self.forward, list[Record]()
+
+        def send() -> Reply:
+            records.append(forwarder.send(message, to))
+            return Reply.parse(records[0].reply)
+
+        send_once = partial(
+            release_once, self.archive, message, send, to=to or message.recipients, actor=actor
+        )
+        is_held = message.box is Box.QUARANTINE and message.state is State.HELD
+        await to_thread.run_sync(send if is_held else send_once, limiter=self._release_limiter)
+        return records[0]
+
+    async def import_messages(
+        self, messages: Iterable[SavedMessage], *, client: Client
+    ) -> list[str | StoreError]:
+        """Store saved messages, which are read in a thread; one import at a time.
+
+        Returns for each message that was read its id, or why it is not stored; raises StoreError if none is.
+        """
+        if self.imports is None:
+            raise ConflictError("this desk imports nothing")
+        return await to_thread.run_sync(self.imports, messages, client, limiter=self._import_limiter)
+
+    @property
+    def learners(self) -> Sequence[str]:
+        """The names of the rules that learn what people say about a message."""
+        return self.learning.rules() if self.learning else ()
+
+    async def learn(self, message: KeptMessage, kind: Kind, *, actor: str) -> Sequence[Learnt]:
+        """Have these rules learn a message; raises ConfigError if one of them is wrong."""
+        if self.learning is None:
+            raise ConflictError("this desk has no rules that could learn")
+        return await to_thread.run_sync(
+            self.learning.learn, message, kind, actor, limiter=self._release_limiter
+        )
+
+    async def change_list(self, wanted: ListRequest) -> ChangedList:
+        """Change a list and reload, one after the other; raises as `Lists.change`."""
+        if self.lists is None:
+            raise ConflictError("this desk has no rules whose lists could be changed")
+        return await to_thread.run_sync(self.lists.change, wanted, limiter=self._list_limiter)
+
+    async def remove(self, kept_id: str, *, actor: str) -> KeptMessage | None:
+        """Delete one message so that `put_back` can undo it; returns it, None where there is none."""
+        removed = await self.call(self.mailbox.remove, kept_id, actor=actor)
+        if removed is None:
+            return None
+        self._trash.put(removed)
+        return removed.message
+
+    async def put_back(self, kept_id: str) -> bool:
+        """Undo that deletion; False if the time for it is over."""
+        removed = self._trash.take(kept_id)
+        if removed is None:
+            return False
+        try:
+            return await self.call(self.mailbox.put_back, removed)
+        except StoreError:
+            self._trash.put(removed)  # to try again
+            raise
 
     async def view(self, message: KeptMessage, *, remote_images: bool = False) -> MessageView:
-        """The view of a kept message, made in a thread; those looked at last are remembered."""
+        """The view of a stored message, parsed in a thread; recent ones are cached."""
         key = (message.id, remote_images)
         found = self._views.get(key)
         if found is None:
@@ -125,3 +346,12 @@ class Desk:
         while len(self._views) > _VIEWS:
             self._views.popitem(last=False)
         return found
+
+
+def _kept_ids(archive: Archive, some_ids: Sequence[str]) -> list[str]:
+    ids: list[str] = []
+    for some_id in some_ids:
+        kept = find(archive, some_id).kept
+        here = [one for one in kept if one.state is not State.DELETED]
+        ids += [one.id for one in here or kept]
+    return [*dict.fromkeys(ids)]

@@ -14,14 +14,18 @@ from starlette.types import Receive, Scope, Send
 
 from gatepost.store import StoreError
 
-__all__ = ["Changes", "EventStream", "change_events"]
+__all__ = ["Changes", "EventStream", "OwnChanges", "change_events"]
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
 _PAUSE_SECONDS = 0.5
 """At least between two events: pages follow 5,000 messages a minute with two updates a second."""
+_OWN_PAUSE_SECONDS = 2.0
+"""Between two looks at what the users of some domains see: each counts their mail."""
 _WATCHERS = 100
+_ALIVE_SECONDS = 15
+"""A page that has received nothing for 40 s takes the connection for lost (desk.js)."""
 _SEND_SECONDS = 30.0
 
 
@@ -45,19 +49,23 @@ class _Counts(Protocol):
 class Changes:
     """Tells who watches that the store has changed, with the new counts."""
 
-    def __init__(self, look: Callable[[], int], count: Callable[[], _Counts]) -> None:
+    def __init__(
+        self, look: Callable[[], object], count: Callable[[], _Counts], held: Callable[[], int] = lambda: 0
+    ) -> None:
         """Watch a store.
 
         Args:
-            look: gives another number after each change; cheap.
+            look: returns another value after each change; cheap.
             count: how many messages there are now.
+            held: how many sessions are held now.
         """
         self._look = look
         self._count = count
+        self._held = held
         self._watchers = 0
         self._watched = asyncio.Event()
         self._changed = asyncio.Condition()
-        self._seen: int | None = None
+        self._seen: object = None
         self.number = 0
         """Counts the changes that were seen."""
         self.state = "{}"
@@ -85,14 +93,7 @@ class Changes:
         counts = await to_thread.run_sync(self._count)
         self._seen = seen
         self.number += 1
-        self.state = json.dumps(
-            {
-                "number": self.number,
-                "inbox": counts.inbox,
-                "quarantined": counts.quarantined,
-                "unread": counts.unread,
-            }
-        )
+        self.state = _state(self.number, counts, self._held())
         async with self._changed:
             self._changed.notify_all()
         return True
@@ -118,14 +119,71 @@ class Changes:
                 self._watched.clear()
 
 
-async def change_events(request: Request) -> Response:
-    """Server-sent events ``change`` with the counts as JSON."""
-    changes: Changes = request.app.state.desk.changes
+class OwnChanges:
+    """Changes as a user of some domains may know of them: of those mails alone, and not at once."""
+
+    def __init__(self, of: Changes, count: Callable[[], _Counts], newest: Callable[[], object]) -> None:
+        """Watch what others watch.
+
+        Args:
+            of: changes of the whole store.
+            count: how many messages the user sees.
+            newest: another value after a message has come that the user sees.
+        """
+        self._of = of
+        self._count = count
+        self._newest = newest
+
+    @property
+    def full(self) -> bool:
+        """True if no more pages should watch."""
+        return self._of.full
+
+    async def follow(self) -> None:
+        """Look at the store as long as anybody watches; for the life of the application."""
+        await self._of.follow()
+
+    async def events(self) -> AsyncIterator[str]:
+        """The state now, and again after each change that the user can see."""
+        number, told = 0, None
+        async for _ in self._of.events():
+            counts = await to_thread.run_sync(self._count)
+            seen = (counts, await to_thread.run_sync(self._newest))
+            if seen != told:
+                number, told = number + 1, seen
+                yield _state(number, counts, 0)
+            await asyncio.sleep(_OWN_PAUSE_SECONDS)
+
+
+def _state(number: int, counts: _Counts, held: int) -> str:
+    return json.dumps(
+        {
+            "number": number,
+            "inbox": counts.inbox,
+            "quarantined": counts.quarantined,
+            "unread": counts.unread,
+            "held": held,
+        }
+    )
+
+
+async def change_events(changes: Changes | OwnChanges, request: Request) -> Response:
+    """Server-sent events ``change`` with the counts as JSON, and ``alive`` where nothing changes.
+
+    HEAD answers whether they can be had: a script cannot read the status of a stream.
+    """
     if changes.full:
         return PlainTextResponse("Too many pages watch the store.\n", 503)
+    if request.method == "HEAD":
+        return Response(status_code=204)
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
         async for state in changes.events():
             yield ServerSentEvent(event="change", data=state)
 
-    return EventStream(stream(), send_timeout=_SEND_SECONDS)
+    return EventStream(
+        stream(),
+        ping=_ALIVE_SECONDS,
+        ping_message_factory=lambda: ServerSentEvent(event="alive", data="yes"),
+        send_timeout=_SEND_SECONDS,
+    )

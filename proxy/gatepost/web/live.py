@@ -19,8 +19,8 @@ from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from gatepost.events import Direction, Line
-from gatepost.transcript import Transcript
+from gatepost.traffic.events import ClientNamed, CommandLine, Direction, Event, SessionOpened, moment
+from gatepost.traffic.transcript import Transcript
 from gatepost.web.events import EventStream
 
 __all__ = ["Batch", "Feed", "LiveHub", "LiveLine", "LiveSession", "Subscription", "live_events"]
@@ -41,21 +41,21 @@ _SUBSCRIBERS = 50
 _QUERY_LIMIT = 200
 """Characters."""
 _SEND_SECONDS = 30.0
-"""A browser that takes nothing for so long is gone."""
+"""A browser that reads nothing for this long is disconnected."""
 
 _PATH = re.compile(rb"(?:MAIL FROM|RCPT TO):\s*<([^>]{1,300})>", re.IGNORECASE)
 _HELO = re.compile(rb"(?:EHLO|HELO) (\S{1,255})", re.IGNORECASE)
 
 
 class Feed(Protocol):
-    """Where lines come from, as `gatepost.feed.Receiver`."""
+    """Where events come from, as `gatepost.traffic.feed.Receiver`."""
 
     @property
     def dropped(self) -> int:
-        """Lines that were lost on the way so far."""
+        """Events that were lost on the way so far."""
 
-    def batches(self) -> AsyncIterator[Sequence[Line]]:
-        """Lines as they come, until there will be no more."""
+    def batches(self) -> AsyncIterator[Sequence[Event]]:
+        """Events as they come, until there will be no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class LiveLine:
 
 @dataclass(slots=True)
 class LiveSession:
-    """What is known of a session from its lines."""
+    """What is known of a session from its events."""
 
     transcript: Transcript
     client: str = ""
@@ -80,13 +80,16 @@ class LiveSession:
     names: list[str] = field(default_factory=list)
     """What it is found by, in lower case: its id, client, HELO names and addresses."""
 
-    def learn(self, line: Line) -> bool:
-        """Take a name from a line; True if there was one."""
-        if line.direction == "*" and line.data.startswith(b"connected "):
-            name = self.client = line.data.split()[1].decode("ascii", "replace")
-        elif line.direction == "C" and (found := _HELO.match(line.data)):
+    def learn(self, event: Event) -> bool:
+        """Take a name from an event; True if there was one."""
+        if isinstance(event, SessionOpened):
+            name = self.client = str(event.client)
+        elif isinstance(event, ClientNamed):
+            self.client, self.helo = str(event.client), event.helo or self.helo
+            name = f"{event.client} {event.helo}"
+        elif isinstance(event, CommandLine) and (found := _HELO.match(event.data)):
             name = self.helo = found[1].decode("utf-8", "replace")
-        elif line.direction == "C" and (found := _PATH.match(line.data)):
+        elif isinstance(event, CommandLine) and (found := _PATH.match(event.data)):
             name = found[1].decode("utf-8", "replace")
         else:
             return False
@@ -138,7 +141,7 @@ class Subscription:
             self._more.set()
 
     def miss(self, count: int) -> None:
-        """Lines that nobody gets."""
+        """Count lines that were lost before they came here."""
         self._missed += count
         self._more.set()
 
@@ -156,39 +159,39 @@ class Subscription:
 
 
 class LiveHub:
-    """The lines of late, and who watches; for one event loop."""
+    """The latest lines, and those who watch them; for one event loop."""
 
     def __init__(self, *, history: int = _HISTORY_LINES, subscribers: int = _SUBSCRIBERS) -> None:
         self.epoch = time_ns()
-        """Tells numbers of this hub from those of one before."""
+        """Distinguishes the line numbers of this hub from those of an earlier one."""
         self._numbers = 0
         self._history: deque[LiveLine] = deque(maxlen=history)
         self._sessions: OrderedDict[str, LiveSession] = OrderedDict()
         self._subscriptions: set[Subscription] = set()
         self._sessions_limit = history + 1
-        """Of the sessions that were heard last: all of the history's lines are theirs."""
+        """Of the sessions with the latest events: all of the history's lines are theirs."""
         self._limit = subscribers
 
     async def follow(self, feed: Feed) -> None:
-        """Take lines from the feed until it ends."""
+        """Take events from the feed until it ends."""
         dropped = feed.dropped
-        async for lines in feed.batches():
-            self.put(lines)
+        async for events in feed.batches():
+            self.put(events)
             if lost := feed.dropped - dropped:
                 dropped += lost
                 for subscription in self._subscriptions:
                     subscription.miss(lost)
 
-    def put(self, lines: Iterable[Line]) -> None:
-        """Tell all who watch."""
-        for line in lines:
-            session = self._session(line.session_id)
-            learned = session.learn(line)
-            shown = self._shown(session, line)
+    def put(self, events: Iterable[Event]) -> None:
+        """Show events to all subscribers."""
+        for event in events:
+            session = self._session(event.session_id)
+            learned = session.learn(event)
+            shown = self._shown(session, event)
             self._history.extend(shown)
             for subscription in self._subscriptions:
                 if learned and subscription.wants_only_now(session):
-                    subscription.put(self._of_session(line.session_id))
+                    subscription.put(self._of_session(event.session_id))
                 elif shown and subscription.wants(session):
                     subscription.put(shown)
 
@@ -237,15 +240,16 @@ class LiveHub:
             self._sessions.move_to_end(session_id)
         return session
 
-    def _shown(self, session: LiveSession, line: Line) -> list[LiveLine]:
+    def _shown(self, session: LiveSession, event: Event) -> list[LiveLine]:
         shown = []
-        for direction, text in session.transcript.texts(line):
+        at = moment(event.at)
+        for direction, text in session.transcript.texts(event):
             self._numbers += 1
             shown.append(
                 LiveLine(
                     number=self._numbers,
-                    at=line.at,
-                    session_id=line.session_id,
+                    at=at,
+                    session_id=event.session_id,
                     direction=direction,
                     text=text,
                 )
@@ -254,8 +258,12 @@ class LiveHub:
 
 
 async def live_events(hub: LiveHub, request: Request) -> Response:
-    """Server-sent events ``lines``; ``q`` filters, and a browser that comes back goes on where it was."""
-    epoch, _, number = request.headers.get("last-event-id", "").partition("-")
+    """Server-sent events ``lines``; ``q`` filters, and a browser that comes back continues where it was.
+
+    It says where with the id of the last event: in the field that it sends by itself, or in ``after``.
+    """
+    told = request.headers.get("last-event-id") or request.query_params.get("after", "")
+    epoch, _, number = told.partition("-")
     after = int(number) if epoch == str(hub.epoch) and number.isdecimal() else 0
     if hub.full:
         return PlainTextResponse("Too many pages watch the conversation.\n", 503)

@@ -1,4 +1,4 @@
-"""What went wrong, as ``application/problem+json`` (RFC 9457)."""
+"""Errors as ``application/problem+json`` (RFC 9457)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,21 +16,36 @@ MEDIA_TYPE = "application/problem+json"
 class Kind(Enum):
     """The kinds of problems: name, status and title. Names and statuses stay as they are."""
 
-    WRONG_REQUEST = ("wrong-request", 400, "The request has values that are not taken")
-    NO_PASSWORD = ("no-password", 401, "The password is needed")
+    WRONG_REQUEST = ("wrong-request", 400, "The request has invalid values")
+    NO_PASSWORD = ("no-password", 401, "A password is required")
     FOREIGN = ("foreign", 403, "The request comes from another site")
-    NOT_FOUND = ("not-found", 404, "There is no such thing")
-    WRONG_METHOD = ("wrong-method", 405, "This address takes no such request")
-    NO_RELEASE = ("no-release", 409, "Nothing can be sent on from here")
-    STATE = ("state", 409, "The message is not in quarantine any more")
+    NOT_PERMITTED = ("not-permitted", 403, "The user's rights do not include this")
+    NOT_ALLOWED = ("not-allowed", 403, "Mail is not forwarded to this recipient")
+    NOT_FOUND = ("not-found", 404, "Not found")
+    WRONG_METHOD = ("wrong-method", 405, "Method not allowed")
+    AMBIGUOUS = ("ambiguous", 409, "The id names several")
+    NO_RELEASE = ("no-release", 409, "This server cannot send mail")
+    NO_FORWARD = ("no-forward", 409, "This server does not forward mail")
+    NO_LEARNING = ("no-learning", 409, "No rule learns from messages")
+    NO_IMPORT = ("no-import", 409, "This server does not import messages")
+    NO_LIST = ("no-list", 409, "There is no list for this entry")
+    NO_HOLDS = ("no-holds", 409, "No session can be held here")
+    TOO_MANY_BREAKPOINTS = ("too-many-breakpoints", 409, "No more breakpoints can be armed")
+    NOT_HELD = ("not-held", 409, "The session is not held any more")
+    STATE = ("state", 409, "The message is no longer in quarantine")
     TOO_LARGE = ("too-large", 413, "The request is too large")
-    OTHER_HOST = ("other-host", 421, "The desk does not answer to this name")
+    WRONG_MEDIA_TYPE = ("wrong-media-type", 415, "The body has another media type")
+    OTHER_HOST = ("other-host", 421, "Unknown host name")
     TOO_MANY_TRIES = ("too-many-tries", 429, "Too many wrong passwords")
     INTERNAL = ("internal", 500, "Something went wrong")
-    NOT_TAKEN = ("not-taken", 502, "The server did not take the message")
-    STORE = ("store", 503, "The store does not answer")
-    TOO_MANY_WAIT = ("too-many-wait", 503, "Too many requests wait already")
-    NOTHING_CAME = ("nothing-came", 504, "No such message came in time")
+    LIST_FILE = ("list-file", 500, "The list's file cannot be changed")
+    NOT_RELOADED = ("not-reloaded", 500, "The gateway has not reloaded its rules")
+    NOT_TAKEN = ("not-taken", 502, "The server refused the message")
+    NOT_LEARNED = ("not-learned", 502, "Not every rule has learned the message")
+    STORE = ("store", 503, "The store is not available")
+    TOO_MANY_WAIT = ("too-many-wait", 503, "Too many waiting requests")
+    IN_DOUBT = ("in-doubt", 504, "It is not known whether the server has the message")
+    NOTHING_CAME = ("nothing-came", 504, "No matching message in time")
 
     def __init__(self, label: str, status: int, title: str) -> None:
         self.label = label
@@ -39,32 +54,30 @@ class Kind(Enum):
 
     @property
     def uri(self) -> str:
-        """Where people read about it; relative to the desk."""
+        """The address of its description, relative to the desk."""
         return f"/api/#problem-{self.label}"
 
 
 class WrongValue(BaseModel):
-    """One value that was not taken."""
+    """One invalid value."""
 
     where: str = Field(description="For example `query limit` or `body ids.0`.")
-    found: str = Field(description="The value as text, at most 200 characters; empty where there was none.")
-    expected: str = Field(description="What would have been right, for a person.")
+    found: str = Field(description="The value as text, at most 200 characters; empty if there was none.")
+    expected: str = Field(description="What was expected, for a person.")
 
 
 class ProblemAnswer(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """An error (RFC 9457)."""
 
-    type: str = Field(description="The kind of problem, for programs: a URI reference that stays the same.")
+    type: str = Field(description="The kind of problem, for programs: a stable URI reference.")
     title: str = Field(description="The kind of problem, for a person.")
     status: int = Field(description="The HTTP status code.")
-    detail: str = Field(description="What is wrong this time, for a person.")
-    errors: list[WrongValue] = Field(
-        default=[], description="The values that were not taken; only with status 400."
-    )
+    detail: str = Field(description="What is wrong with this request, for a person.")
+    errors: list[WrongValue] = Field(default=[], description="The invalid values; only with status 400.")
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
-    """Ends a request; ``members`` are further members of the answer, ready for JSON."""
+    """Ends a request; ``members`` are further JSON members of the response."""
 
     def __init__(
         self,

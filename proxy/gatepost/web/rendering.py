@@ -1,10 +1,11 @@
-"""Templates, and how values are shown in them. Whatever comes from mail is escaped by Jinja2."""
+"""Templates and the formatting of values. Jinja2 escapes everything that comes from mail."""
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parseaddr
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,41 +14,67 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from gatepost.mime.words import decode_words
+from gatepost.model.saved import IMPORTED
+from gatepost.model.user import Need
+from gatepost.web.access import user_of
+from gatepost.web.base_path import under
 from gatepost.web.desk import Desk
-from gatepost.web.view.text import visible_line
+from gatepost.web.view.removed import Removed
+from gatepost.web.view.text import joins, visible_line
 
 __all__ = ["STATIC", "desk_of", "is_fragment", "render", "templates"]
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
+_ADDRESS = re.compile(r"""[^\s<>,;:"'()\[\]\\@]{1,64}@[^\s<>,;:"'()\[\]\\@]{1,255}""")
+_ADDRESSES = 200
+"""Links in one header field."""
 _HIDDEN = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-"""Characters without a width of their own, and those that turn the direction of what follows."""
+"""Characters without width, and characters that change the direction of text."""
 
 
 def desk_of(request: Request) -> Desk:
-    """The desk of the application that a request is for."""
-    return cast("Desk", request.app.state.desk)
+    """The desk of the request's application, as its user sees it."""
+    desk, user = cast("Desk", request.app.state.desk), user_of(request)
+    return desk if user is None or user.domains is None else desk.of(user.domains)
 
 
 def is_fragment(request: Request) -> bool:
-    """True where a page asks for a part of itself."""
+    """True if a page requests a part of itself."""
     return "hx-request" in request.headers and "hx-history-restore-request" not in request.headers
 
 
 def shown(text: str | None) -> str:
-    """Text from mail on one line; what is invisible or turns directions becomes U+FFFD."""
-    return _HIDDEN.sub("\ufffd", visible_line(text or ""))
+    """Text from mail on one line; invisible and direction-changing characters become U+FFFD.
+
+    U+200C and U+200D stay where a script or an emoji needs them.
+    """
+    return _HIDDEN.sub(_marked, visible_line(text or ""))
+
+
+def _marked(found: re.Match[str]) -> str:
+    return found[0] if joins(found.string, found.start()) else "\ufffd"
 
 
 def decoded(field: str | None) -> str:
-    """A header field's value as the store has it, with its encoded-words (RFC 2047) decoded, for one line."""
+    """A stored header field's value with its encoded-words (RFC 2047) decoded, on one line."""
     return shown(decode_words(field or ""))
 
 
 def author(field: str | None, mail_from: str | None) -> str:
-    """Of a From field the name, or else its address, or else the reverse-path."""
+    """The name in a From field, or else its address, or else the reverse-path."""
     name, address = parseaddr(decoded(field))
     return name or address or shown(mail_from) or "<>"
+
+
+def address_pieces(text: str) -> list[tuple[str, bool]]:
+    """The text in pieces, each with whether it is an address; after many addresses the rest is one piece."""
+    pieces: list[tuple[str, bool]] = []
+    end = 0
+    for found in islice(_ADDRESS.finditer(text), _ADDRESSES):
+        pieces += [(text[end : found.start()], False), (found[0], True)]
+        end = found.end()
+    return [piece for piece in (*pieces, (text[end:], False)) if piece[0]]
 
 
 def octets(number: int) -> str:
@@ -75,12 +102,12 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
 
 
 def iso(moment: datetime) -> str:
-    """For the ``datetime`` attribute of ``time``."""
+    """The value of the ``datetime`` attribute of ``time``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def absolute(moment: datetime) -> str:
-    """In UTC; the page's script shows it in the reader's own time."""
+    """The time in UTC; the page's script converts it to local time."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -94,6 +121,25 @@ def milliseconds(seconds: float) -> str:
 def plural(number: int, singular: str, several: str | None = None) -> str:
     """``1 message``, ``1,204 messages``."""
     return f"{number:,} {singular if number == 1 else several or singular + 's'}"
+
+
+_REMOVED = {
+    "form": "form",
+    "field": "form field",
+    "svg": "SVG image",
+    "video": "video",
+    "audio": "sound",
+    "object": "embedded object",
+    "frame": "frame",
+    "canvas": "drawing",
+    "math": "formula",
+    "script": "script",
+}
+
+
+def removed_words(removed: Iterable[Removed]) -> str:
+    """``1 form, 2 SVG images``."""
+    return ", ".join([plural(one.count, _REMOVED[one.element]) for one in removed])
 
 
 def _version() -> str:
@@ -123,6 +169,7 @@ def templates() -> Environment:
     )
     environment.filters |= {
         "absolute": absolute,
+        "address_pieces": address_pieces,
         "ago": ago,
         "author": author,
         "decoded": decoded,
@@ -130,9 +177,10 @@ def templates() -> Environment:
         "milliseconds": milliseconds,
         "octets": octets,
         "plural": plural,
+        "removed_words": removed_words,
         "shown": shown,
     }
-    environment.globals["static"] = static
+    environment.globals |= {"imported": IMPORTED, "static": static}
     return environment
 
 
@@ -144,14 +192,23 @@ def render(
     headers: Mapping[str, str] | None = None,
     **context: Any,
 ) -> HTMLResponse:
-    """A page; every template also gets ``desk``, ``path``, ``theme`` and ``may_log_out``."""
-    theme = request.cookies.get("gatepost-theme", "")
+    """Render a page; every template also gets ``desk``, ``base``, ``path``, ``theme`` and ``user``.
+
+    And ``may_log_out``, and ``may``, which tells whether the user has what a `Need` of that name asks for.
+
+    Addresses in templates are paths of this desk; the base path is put before them here.
+    """
+    theme, user = request.cookies.get("gatepost-theme", ""), user_of(request)
+    base: str = request.app.state.base_path
     context = {
+        "base": base,
         "desk": desk_of(request),
         "path": request.url.path,
         "theme": theme if theme in ("light", "dark") else "",
-        "may_log_out": request.scope["gatepost.guard"].sessions is not None,
+        "may_log_out": not request.scope["gatepost.guard"].accounts.are_open,
+        "may": lambda need: user is not None and user.may(Need[need]),
+        "user": user,
         **context,
     }
     environment: Environment = request.app.state.templates
-    return HTMLResponse(environment.get_template(template).render(context), status, headers)
+    return HTMLResponse(under(base, environment.get_template(template).render(context)), status, headers)

@@ -1,15 +1,18 @@
-"""Who may ask, from where, and what a browser may do with the answer.
+"""Access control: host names, origins, login, and the security headers of responses.
 
 The desk shows hostile mail, and any web page can make a browser send requests to it. So each request passes
-these checks before anything else sees it: it names a host that is ours (no DNS rebinding); it does not come
-from another site; a change comes from our own pages; who asks has logged in where there is a password; its
-body is small. Each answer carries the headers that keep a browser from doing more with it than to show it.
+these checks first: it names a known host (no DNS rebinding); it does not come from another site; a change
+comes from our own pages; the user has logged in if that is needed; its body is small, unless it is a
+file to import. Each response has headers that keep a browser from doing more with it than to show it.
 """
 
 import asyncio
+import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,10 +21,18 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gatepost.config.fields import is_loopback
+from gatepost.logline import LogLine
+from gatepost.model.saved import FILE_OCTETS
+from gatepost.model.user import EVERYTHING
+from gatepost.web.access import user_of
+from gatepost.web.accounts import Accounts, LoggedIn
+from gatepost.web.audit import audit
 from gatepost.web.problems import as_problem
 from gatepost.web.sessions import Login, Sessions
 
-__all__ = ["PAGE_POLICY", "Guard", "Security", "harden", "who"]
+__all__ = ["PAGE_POLICY", "Guard", "Security", "actor", "check_password", "client_of", "harden"]
+
+log = logging.getLogger(__name__)
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -30,7 +41,7 @@ PAGE_POLICY = (
 _HEADERS = {
     "content-security-policy": PAGE_POLICY,
     "x-content-type-options": "nosniff",
-    # Not no-referrer: browsers then send "Origin: null" with our own forms. No other site is told anything.
+    # Not no-referrer: browsers then send "Origin: null" with our own forms. No other site gets a referrer.
     "referrer-policy": "same-origin",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
@@ -40,22 +51,35 @@ _HEADERS = {
 }
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODY_OCTETS = 1 << 20
+_FILE_OCTETS = FILE_OCTETS + _BODY_OCTETS
+"""Of a file to import: more than the operation itself allows, so that it can say so."""
+_FILES = ("POST", "/api/v1/messages")
 _FOR_PROGRAMS = ("/api/v1/", "/api/openapi.json", "/metrics")
 _OPEN_PATHS = ("/login", "/static/")
+_PROBES = ("/healthz", "/readyz")
+"""For everybody under any host name, or without one as HAProxy asks: they say nothing but yes or no."""
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?|[0-9a-f:.]{2,45}")
+"""What a shell and YAML take as it is."""
+_ADD_HOST = {
+    "gateway": "add it to web.hosts in rules.yaml:\n\nweb: {{hosts: ['{name}']}}\n\n"
+    "Then run:\n\ngatepost reload --replace",
+    "complaints": "start the server with it:\n\ngatepost complaints --host {name}",
+}
 _WRONG_SECONDS = 0.3
 _WAITING = 20
 
 
 def harden(headers: MutableHeaders) -> None:
-    """Add the headers of every answer, as far as it has none of its own."""
+    """Add the default headers that a response does not have."""
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
 
 
-def who(request: Request) -> str:
-    """What a change is noted under: the name given at login, and where the request came from."""
-    client = request.client.host if request.client else "unknown"
-    name: str = request.scope.get("gatepost.name", "")
+def actor(request: Request) -> str:
+    """The actor recorded for a change: the name given at login, and the client's address."""
+    client = request.client.host if request.client else "Unix socket"
+    user = user_of(request)
+    name = user.name if user else ""
     return f"{name} ({client})" if name else f"web desk ({client})"
 
 
@@ -63,34 +87,45 @@ def who(request: Request) -> str:
 class Guard:
     """What `Security` checks against."""
 
-    port: int
+    cookie: str
+    """The name of the session cookie; it contains the port, because cookies are shared between ports."""
     hosts: frozenset[str]
-    """Names and addresses, in lower case and without port and brackets; ``*``: any IP address."""
-    sessions: Sessions | None
-    """None: no password is asked for."""
+    """Host names and addresses, in lower case, without port and brackets; ``*``: any IP address."""
+    accounts: Accounts
+    """Who may log in; if they are open: no login."""
+    sessions: Sessions = field(default_factory=Sessions)
+    to_add_host: str = _ADD_HOST["gateway"]
+    """How the person who runs the desk adds a host name; ``{name}`` is replaced."""
     waiting: set[str] = field(default_factory=set)
-    """Clients whose wrong password is being answered slowly."""
+    """Clients that are waiting for the delayed answer to a wrong password."""
 
     @classmethod
-    def of(cls, address: tuple[str, int], hosts: Iterable[str], password: str | None) -> "Guard":
-        """For a listener's address and the further names of the settings.
+    def of(
+        cls,
+        address: tuple[str, int] | None,
+        hosts: Iterable[str],
+        accounts: Accounts,
+        *,
+        needs_password: bool = True,
+        mode: Literal["gateway", "complaints"] = "gateway",
+    ) -> "Guard":
+        """Make it from a listener's address, None for a Unix socket, and the further names in the settings.
 
-        Raises ValueError for an empty password, and where there is none and other machines can connect.
+        ``mode`` is the command that was started. Raises ValueError, unless ``needs_password`` is false, if
+        other machines can connect and nobody needs to log in.
         """
-        host, port = address
-        if password is None and not is_loopback(host):
-            raise ValueError(f"{host} can be reached from other machines: web.password_file is needed")
+        host, port = address or ("localhost", 0)
+        if accounts.are_open and needs_password and not is_loopback(host):
+            raise ValueError(f"{host} is open to other machines: web.password_file or web.users is required")
         names = {"localhost", "127.0.0.1", "::1", host.lower(), *(_bare(name) for name in hosts)}
         if host in ("0.0.0.0", "::"):
             names.add("*")
         return cls(
-            port=port, hosts=frozenset(names), sessions=Sessions(password) if password is not None else None
+            cookie=f"gatepost-{port}",
+            hosts=frozenset(names),
+            accounts=accounts,
+            to_add_host=_ADD_HOST[mode],
         )
-
-    @property
-    def cookie(self) -> str:
-        """The session cookie's name; cookies know no ports, so it has the port in it."""
-        return f"gatepost-{self.port}"
 
     def knows(self, host: str) -> bool:
         """True if a Host field names this desk. A bare address cannot be rebound, a name can."""
@@ -134,87 +169,108 @@ class Security:
             await send(message)
 
         scope["gatepost.guard"] = self._guard
-        refusal = self._foreign(scope) or await self._unknown(scope)
+        is_probe = scope["path"] in _PROBES
+        refusal = None if is_probe else self._foreign(scope) or await self._unknown(scope)
         if refusal:
             await _for_whom(scope, refusal)(scope, receive, send_hardened)
             return
-        body = _Body(receive)
-        if body.announced(Headers(scope=scope)) > _BODY_OCTETS:
-            await _for_whom(scope, _too_large())(scope, receive, send_hardened)
+        most = _FILE_OCTETS if (scope["method"], scope["path"]) == _FILES else _BODY_OCTETS
+        body = _Body(receive, most)
+        if body.announced(Headers(scope=scope)) > most:
+            await _for_whom(scope, _too_large(most))(scope, receive, send_hardened)
             return
         try:
             await self._app(scope, body.receive, send_hardened)
         except _TooLargeError:
-            await _for_whom(scope, _too_large())(scope, receive, send_hardened)
+            await _for_whom(scope, _too_large(most))(scope, receive, send_hardened)
 
     def _foreign(self, scope: Scope) -> Response | None:
-        """A refusal of what does not come from our own pages, or from no page at all."""
+        """A refusal of a request from another site."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if len(headers.getlist("host")) != 1 or not self._guard.knows(host):
-            return PlainTextResponse(
-                f"This is Gatepost, and it does not answer to the name {host[:200]!r}.\n"
-                "If it should, add the name to web.hosts in rules.yaml.\n",
-                421,
-            )
+        if not host or len(headers.getlist("host")) != 1:
+            return PlainTextResponse("A request needs exactly one Host field with a host name.\n", 421)
+        if not self._guard.knows(host):
+            return PlainTextResponse(_unknown_host(host, self._guard.to_add_host), 421)
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if scope["method"] in _SAFE_METHODS:
             opens_page = headers.get("sec-fetch-mode") == "navigate" and (
                 headers.get("sec-fetch-dest") == "document"
             )
             if site in ("cross-site", "same-site") and not opens_page:
-                return PlainTextResponse("Other sites may link to this page, not load it.\n", 403)
+                return PlainTextResponse("Other sites may link to this page, but not load it.\n", 403)
         elif site not in (None, "same-origin", "none") or not _is_own(origin, host):
-            return PlainTextResponse("Changes are only taken from Gatepost's own pages.\n", 403)
+            return PlainTextResponse("Changes are only accepted from Gatepost's own pages.\n", 403)
         return None
 
     async def _unknown(self, scope: Scope) -> Response | None:
-        """A refusal of who has not logged in; notes the name of who has."""
-        sessions = self._guard.sessions
+        """A refusal if the user has not logged in; else records the user."""
+        guard = self._guard
         path: str = scope["path"]
-        if sessions is None or path.startswith(_OPEN_PATHS):
+        if guard.accounts.are_open:
+            scope["gatepost.user"] = EVERYTHING
+            return None
+        if path.startswith(_OPEN_PATHS):
             return None
         request = Request(scope)
-        name = sessions.name(request.cookies.get(self._guard.cookie, ""))
-        if name is None and (given := Login.from_header(request.headers.get("authorization", ""))):
-            client = request.client.host if request.client else ""
-            checked = await check_password(self._guard, client, given.password)
+        session = guard.sessions.logged_in(request.cookies.get(guard.cookie, ""))
+        user = guard.accounts.now(session) if session else None
+        if user is None and (given := Login.from_header(request.headers.get("authorization", ""))):
+            if not given.name and (user := guard.accounts.of_token(given.password)):
+                scope["gatepost.user"] = user
+                return None
+            checked = await check_password(guard, client_of(request), given.name, given.password)
             if isinstance(checked, Response):
                 return checked
-            name = given.name if checked else None
-        if name is not None:
-            scope["gatepost.name"] = name
+            user = checked.user if checked else None
+        if user is not None:
+            scope["gatepost.user"] = user
             return None
         return _ask_to_log_in(request)
 
 
-async def check_password(guard: Guard, client: str, given: str) -> bool | Response:
-    """True for the password; a wrong one takes a while; an answer where the client must wait first."""
+def _unknown_host(host: str, to_add: str) -> str:
+    """What is wrong, and what to type if the name is right."""
+    name = _bare(host)
+    text = f"Gatepost does not answer to the host name {host[:200]!r}.\n"
+    if not _HOST.fullmatch(name):
+        return text
+    return f"{text}If that is a name of this web desk, {to_add.format(name=name)}\n"
+
+
+def client_of(request: Request) -> str:
+    """The address of the client; empty on a Unix socket."""
+    return request.client.host if request.client else ""
+
+
+async def check_password(guard: Guard, client: str, name: str, given: str) -> LoggedIn | Response | None:
+    """The user with this password; None if it is wrong, after a while; a response: the client must wait."""
     sessions = guard.sessions
-    if sessions is None:
-        return True
     wait = sessions.wait_seconds(client)
     if wait or client in guard.waiting or len(guard.waiting) >= _WAITING:
         seconds = int(wait) + 1
         return PlainTextResponse(
             f"Too many wrong passwords. Try again in {seconds} s.\n", 429, {"retry-after": str(seconds)}
         )
-    if sessions.is_password(given):
-        return True
+    if found := await guard.accounts.log_in(name, given):
+        return found
+    tried = guard.accounts.named(name)
+    audit({"client": (client, 0) if client else None}, "login", "failed", user=tried)
     sessions.note_wrong(client)
+    log.warning(LogLine(f"web desk: wrong password client={client or 'Unix socket'}", client=client or None))
     guard.waiting.add(client)
     try:
         await asyncio.sleep(_WRONG_SECONDS)
     finally:
         guard.waiting.discard(client)
-    return False
+    return None
 
 
 def _ask_to_log_in(request: Request) -> Response:
     path = request.url.path
     if path.startswith(_FOR_PROGRAMS):
         fields: Mapping[str, str] = {"www-authenticate": 'Bearer, Basic realm="Gatepost"'}
-        return PlainTextResponse("Send Authorization: Bearer PASSWORD\n", 401, fields)
+        return PlainTextResponse("Send Authorization: Bearer, and a token or the password\n", 401, fields)
     if "hx-request" in request.headers:
         return PlainTextResponse("Log in again.\n", 401, {"hx-redirect": "/login"})
     if request.method not in _SAFE_METHODS or path.endswith("events"):
@@ -224,24 +280,25 @@ def _ask_to_log_in(request: Request) -> Response:
 
 
 def _for_whom(scope: Scope, refusal: Response) -> Response:
-    """A refusal in words, for programs as a problem."""
+    """A refusal as text, or as a problem for programs."""
     return as_problem(refusal) if scope["path"].startswith(_FOR_PROGRAMS) else refusal
 
 
 def _is_own(origin: str | None, host: str) -> bool:
-    """True where a browser sent no Origin, or the one of the page that Host names."""
+    """True without an Origin, or if it is the same as Host."""
     return origin is None or (origin != "null" and urlsplit(origin).netloc.lower() == host.strip().lower())
 
 
 class _TooLargeError(Exception):
-    """The body is larger than anybody may send."""
+    """The body is too large."""
 
 
 class _Body:
-    """Counts the octets of a request's body."""
+    """Counts the bytes of a request's body."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
+        self._most = most
         self._octets = 0
 
     @staticmethod
@@ -252,10 +309,10 @@ class _Body:
     async def receive(self) -> Message:
         message = await self._receive()
         self._octets += len(message.get("body", b""))
-        if self._octets > _BODY_OCTETS:
+        if self._octets > self._most:
             raise _TooLargeError
         return message
 
 
-def _too_large() -> Response:
-    return PlainTextResponse(f"A request may have {_BODY_OCTETS} octets.\n", 413, {"connection": "close"})
+def _too_large(most: int) -> Response:
+    return PlainTextResponse(f"A request may have at most {most} bytes.\n", 413, {"connection": "close"})

@@ -1,4 +1,4 @@
-"""The desk's own process: one event loop with uvicorn in it, until it is told to stop."""
+"""The process of the web desk: one event loop with uvicorn."""
 
 import asyncio
 import contextlib
@@ -6,22 +6,37 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
-from gatepost.config.settings import StoreSettings, WebSettings
-from gatepost.metrics import Board
+from gatepost.config.rules import hold_limit_seconds
+from gatepost.config.store import StoreSettings
+from gatepost.config.web import WebSettings
+from gatepost.holding import Channel, HeldSessions
+from gatepost.metrics import SharedCounters
+from gatepost.model.mail import Stage
+from gatepost.model.record import Disposition
+from gatepost.web.accounts import Accounts
 from gatepost.web.app import create_app
-from gatepost.web.desk import Desk, Mode, Release
+from gatepost.web.desk import Desk, Forwarder, Import, Mode, Release
+from gatepost.web.learning import Learning
+from gatepost.web.lists import Lists
+from gatepost.web.readiness import Check
+from gatepost.web.webhook import Webhook
+from gatepost.web.webhook_server import WebhookServer
 
 __all__ = ["run"]
 
+log = logging.getLogger(__name__)
+
 _GRACE_SECONDS = 2
-"""Answers under way may take at the end; pages that listen for events are cut off."""
+"""Time for responses in progress at the end; event streams are cut off."""
 _CONNECTIONS = 500
 _BACKLOG = 128
 _REQUEST_HEAD_OCTETS = 32 << 10
@@ -32,56 +47,151 @@ def run(
     store: StoreSettings,
     base: Path,
     *,
+    accounts: Accounts,
     listener: socket.socket,
     feed: socket.socket | None,
+    holds: Channel | None = None,
+    hold_at: Sequence[Stage] = (),
     lifeline: int | None,
     mode: Mode,
+    expected: frozenset[Disposition] = frozenset(Disposition),
     release: Release | None,
+    forward: Forwarder | None = None,
+    imports: Import | None = None,
+    lists: Lists | None = None,
+    learning: Learning | None = None,
     smtp: Sequence[str] = (),
-    board: Board | None = None,
+    counters: SharedCounters | None = None,
+    upstreams: Check | None = None,
+    reload: Callable[[], None] | None = None,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    started_at: datetime,
+    shutdown_seconds: float,
 ) -> None:
     """Serve the web desk until SIGTERM, SIGINT, or the end of file on the lifeline.
 
+    SIGTERM may be blocked, so that one that arrives now is not lost; it is unblocked when it can be handled.
+
     Args:
         web: the settings of the desk.
-        store: the settings of the store; it must be there already.
-        base: the folder that relative paths are relative to.
-        listener: a bound TCP socket that listens.
-        feed: where lines of conversations come from (`gatepost.feed`); None: there is no live page.
-        lifeline: a file descriptor that is at its end when the process that started this one is gone.
-        mode: whose desk it is.
-        release: sends a kept message on; None: nothing can be sent from here.
-        smtp: where the SMTP server listens, as ``host:port``, for those who look for it.
-        board: what the workers have counted; None: there is no ``/metrics``.
+        store: the settings of the store, which must exist.
+        base: the folder for relative paths.
+        accounts: who may log in.
+        listener: a listening TCP or Unix socket.
+        feed: source of the lines of conversations (`gatepost.traffic.feed`); None: no live page.
+        holds: the workers' end of it asks about sessions that are held; None: none is held.
+        hold_at: the stages at which every session is held from the start.
+        lifeline: a file descriptor that is at end of file when the parent process has ended.
+        mode: gateway or complaints.
+        expected: the dispositions that pages offer to choose from although none was seen yet.
+        release: sends a stored message over its route; None: this desk has no routes.
+        forward: sends a stored message to one server; None: there is no such server.
+        imports: stores saved messages; None: this desk imports nothing.
+        lists: changes the lists of the rules; None: there are no rules.
+        learning: has rules learn a stored message; None: there are no rules.
+        smtp: the address of the SMTP server, ``host:port``, to show.
+        counters: the workers' counters; None: no ``/metrics``.
+        upstreams: checks that each route has a server that can be used; None: ``/readyz`` does not.
+        reload: called at SIGHUP; None: SIGHUP is ignored.
+        tls: reads the certificate, also at SIGHUP; raises OSError or ValueError. None: plain HTTP.
+        started_at: messages received before that are not new.
+        shutdown_seconds: the time for the workers' open transactions at the end.
 
     Raises:
+        OSError: a file of the certificate cannot be read.
         StoreError: the store cannot be opened.
-        OSError: the password file cannot be read.
-        ValueError: it is empty.
+        ValueError: nobody needs to log in although the settings require it, or the certificate is invalid.
     """
-    password = web.password
-    with Desk.open(store, base, mode=mode, release=release, smtp=tuple(smtp)) as desk:
+    held = HeldSessions(holds, arms=mode == "complaints") if holds else None
+    if held:
+        for stage in hold_at:
+            held.arm(stage, count=None, deadline_seconds=hold_limit_seconds(None), actor="--hold")
+    with Desk.open(
+        store,
+        base,
+        mode=mode,
+        expected=expected,
+        release=release,
+        forward=forward,
+        imports=imports,
+        lists=lists,
+        learning=learning,
+        smtp=tuple(smtp),
+        held=held,
+    ) as desk:
+        webhook = None
+        if web.webhook and counters:
+            webhook = Webhook(
+                desk,
+                WebhookServer(web.webhook),
+                counters,
+                started_at=started_at,
+                shutdown_seconds=shutdown_seconds,
+            )
         app = create_app(
-            desk, address=_address(listener), hosts=web.hosts, password=password, feed=feed, board=board
+            desk,
+            address=_address(listener),
+            hosts=web.hosts,
+            base_path=web.base_path,
+            accounts=accounts,
+            needs_password=web.needs_password,
+            feed=feed,
+            counters=counters,
+            upstreams=upstreams,
+            webhook=webhook,
         )
-        uvloop.run(_serve(app, listener, lifeline))
+        uvloop.run(_serve(app, listener, lifeline, reload, _Certificate(tls) if tls else None))
 
 
-def _address(listener: socket.socket) -> tuple[str, int]:
+def _address(listener: socket.socket) -> tuple[str, int] | None:
+    if listener.family == socket.AF_UNIX:
+        return None
     host, port, *_ = listener.getsockname()
     return str(host), int(port)
 
 
+class _Certificate:
+    """The certificate of new connections; those that are open keep theirs."""
+
+    def __init__(self, read: Callable[[], ssl.SSLContext]) -> None:
+        self._read = read
+        self._newest = self.context = read()
+        self.context.sni_callback = self._choose
+
+    def renew(self) -> None:
+        """Read it again; an invalid one changes nothing."""
+        try:
+            self._newest = self._read()
+        except (OSError, ValueError) as error:
+            log.error("the web desk keeps its certificate: %s", error)  # noqa: TRY400 - its text says it all
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Called by OpenSSL in each handshake, whether or not the client names a server."""
+        connection.context = self._newest
+
+
+def _both(reload: Callable[[], None], certificate: _Certificate | None) -> None:
+    reload()
+    if certificate:
+        certificate.renew()
+
+
 class _Server(uvicorn.Server):
-    """Without uvicorn's own signal handlers, which raise the signal again when all is done."""
+    """Without uvicorn's signal handlers, which raise the signal again at the end."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def _serve(app: Starlette, listener: socket.socket, lifeline: int | None) -> None:
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # that it has started is said elsewhere
+async def _serve(
+    app: Starlette,
+    listener: socket.socket,
+    lifeline: int | None,
+    reload: Callable[[], None] | None,
+    certificate: _Certificate | None,
+) -> None:
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the start is logged elsewhere
     config = uvicorn.Config(
         app,
         http="h11",
@@ -97,10 +207,15 @@ async def _serve(app: Starlette, listener: socket.socket, lifeline: int | None) 
         h11_max_incomplete_event_size=_REQUEST_HEAD_OCTETS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    config.load()
+    config.ssl = certificate.context if certificate else None
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.handle_exit, number, None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    if reload:
+        loop.add_signal_handler(signal.SIGHUP, _both, reload, certificate)
 
     def look_at_lifeline() -> None:
         if lifeline is not None and not os.read(lifeline, 1):

@@ -1,7 +1,6 @@
-"""Who has logged in: the password, sessions in memory, and patience with wrong tries."""
+"""Logins: credentials in a request, sessions in memory, and delays after wrong passwords."""
 
 import binascii
-import hmac
 import secrets
 import time
 from base64 import b64decode
@@ -9,45 +8,40 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gatepost.web.accounts import LoggedIn
+
 __all__ = ["Login", "Sessions"]
 
 _SESSIONS = 1000
 _SESSION_SECONDS = 12 * 3600
-"""Without a request."""
+"""Time without a request after which a session ends."""
 _TRIES = 10
 _SECONDS_PER_TRY = 6.0
-"""A client that has used up its tries gets a new one so often."""
+"""A client without attempts left gets a new one after this time."""
 _CLIENTS = 10_000
 
 
 @dataclass(slots=True)
 class _Session:
-    name: str
+    logged_in: LoggedIn
     used_at: float
 
 
 class Sessions:
-    """One password for all; a session is a random token that is only kept in memory."""
+    """A session is a random token, only in memory."""
 
-    def __init__(self, password: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        if not password:
-            raise ValueError("the password is empty")
-        self._password = password.encode()
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def is_password(self, given: str) -> bool:
-        """True for the password; takes the same time for every wrong one."""
-        return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._password)
-
     def wait_seconds(self, client: str) -> float:
-        """How long this client must wait until it may try again; 0: not at all."""
+        """Seconds until this client may try again; 0: now."""
         left = self._tries_left(client)
         return 0.0 if left >= 1 else (1 - left) * _SECONDS_PER_TRY
 
     def note_wrong(self, client: str) -> None:
-        """Count a wrong try."""
+        """Count a wrong attempt."""
         self._tries[client] = (self._tries_left(client) - 1, self._clock())
         self._tries.move_to_end(client)
         while len(self._tries) > _CLIENTS:
@@ -57,10 +51,10 @@ class Sessions:
         left, at = self._tries.get(client, (float(_TRIES), 0.0))
         return min(float(_TRIES), left + (self._clock() - at) / _SECONDS_PER_TRY)
 
-    def begin(self, name: str) -> str:
-        """The token of a new session; ``name`` is what its changes are noted under."""
+    def begin(self, logged_in: LoggedIn) -> str:
+        """The token of a new session."""
         token = secrets.token_urlsafe(32)
-        self._sessions[token] = _Session(name, self._clock())
+        self._sessions[token] = _Session(logged_in, self._clock())
         while len(self._sessions) > _SESSIONS:
             self._sessions.popitem(last=False)
         return token
@@ -69,8 +63,8 @@ class Sessions:
         """Forget a session."""
         self._sessions.pop(token, None)
 
-    def name(self, token: str) -> str | None:
-        """The name of a session, None where it has ended or never was."""
+    def logged_in(self, token: str) -> LoggedIn | None:
+        """The user of a session; None if it has ended or does not exist."""
         session = self._sessions.get(token)
         if session is None:
             return None
@@ -80,7 +74,7 @@ class Sessions:
             return None
         session.used_at = now
         self._sessions.move_to_end(token)
-        return session.name
+        return session.logged_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +82,12 @@ class Login:
     """A password that came with a request, without a session."""
 
     name: str
-    """Empty where none came with it."""
+    """Empty for a password, or a token, alone."""
     password: str
 
     @classmethod
     def from_header(cls, value: str) -> "Login | None":
-        """Of an Authorization field, ``Bearer PASSWORD`` or ``Basic ...`` (RFC 7617), else None."""
+        """From an Authorization field, ``Bearer PASSWORD`` or ``Basic ...`` (RFC 7617), else None."""
         scheme, _, credentials = value.partition(" ")
         match scheme.lower():
             case "bearer":

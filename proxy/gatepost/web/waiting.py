@@ -53,7 +53,7 @@ class Waiting:
         return self._waiters
 
     async def until(self, ask: Callable[[], Awaitable[T | None]], timeout_seconds: float) -> T | None:
-        """What ``ask`` gives as soon as it gives something, None where that did not happen in time.
+        """The first result of ``ask`` other than None; None if there was none in time.
 
         Raises TooManyWaitError, and what ``ask`` raises.
         """
@@ -97,7 +97,7 @@ class Waiting:
                 number: int | None = await to_thread.run_sync(self._look)
                 pause = _LOOK_SECONDS + min(self._spent_seconds, _PAUSE_LIMIT_SECONDS)
                 self._spent_seconds = 0.0
-            except StoreError:  # who waits asks the store, and gets its error
+            except StoreError:  # waiting requests ask the store themselves, and get its error
                 number, pause = None, _TROUBLE_SECONDS
             if number is None or number != seen:
                 seen = number

@@ -12,7 +12,7 @@ import signal
 
 import pytest
 from gatepost.testing.upstream import Close, Reset, Stall, Usual
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -278,30 +278,38 @@ class AnyOrder(RuleBasedStateMachine):
         self.gateway.start()
 
 
-def steps(wanted, length):
-    wanted = int(os.environ.get("GATEPOST_STEPS", wanted))
-    return settings(
-        max_examples=max(wanted // length, 1),
+def run_part(part, make_machine, *, steps, length):
+    """Play some steps: other ones in each part, even with a profile that makes them the same each time."""
+    chosen = settings(
+        max_examples=max(steps // length, 1),
         stateful_step_count=length,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
     )
+    machine = seed(part)(make_machine) if chosen.derandomize else make_machine
+    run_state_machine_as_test(machine, settings=chosen, _min_steps=length // 2)
 
 
-def test_whatever_happens_in_any_order_nothing_is_lost(play, pytestconfig):
-    wanted = 3000 if pytestconfig.getoption("--long") else 400
-    run_state_machine_as_test(
-        lambda: AnyOrder(play, play.in_this_process), settings=steps(wanted, 40), _min_steps=20
-    )
+def steps_of(parts, pytestconfig, *, full, less):
+    """How many steps each part plays."""
+    wanted = full if pytestconfig.getoption("--long") else less
+    return int(os.environ.get("GATEPOST_STEPS", wanted)) // parts
+
+
+@pytest.mark.parametrize("part", range(8))
+@pytest.mark.long
+def test_whatever_happens_in_any_order_nothing_is_lost(play, pytestconfig, part):
+    steps = steps_of(8, pytestconfig, full=3200, less=400)
+    run_part(part, lambda: AnyOrder(play, play.in_this_process), steps=steps, length=40)
 
 
 @pytest.mark.case(109)
-def test_whatever_happens_before_and_after_a_kill_nothing_is_lost(play, pytestconfig):
-    wanted = 200 if pytestconfig.getoption("--long") else 20
-    run_state_machine_as_test(
-        lambda: AnyOrder(play, play.in_its_own_process), settings=steps(wanted, 20), _min_steps=10
-    )
+@pytest.mark.parametrize("part", range(5))
+@pytest.mark.long
+def test_whatever_happens_before_and_after_a_kill_nothing_is_lost(play, pytestconfig, part):
+    steps = steps_of(5, pytestconfig, full=200, less=20)
+    run_part(part, lambda: AnyOrder(play, play.in_its_own_process), steps=steps, length=20)
 
 
 def test_a_message_that_was_being_kept_when_the_gateway_stopped_waiting_is_in_doubt(play, monkeypatch):

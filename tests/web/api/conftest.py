@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from gatepost.config.settings import StoreSettings
-from gatepost.mail import Stage, new_id
-from gatepost.record import Disposition
-from gatepost.store import Box, ConversationPart, Kept, SessionSummary, Store
+from gatepost.config.forward import ForwardSettings
+from gatepost.config.store import StoreSettings
+from gatepost.gateway.imports import import_messages
+from gatepost.model.mail import Stage, new_id
+from gatepost.model.record import Disposition
+from gatepost.model.verdict import Action, Evaluation, Match, Reply, Result
+from gatepost.store import Box, ConversationPart, Kept, SessionSummary, open_store
 from gatepost.testing import make_message, make_record, make_transaction
-from gatepost.verdict import Action, Evaluation, Match, Reply, Result
 from gatepost.web.app import create_app
-from gatepost.web.desk import Desk
+from gatepost.web.desk import Desk, Forwarder
+from gatepost.web.learning import Learning
 
 SETTINGS = StoreSettings(url="sqlite:///gatepost.db", conversations=True)
 
@@ -53,7 +56,7 @@ def conversation(transaction, recipient):
 
 @pytest.fixture
 async def store(tmp_path):
-    opened = Store.open(SETTINGS, tmp_path)
+    opened = open_store(SETTINGS, tmp_path)
     yield opened
     await opened.close()
 
@@ -117,8 +120,10 @@ def desk(store, tmp_path):
         released.append((message.id, to))
         return opened.answer
 
+    relayed = replace(make_record(make_transaction(), disposition=Disposition.RELAYED), upstream="mx:25")
+    forward = Forwarder(settings=ForwardSettings.model_validate("smtp://mx"), send=lambda *_: relayed)
     smtp = ("127.0.0.1:2525",)
-    with Desk.open(SETTINGS, tmp_path, mode="gateway", release=release, smtp=smtp) as opened:
+    with Desk.open(SETTINGS, tmp_path, mode="gateway", release=release, forward=forward, smtp=smtp) as opened:
         opened.released = released
         opened.answer = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
         yield opened
@@ -141,8 +146,37 @@ def until():
     """Wait until a condition holds that another task brings about."""
 
     async def wait(condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():
                 await asyncio.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture
+def importing(desk, tmp_path):
+    """Let the desk import, as that of complaints mode does."""
+
+    def run(messages, client):
+        return import_messages(SETTINGS, tmp_path, messages, client=client)
+
+    desk.imports = run
+
+
+@pytest.fixture
+def learning(desk):
+    """Let these rules learn, or fail with an exception; returns the calls."""
+
+    def by(*answers):
+        calls = []
+
+        def learn(kept, kind, actor):
+            calls.append((kept.id, kept.content, kind, actor))
+            if isinstance(answers[0], Exception):
+                raise answers[0]
+            return answers
+
+        desk.learning = Learning(rules=lambda: ["some"] * len(answers), learn=learn)
+        return calls
+
+    return by

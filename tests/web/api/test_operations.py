@@ -1,11 +1,15 @@
 """What programs ask of the desk over HTTP, and what they are told."""
 
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
-from gatepost.store import Box, KeptQuery, State
-from gatepost.verdict import Reply
+from gatepost.model.learnt import Learnt
+from gatepost.model.mail import Stage, new_id
+from gatepost.model.verdict import Action, Evaluation, Reply, Result
+from gatepost.store import Box, Kept, KeptQuery, State
+from gatepost.testing import make_record
 from gatepost.web.api import OPERATIONS
 from gatepost.web.app import create_app
 
@@ -72,6 +76,9 @@ async def test_one_message_has_all_that_can_be_known_of_it(http, keep):
     assert "Confirm" in message["html"]
     assert message["links"] == ["https://shop.example/confirm?t=1"]
     assert message["codes"] == ["482913"]
+    link = {"text": "Confirm", "href": "https://shop.example/confirm?t=1"}
+    assert message["anchors"] == [link | {"misleading": False}]
+    assert message["main_link"] == link
     assert [(one["filename"], one["size"]) for one in message["attachments"]] == [("a.pdf", 4)]
     assert message["tree"]["content_type"] == "multipart/mixed"
     assert {"name": "Subject", "value": "Your code"} in message["headers"]
@@ -86,6 +93,7 @@ async def test_one_message_has_all_that_can_be_known_of_it(http, keep):
             "recipients": ["bob@example.com"],
             "seconds": 0.0015,
             "matches": [{"where": "subject", "text": "Hello"}],
+            "score": 0.0,
         }
     ]
     assert message["record"]["recipients"][0]["disposition"] == "inbox"
@@ -181,6 +189,16 @@ async def test_a_message_is_released_once_and_noted(http, keep, desk):
     assert len(desk.released) == 1
 
 
+async def test_a_message_that_another_process_is_releasing_is_not_sent(http, keep, desk):
+    kept_id = await keep(box=Box.QUARANTINE)
+    claim = desk.archive.claim_release(desk.archive.kept_message(kept_id), actor="ann")
+    answer = await http.post(f"{API}/quarantine/{kept_id}/release")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/api/#problem-state")
+    assert desk.released == []
+    desk.archive.abandon_release(claim)
+    assert (await http.post(f"{API}/quarantine/{kept_id}/release")).status_code == 200
+
+
 async def test_what_the_server_does_not_take_stays_in_quarantine(http, keep, desk):
     kept_id = await keep(box=Box.QUARANTINE)
     desk.answer = Reply(code=550, enhanced="5.1.1", text="No such user")
@@ -215,10 +233,13 @@ async def test_the_journal_is_listed_searched_and_read(http, keep):
     assert (await http.get(f"{API}/journal", params={"limit": 3})).json()["next"] is None
     found = await http.get(
         f"{API}/journal",
-        params={"recipient": "user1@*", "disposition": "inbox", "since": "2020-01-01T00:00:00"},
+        params={"recipient": "user1@*", "disposition": "inbox", "since": "2020-01-01T00:00:00Z"},
     )
     (record,) = found.json()["records"]
-    assert (await http.get(f"{API}/journal/{record['id']}")).json() == record
+    read = (await http.get(f"{API}/journal/{record['id']}")).json()
+    ((kept_id,),) = [[kept["id"] for kept in read.pop("kept")]]
+    assert read == record
+    assert (await http.get(f"{API}/messages/{kept_id}")).json()["transaction_id"] == record["id"]
     later = await http.get(f"{API}/journal", params={"since": "2990-01-01T00:00:00Z"})
     assert later.json()["records"] == []
 
@@ -242,6 +263,86 @@ async def test_a_conversation_is_found_and_its_transaction_cut_out(http, keep):
     assert part.json()["lines"] == lines[:-1]
 
 
+BODIES = {
+    "releaseMessage": {"json": {}},
+    "forwardMessage": {"json": {}},
+    "learnMessage": {"json": {"kind": "spam"}},
+}
+TAKES_ANY_ID = [one for one in OPERATIONS if "{id}" in one.path]
+
+
+@pytest.mark.parametrize("operation", TAKES_ANY_ID, ids=lambda one: one.name)
+async def test_any_id_of_a_message_names_it(http, keep, operation, learning):
+    learning(Learnt(rule="r", succeeded=True, text=""))
+    parts = {"html": "<p>Hi</p>", "attachments": {"a.txt": b"a"}}
+    names, answers = ("kept", "transaction", "session"), []
+    for name in names:  # a message for each, since some operations change it
+        kept_id = await keep(spoken=True, box=Box.QUARANTINE, **parts)
+        message = (await http.get(f"{API}/messages/{kept_id}")).json()
+        session_id = message["record"]["session_id"]
+        ids = dict(zip(names, (kept_id, message["transaction_id"], session_id), strict=True))
+        (number,) = [attachment["number"] for attachment in message["attachments"]]
+        url = API + operation.path.replace("{id}", ids[name]).replace("{number:int}", str(number))
+        body = BODIES.get(operation.name, {})
+        answer = await http.request(operation.method, url, **body)
+        assert answer.status_code == 200, answer.text
+        if operation.method == "GET":
+            assert answer.content == (await http.get(url.replace(ids[name], ids["kept"]))).content
+        else:
+            answers.append(answer.json())
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def test_an_id_of_several_names_them(http, keep, store):
+    kept_id = await keep(box=Box.QUARANTINE)
+    (record,) = (await http.get(f"{API}/journal", params={"id": kept_id})).json()["records"]
+    first = store.archive.record(record["id"])
+    other = Kept(
+        box=Box.QUARANTINE,
+        mail_from="",
+        recipients=("x@y",),
+        prepended=b"",
+        content=b"x",
+        rule=None,
+        reason="",
+    )
+    await store.commit(replace(first, id="other"), (other,))
+    session = {"id": first.session_id}
+    listed = (await http.get(f"{API}/journal", params=session)).json()["records"]
+    assert {one["id"] for one in listed} == {first.id, "other"}
+    for operation in TAKES_ANY_ID:
+        if "conversations" in operation.path:
+            continue
+        url = API + operation.path.replace("{id}", first.session_id).replace("{number:int}", "1")
+        body = BODIES.get(operation.name, {})
+        answer = await http.request(operation.method, url, **body)
+        assert (answer.status_code, answer.json()["type"]) == (409, "/api/#problem-ambiguous"), url
+        assert "other" in answer.text or (kept_id in answer.text and other.id in answer.text)
+    seen = await http.post(f"{API}/messages/seen", json={"ids": [first.session_id, kept_id]})
+    assert seen.json() == {"changed": 2}
+    deleted = await http.delete(f"{API}/messages", params=session)
+    assert deleted.json() == {"deleted": 2}
+
+
+async def test_a_refusal_before_rcpt_says_how_it_ended(http, store):
+    refused = Evaluation(
+        rule="blocked",
+        stage=Stage.CONNECT,
+        result=Result.HIT,
+        action=Action.REJECT,
+        observed=False,
+        reason="on the list",
+        recipients=(),
+        seconds=0.0,
+    )
+    record = replace(make_record(), recipients=(), evaluations=(refused,), reply="550 5.7.1 No")
+    await store.commit(replace(record, authenticated="ann"))
+    for wanted in ({"disposition": "refused"}, {"rule": "blocked"}, {"user": "ann"}):
+        (found,) = (await http.get(f"{API}/journal", params=wanted)).json()["records"]
+        assert found["early_end"] == {"disposition": "refused", "rule": "blocked", "reason": "on the list"}
+    assert (await http.get(f"{API}/journal", params={"user": "bob"})).json()["records"] == []
+
+
 async def test_counts_are_those_of_the_journal(http, keep):
     await keep()
     await keep(box=Box.QUARANTINE)
@@ -251,10 +352,71 @@ async def test_counts_are_those_of_the_journal(http, keep):
     assert [(rule["rule"], rule["hits"], rule["observed"]) for rule in counts["rules"]] == [("words", 2, 1)]
 
 
+LISTS = [one for one in OPERATIONS if "before" in one.parameters.model_fields]
+
+
+def test_these_operations_have_pages():
+    paths = {"/messages", "/quarantine", "/conversations", "/journal"}
+    assert {one.path for one in LISTS if one.method == "GET"} == paths
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["undefined", "null", "None", "", "-1", "1.5", "9" * 19, "\u0661", "0" * 16 + "\n", "Z" * 16, "u" * 16],
+    ids=repr,
+)
+@pytest.mark.parametrize("operation", LISTS, ids=lambda o: o.name)
+async def test_what_is_no_cursor_is_refused_by_every_list(http, keep, operation, before):
+    await keep(box=Box.QUARANTINE, spoken=True)
+    answer = await http.request(operation.method, API + operation.path, params={"before": before})
+    assert answer.status_code == 400
+    (error,) = answer.json()["errors"]
+    assert (error["where"], error["found"]) == ("query before", before)
+    assert "`next` of the previous page" in error["expected"]
+
+
+@pytest.mark.parametrize("operation", LISTS, ids=lambda o: o.name)
+async def test_the_pages_of_every_list_end(http, keep, desk, operation):
+    kept = [await keep(box=Box.QUARANTINE, spoken=True) for _ in range(5)]
+    found, given = [], {}
+    while True:
+        page = (
+            await http.request(operation.method, API + operation.path, params={"limit": 2, **given})
+        ).json()
+        (rows,) = (value for value in page.values() if isinstance(value, list))
+        found += [row["id"] for row in rows]
+        if page["next"] is None:
+            break
+        given = {"before": page["next"]}
+        if len(found) == 2:  # what the cursor names may be gone when it is used
+            await http.delete(f"{API}/messages/{kept[3]}")
+    assert len(found) == len(set(found)) == 5
+    assert found == sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("operation", LISTS, ids=lambda o: o.name)
+async def test_a_cursor_that_is_not_stored_is_still_a_place_in_the_list(http, keep, store, operation):
+    async def listed(**parameters):
+        page = (await http.request("GET", API + operation.path, params=parameters)).json()
+        (rows,) = (value for value in page.values() if isinstance(value, list))
+        return [row["id"] for row in rows], page["next"]
+
+    for _ in range(2):
+        await keep(box=Box.QUARANTINE, spoken=True)
+    before = new_id()
+    newer = [await keep(box=Box.QUARANTINE, spoken=True) for _ in range(2)]
+    _, next_page = await listed(limit=2)
+    if operation.path in ("/messages", "/quarantine"):  # their cursors are numbers
+        before = next_page
+        await store.withdraw([newer[0]])
+    every, _ = await listed()
+    assert await listed(before=before) == (every[-2:], None)
+
+
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if "{id}" in one.path], ids=lambda o: o.name)
 async def test_what_is_not_there_is_a_clear_404(http, operation):
     url = API + operation.path.replace("{id}", "0" * 16).replace("{number:int}", "1")
-    body = {"json": {}} if operation.method == "POST" else {}
+    body = BODIES.get(operation.name, {})
     answer = await http.request(operation.method, url, **body)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -266,26 +428,46 @@ async def test_what_is_not_there_is_a_clear_404(http, operation):
     [
         ("GET", "/messages", {"params": {"limit": "0"}}, "query limit", "greater than or equal to 1"),
         ("GET", "/messages", {"params": {"limit": "501"}}, "query limit", "less than or equal to 500"),
-        ("GET", "/messages", {"params": {"limit": ["1", "2"]}}, "query limit", "only once"),
+        ("GET", "/messages", {"params": {"limit": ["1", "2"]}}, "query limit", "it once"),
         ("GET", "/messages", {"params": {"q": "x"}}, "query q", "one of: query, limit, before"),
         ("GET", "/messages", {"params": {"query": "is:blue"}}, "query query", "unread"),
         ("GET", "/messages", {"params": {"query": "x" * 3000}}, "query query", "at most 2000"),
         ("GET", "/info", {"params": {"x": "y"}}, "query x", "no parameters"),
-        ("GET", "/wait", {"params": {"timeout": "nan"}}, "query timeout", "finite"),
+        ("GET", "/wait", {"params": {"timeout": "nan"}}, "query timeout", "a valid number"),
         ("GET", "/wait", {"params": {"timeout": "3600"}}, "query timeout", "300"),
         ("GET", "/wait", {"params": {"count": "21"}}, "query count", "20"),
-        ("GET", "/wait", {"params": {"after": "nothing"}}, "query after", "the id of a kept message"),
         ("GET", "/journal", {"params": {"disposition": "eaten"}}, "query disposition", "'relayed'"),
-        ("GET", "/journal", {"params": {"since": "yesterday"}}, "query since", "valid datetime"),
+        ("GET", "/journal", {"params": {"since": "yesterday"}}, "query since", "2026-11-30T08:00:00Z"),
         ("DELETE", "/messages", {}, "query", "exactly one of query, id and all=true"),
         ("DELETE", "/messages", {"params": {"all": "true", "id": "x"}}, "query", "exactly one"),
         ("DELETE", "/messages", {"params": {"query": ""}}, "query query", "at least 1"),
         ("POST", "/messages/seen", {"content": "{"}, "body", "a JSON document"),
         ("POST", "/messages/seen", {"content": b"[" * 60_000}, "body", "a JSON document"),
-        ("POST", "/messages/seen", {"content": b" " * 70_000}, "body", "at most 65536 octets"),
         ("POST", "/messages/seen", {"json": {}}, "body ids", "a value"),
         ("POST", "/messages/seen", {"json": {"ids": [1]}}, "body ids.0", "a valid string"),
         ("POST", "/messages/seen", {"json": {"ids": ["x"], "red": 1}}, "body red", "one of: ids, seen"),
+        ("POST", "/messages/seen", {"json": {"ids": ["x"], "seen": "on"}}, "body seen", "a valid boolean"),
+        ("POST", "/messages/seen", {"content": b'{"ids": ["\\ud800"]}'}, "body", "a JSON document in UTF-8"),
+        ("GET", "/messages", {"params": {"limit": " 5"}}, "query limit", "a valid integer"),
+        ("GET", "/messages", {"params": {"limit": "1_0"}}, "query limit", "a valid integer"),
+        ("GET", "/messages", {"params": {"limit": "+5"}}, "query limit", "a valid integer"),
+        ("GET", "/messages", {"params": {"limit": "9" * 5000}}, "query limit", "a valid integer"),
+        ("GET", "/messages/x/html", {"params": {"remote_images": "on"}}, "query remote_images", "boolean"),
+        ("DELETE", "/messages", {"params": {"all": "false"}}, "query all", "True"),
+        ("DELETE", "/messages", {"params": {"all": "yes"}}, "query all", "True"),
+        *(
+            ("GET", "/journal", {"params": {"until": moment}}, "query until", "2026-11-30T08:00:00Z")
+            for moment in (
+                "0.5",
+                "1700000000",
+                "2026-11-30",
+                "2026-11-30T08:00:00",
+                "2026-11-30T08:00:00 02:00",
+                "2026-02-31T08:00:00Z",
+                "2026-11-30T08:00:00+25:00",
+                "",
+            )
+        ),
     ],
 )
 async def test_a_wrong_value_is_named_with_what_was_expected(http, method, path, given, where, expected):
@@ -301,9 +483,28 @@ async def test_a_wrong_value_is_named_with_what_was_expected(http, method, path,
 
 async def test_a_wrong_method_or_path_is_a_problem_too(http):
     answer = await http.put(f"{API}/messages")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, DELETE")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, DELETE, POST, HEAD, OPTIONS")
+    for path in ("/messages", "/messages/x", "/messages/x/raw"):
+        there = (await http.options(API + path)).headers["allow"].split(", ")
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"):
+            answer = await http.request(method, API + path)
+            assert (answer.status_code != 405) is (method in there), (method, path)
+            assert answer.headers.get("allow", ", ".join(there)).split(", ") == there
+    answer = await http.options(f"{API}/mesages")
+    assert answer.status_code == 404
     answer = await http.get(f"{API}/mesages")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_a_body_that_is_too_large_is_not_read(http):
+    answer = await http.post(f"{API}/messages/seen", content=b" " * 70_000)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/api/#problem-too-large")
+    assert "65536" in answer.json()["detail"]
+
+
+async def test_waiting_after_a_message_that_was_never_there_is_a_404(http):
+    answer = await http.get(f"{API}/wait", params={"after": "nothing", "timeout": 0})
+    assert (answer.status_code, answer.json()["detail"]) == (404, "after: there is no message nothing")
 
 
 async def test_a_change_from_another_site_is_refused(http, keep):
@@ -340,7 +541,7 @@ async def test_a_mistake_of_ours_is_a_problem_without_its_text(http, desk, monke
         ("GET", {"host": "evil.example"}, 421, "other-host"),
         ("GET", {"authorization": "Bearer secret", "sec-fetch-site": "cross-site"}, 403, "foreign"),
         ("DELETE", {"authorization": "Bearer secret", "origin": "https://evil.example"}, 403, "foreign"),
-        ("POST", {"authorization": "Bearer secret", "content-length": "9999999"}, 413, "too-large"),
+        ("POST", {"authorization": "Bearer secret", "content-length": "9999999999"}, 413, "too-large"),
         ("GET", {"authorization": "Bearer secret"}, 200, None),
     ],
 )
@@ -355,3 +556,23 @@ async def test_whom_the_desk_does_not_let_in_is_told_by_a_problem(desk, method, 
         assert answer.json()["type"] == f"/api/#problem-{kind}"
         assert answer.json()["status"] == status
     assert page.headers["location"].startswith("/login"), "a person is asked to log in"
+
+
+async def test_the_latest_message_is_read_of_all_or_of_those_that_match(http, keep):
+    missing = await http.get(f"{API}/messages/latest")
+    assert (missing.status_code, missing.json()["type"]) == (404, "/api/#problem-not-found")
+    first = await keep("bob@example.com")
+    second = await keep("carol@example.com", subject="Second")
+    latest = (await http.get(f"{API}/messages/latest")).json()
+    assert latest == (await http.get(f"{API}/messages/{second}")).json()
+    waited = await http.get(f"{API}/wait", params={"query": "to:bob"})  # it is indexed a moment later
+    assert waited.status_code == 200
+    found = await http.get(f"{API}/messages/latest", params={"query": "to:bob"})
+    assert found.json()["id"] == first
+    nobody = await http.get(f"{API}/messages/latest", params={"query": "to:dora"})
+    assert nobody.status_code == 404
+    assert "'to:dora'" in nobody.json()["detail"]
+    assert (await http.get(f"{API}/messages/latest", params={"query": "before:soon"})).status_code == 400
+    assert (await http.get(f"{API}/messages/latest", params={"limit": "1"})).status_code == 400
+    await http.delete(f"{API}/messages/{second}")
+    assert (await http.get(f"{API}/messages/latest")).json()["id"] == first

@@ -3,52 +3,72 @@
 import asyncio
 import contextlib
 import json
-import os
+import multiprocessing
 import shutil
-import signal
 import socket
-import subprocess
-import sys
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
+import argon2
 import httpx
 import pytest
-from gatepost.config.settings import StoreSettings
-from gatepost.mail import Stage, new_id
-from gatepost.store import Box, Kept, KeptQuery, Store
+from gatepost.config.store import StoreSettings
+from gatepost.model.mail import Stage, new_id
+from gatepost.model.user import Role, User
+from gatepost.model.verdict import Action, Evaluation, Match, Reply, Result
+from gatepost.store import Box, Kept, KeptQuery, open_store
 from gatepost.testing import make_message, make_record, make_transaction
-from gatepost.verdict import Action, Evaluation, Match, Reply, Result
+from gatepost.web.accounts import Accounts
+from gatepost.web.api import OPERATIONS
 from gatepost.web.app import create_app
 from gatepost.web.desk import Desk
+from starlette.routing import Mount
 
 SETTINGS = StoreSettings(url="sqlite:///gatepost.db")
+DESKS = multiprocessing.get_context("forkserver")
+DESKS.set_forkserver_preload(["gatepost.process.desk_settings", "gatepost.web"])  # once for all desks
 SERVE = """
-import json, socket, sys
-from pathlib import Path
-from gatepost.config.settings import StoreSettings, WebSettings
-from gatepost.verdict import Reply
-from gatepost.web import run
+import json
+from datetime import UTC, datetime
+from gatepost.config.store import StoreSettings
+from gatepost.config.web import WebSettings
+from gatepost.model.verdict import Reply
+from gatepost.config import load
+from gatepost.process.desk_settings import DeskSettings
+from gatepost.web import Accounts, Lists, run, trash
+from gatepost.web.pages import messages
 
-folder, options = Path(sys.argv[1]), json.loads(sys.argv[4])
-listener, lifeline = int(sys.argv[2]), int(sys.argv[3])
+trash.UNDO_SECONDS = messages.UNDO_SECONDS = options.get("undo_seconds", trash.UNDO_SECONDS)
 
 def release(message, to):
     with (folder / "released").open("a") as file:
         file.write(json.dumps([message.id, to]) + "\\n")
     return Reply.parse((folder / "answer").read_text())
 
+def lists():
+    # no gateway runs that could reload
+    settings = DeskSettings(load(folder / "rules.yaml"), folder / "rules.yaml")
+    settings._have_reloaded = lambda change: None
+    return Lists(used=settings.used_lists, change=settings.change_list)
+
 run(
-    WebSettings(password_file=folder / "password" if options.get("password") else None),
+    WebSettings(base_path=options.get("base_path", "/"), hosts=options.get("hosts", "desk.example")),
     StoreSettings(url="sqlite:///gatepost.db"),
     folder,
-    listener=socket.socket(fileno=listener),
+    accounts=Accounts(
+        password=(folder / "password").read_text().strip() if options.get("password") else None
+    ),
+    listener=listener,
     feed=None,
-    lifeline=lifeline,
+    lifeline=lifeline.fileno(),
     mode=options.get("mode", "gateway"),
     release=release,
+    lists=lists() if options.get("lists") else None,
     smtp=("127.0.0.1:2599",),
+    started_at=datetime.now(UTC),
+    shutdown_seconds=1,
 )
 """
 
@@ -96,7 +116,7 @@ def message():
 
 @pytest.fixture
 async def store(tmp_path):
-    opened = Store.open(SETTINGS, tmp_path)
+    opened = open_store(SETTINGS, tmp_path)
     yield opened
     await opened.close()
 
@@ -118,7 +138,7 @@ def until():
     """Wait until what is asked for gives what is expected; the index follows the store in a moment."""
 
     async def wait(ask, expected):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await ask() != expected:
                 await asyncio.sleep(0.01)
 
@@ -169,20 +189,27 @@ class Site:
         self.keep_all()
         (folder / "answer").write_text("250 2.0.0 Ok: queued as 4711")
         (folder / "password").write_text("secret\n")
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            watched, self.lifeline = os.pipe()
-            arguments = [str(folder), str(listener.fileno()), str(watched), json.dumps(options)]
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, *arguments], pass_fds=(listener.fileno(), watched)
-            )
-            os.close(watched)
+        self._options = options
+        self._port = 0
+        self.start()
+
+    def start(self):
+        """Start it; again on the same port after `stop_process`."""
+        with socket.create_server(("127.0.0.1", self._port)) as listener:
+            self._port = listener.getsockname()[1]
+            self.origin = f"http://127.0.0.1:{self._port}"
+            watched, self.lifeline = socket.socketpair()
+            given = {"folder": self.folder, "options": self._options, "listener": listener}
+            with watched:
+                given["lifeline"] = watched
+                self.process = DESKS.Process(target=exec, args=(SERVE, given), daemon=True)
+                self.process.start()
 
     def keep_all(self, *messages):
         """Keep what `message_to_keep` made, as the SMTP server's process does; gives the ids."""
 
         async def commit():
-            store = Store.open(SETTINGS, self.folder)
+            store = open_store(SETTINGS, self.folder)
             for record, kept in messages:
                 await store.commit(record, (kept,))
             await store.close()
@@ -202,13 +229,23 @@ class Site:
         path = self.folder / "released"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
+    def wait(self):
+        """Wait for the process to end; its exit status."""
+        self.process.join(30)
+        return self.process.exitcode
+
+    def stop_process(self):
+        self.process.terminate()
         try:
-            return self.process.wait(10)
+            return self.wait()
         finally:
             self.process.kill()
-            os.close(self.lifeline)
+            self.lifeline.close()
+
+    def stop(self):
+        try:
+            return self.stop_process()
+        finally:
             self._apart.shutdown()
 
 
@@ -217,8 +254,9 @@ def serve(tmp_path):
     """Serve a desk with these options."""
     with contextlib.ExitStack() as stopping:
 
-        def start(**options):
-            site = Site(tmp_path, **options)
+        def start(name=".", **options):
+            (folder := tmp_path / name).mkdir(exist_ok=True)
+            site = Site(folder, **options)
             stopping.callback(site.stop)
             return site
 
@@ -231,26 +269,45 @@ def site(serve):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser_program():
+    """Chromium's engine without its window and its viewers, for half of the processor time."""
+    return "chromium-headless-shell"
+
+
+@pytest.fixture(scope="module")
+def browser(browser_program):
     """One for all tests of a module, which has no asynchronous ones: Playwright's loop runs meanwhile."""
     sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect.set_options(timeout=30_000)
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        opened = playwright.chromium.launch(
+            executable_path=shutil.which(browser_program), args=["--no-sandbox"]
+        )
         yield opened
         opened.close()
 
 
 @pytest.fixture
 def new_page(browser):
-    """A page of a size and theme; errors of scripts and violated policies fail the test."""
+    """A page of a size and theme; errors of scripts and violated policies fail the test.
+
+    So do requests with an error status, unless it is ``expected``.
+    """
     problems, contexts = [], []
 
-    def opened(width=1440, height=900, **options):
+    def opened(width=1440, height=900, *, expected=0, **options):
+        refused = f"Failed to load resource: the server responded with a status of {expected} "
+
+        def hear(said):
+            if said.type == "error" and not said.text.startswith(refused):
+                problems.append(said.text)
+
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, **options))
         page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
+        page.set_default_navigation_timeout(60_000)  # the first page waits for the process to start
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and problems.append(said.text))
+        page.on("console", hear)
         return page
 
     yield opened
@@ -262,3 +319,52 @@ def new_page(browser):
 @pytest.fixture
 def page(new_page):
     return new_page()
+
+
+@pytest.fixture(scope="session")
+def hashed():
+    """Hash a password, as cheaply as can be."""
+    return argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash
+
+
+@pytest.fixture(scope="session")
+def hashes(hashed):
+    """Of users with the names of the roles: ``reader's secret``, and so on."""
+    return {str(role): hashed(f"{role}'s secret") for role in Role}
+
+
+@pytest.fixture(scope="session")
+def accounts(hashes):
+    """Accounts of these users."""
+    users = [User(name=str(role), role=role) for role in Role]
+    return lambda **options: Accounts(users=users, hashes=hashes, **options)
+
+
+@pytest.fixture(scope="session")
+def routes():
+    """All routes of an application, each with its path; but static files, which everybody may read."""
+
+    def find(found, prefix=""):
+        for route in found:
+            if not isinstance(route, Mount):
+                yield f"{prefix}{route.path}", route
+            elif route.path != "/static":
+                yield from find(route.routes, f"{prefix}{route.path}")
+
+    return lambda app: list(find(app.routes))
+
+
+@pytest.fixture(scope="session")
+def requests(routes):
+    """Every kind of request to an application, ``METHOD /path``, with what it needs."""
+    methods = defaultdict(set)
+    for one in OPERATIONS:
+        methods[f"/api/v1{one.path}"].add(one.method)
+
+    def find(app):
+        for path, route in routes(app):
+            for method in sorted(methods.get(path) or route.methods or {"GET"}):
+                if method != "HEAD":
+                    yield f"{method} {path}", route.need(method)
+
+    return find

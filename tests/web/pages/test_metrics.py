@@ -1,7 +1,7 @@
 """/metrics is what Prometheus reads, for whom the desk answers."""
 
 import pytest
-from gatepost.metrics import METRICS, Board, Tally
+from gatepost.metrics import METRICS, SharedCounters, Tally
 from prometheus_client.parser import text_string_to_metric_families
 
 HOSTILE = 'a"b\\c\nd{e="f"} 1\n# TYPE x gauge\nü,='
@@ -17,18 +17,18 @@ def read(text):
 
 
 @pytest.fixture
-def board():
-    board = Board(2)
+def counters():
+    counters = SharedCounters(2)
     samples = {**Tally().samples(), ("rule_evaluations", HOSTILE, "hit"): 3}
     samples["transaction_seconds", "0.001"] = 2
     samples["transaction_seconds", "0.005"] = 1
     samples["transaction_seconds", "sum"] = 0.006
-    board.publish(board.take(), samples)
-    return board
+    counters.publish(counters.take(), samples)
+    return counters
 
 
-async def test_the_page_is_in_the_format_of_prometheus(client_of, board):
-    async with client_of(board=board) as http:
+async def test_the_page_is_in_the_format_of_prometheus(client_of, counters):
+    async with client_of(counters=counters) as http:
         answer = await http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     assert {family.name for family in text_string_to_metric_families(answer.text)} == {
@@ -58,8 +58,8 @@ async def test_where_nobody_counts_there_is_no_page(client_of):
         ({"authorization": f"Bearer {PASSWORD}", "host": "evil.example"}, 421),
     ],
 )
-async def test_who_may_read_it(client_of, board, headers, status):
-    async with client_of(board=board, password=PASSWORD) as http:
+async def test_who_may_read_it(client_of, counters, headers, status):
+    async with client_of(counters=counters, password=PASSWORD) as http:
         answer = await http.get("/metrics", headers=headers)
         assert answer.status_code == status
         assert ("gatepost_" in answer.text) == (status == 200)

@@ -4,10 +4,13 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import replace
 from html import unescape
 
 import pytest
-from gatepost.store import Box, KeptQuery, State
+from gatepost.model.edits import AddHeader, PrefixSubject
+from gatepost.model.mail import new_id
+from gatepost.store import Box, JournalQuery, Kept, KeptQuery, State
 from gatepost.testing import make_message
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
@@ -52,6 +55,37 @@ async def test_a_query_that_cannot_be_read_is_explained(http):
     assert "This cannot be searched for" in page.text
 
 
+async def test_a_page_that_shows_the_beginning_of_a_text_leads_to_all_of_it(http, keep):
+    kept_id = await keep("Long", text="<b>ä</b>\r\n" * 150_000 + "the end\r\n")
+    page = (await http.get(f"/messages/{kept_id}?tab=text")).text
+    assert "The text is long: only its beginning is shown. All of it: text , source" in texts(page)
+    assert "the end" not in page
+    assert f'href="/messages/{kept_id}/text"' in page
+    answer = await http.get(f"/messages/{kept_id}/text")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert answer.text == "<b>ä</b>\n" * 150_000 + "the end"
+    assert "All of it" not in (await http.get(f"/messages/{await keep('Short')}")).text
+
+
+@pytest.mark.parametrize("part", ["", "/source", "/html", "/text"])
+async def test_the_ids_of_transaction_and_session_lead_to_the_message(http, keep, store, part):
+    kept_id = await keep("Hello", html="<p>Hi</p>")
+    (record,) = store.archive.records(JournalQuery(id=kept_id), limit=2)
+    for some_id in (record.id, record.session_id):
+        answer = await http.get(f"/messages/{some_id}{part}")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/messages/{kept_id}")
+    other = Kept(
+        box=Box.INBOX, mail_from="", recipients=("x@y",), prepended=b"", content=b"x", rule=None, reason=""
+    )
+    await store.commit(replace(record, id=new_id()), (other,))
+    answer = await http.get(f"/messages/{record.session_id}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/?q=id%3A{record.session_id}")
+    page = (await http.get(answer.headers["location"])).text
+    assert f"/messages/{kept_id}" in page
+    assert f"/messages/{other.id}" in page
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [
@@ -62,6 +96,7 @@ async def test_a_query_that_cannot_be_read_is_explained(http):
         ("/quarantine/deleted", "Nothing was deleted yet"),
     ],
 )
+@pytest.mark.long
 async def test_an_empty_page_says_what_to_do(http, path, says):
     assert says in texts((await http.get(path)).text)
 
@@ -87,6 +122,7 @@ async def test_complaints_mode_says_where_to_send_mail(http, desk):
         ("/quarantine", "POST", 405),
     ],
 )
+@pytest.mark.long
 async def test_what_is_not_there_is_said_in_the_look_of_the_desk(http, path, method, status):
     answer = await http.request(method, path, data={} if method == "POST" else None)
     assert answer.status_code == status
@@ -96,11 +132,11 @@ async def test_what_is_not_there_is_said_in_the_look_of_the_desk(http, path, met
     assert 'class="brand"' not in fragment.text
 
 
-async def test_opening_a_message_marks_it_as_read(http, keep, desk):
+@pytest.mark.parametrize("tab", ["", "?tab=text"])
+async def test_opening_a_message_marks_it_as_read(http, keep, desk, tab):
     kept_id = await keep()
-    await http.get(f"/messages/{kept_id}?tab=text")
     assert desk.mailbox.counts().unread == 1
-    await http.get(f"/messages/{kept_id}")
+    await http.get(f"/messages/{kept_id}{tab}")
     assert desk.mailbox.counts().unread == 0
 
 
@@ -153,6 +189,58 @@ async def test_characters_that_hide_something_are_shown(http, keep):
         assert "\u202e" not in page
 
 
+async def test_joiners_that_a_script_needs_are_shown_and_others_are_marked(http, keep):
+    kept_id = await keep("می\u200cروم क्\u200dष 👩\u200d🚀 in\u200cvoice")
+    for path in ("/", f"/messages/{kept_id}"):
+        page = (await http.get(path)).text
+        assert "می\u200cروم क्\u200dष 👩\u200d🚀 in\ufffdvoice" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "to", "shown", "hidden"),
+    [
+        ({"To": "Bob <bob@Example.NET>"}, ("BOB@example.net", "eve@example.net"), ["eve@example.net"], True),
+        ({"To": "a@example.net"}, ("a@example.net",), [], False),
+        ({"To": "a@example.net", "Cc": "b@example.net"}, ("b@example.net", "a@example.net"), [], False),
+        ({"To": "undisclosed-recipients:;"}, ("eve@example.net",), ["eve@example.net"], True),
+        ({"To": "Friends: a@example.net, b@example.net;"}, ("b@example.net",), [], False),
+        ({}, ("eve@example.net",), ["eve@example.net"], True),
+        ({"To": "a@xn--mnchen-3ya.example"}, ("a@MÜNCHEN.example",), [], False),
+        ({"To": '"a.b"@example.net'}, ("a.b@example.net",), [], False),
+        ({"To": "a@example.net", "Bcc": "b@example.net"}, ("b@example.net",), ["b@example.net"], True),
+        ({"To": '"b@example.net" <a@example.net>'}, ("b@example.net",), ["b@example.net"], True),
+        ({"To": "a@example.net"}, tuple(f"u{n}@example.net" for n in range(25)), ["u19@example.net"], True),
+    ],
+    ids=str,
+)
+async def test_a_recipient_whom_no_field_names_is_shown_as_bcc(http, keep, fields, to, shown, hidden):
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    kept_id = await keep(content=f"{head}Subject: Hello\r\n\r\nHi\r\n".encode(), to=to)
+    page = (await http.get(f"/messages/{kept_id}")).text
+    listed = page.partition(">Bcc</dt><dd>")[2].partition("</dd>")[0]
+    assert (">Bcc<" in page) is hidden
+    assert all(address in listed for address in shown)
+    answer = (await http.get(f"/api/v1/messages/{kept_id}")).json()
+    assert answer["bcc"] == (shown if len(to) < 20 else list(to))
+
+
+@pytest.mark.parametrize(
+    ("content", "has_code", "has_link"),
+    [
+        (b"Subject: x\r\n\r\nYour code is 482913. Or https://a.example/confirm?t=12\r\n", True, True),
+        (b"Subject: x\r\n\r\nConfirm: https://a.example/confirm?t=12\r\n", False, True),
+        (b"Subject: x\r\n\r\nYour code is 482913\r\n", True, False),
+        (b"Subject: x\r\n\r\nHello\r\n", False, False),
+        (b"", False, False),
+    ],
+)
+async def test_the_bar_has_what_there_is(http, keep, content, has_code, has_link):
+    page = (await http.get(f"/messages/{await keep(content=content)}")).text
+    assert ("data-code" in page) is has_code
+    assert ('class="essence-link"' in page) is has_link
+    assert ('class="essence"' in page) is (has_code or has_link)
+
+
 async def test_html_has_a_policy_of_its_own_and_no_remote_images_unless_asked(http, keep):
     html = '<p style="color:red">Hi<img src="http://tracker.example/a.gif"><script>alert(1)</script></p>'
     kept_id = await keep(html=html)
@@ -196,6 +284,25 @@ async def test_the_downloaded_message_is_what_was_kept(http, keep, desk):
     answer = await http.get(f"/messages/{kept_id}/download")
     assert answer.content == desk.archive.kept_message(kept_id).delivered_form
     assert f'filename="{kept_id}.eml"' in answer.headers["content-disposition"]
+
+
+async def test_an_edited_message_is_shown_as_it_would_be_delivered_and_downloaded_as_received(
+    http, store, message
+):
+    record, kept = message(subject="hello", box=Box.QUARANTINE)
+    edits = (PrefixSubject("[held] "), AddHeader("X-Kind", "<b>news</b>"))
+    kept = replace(kept, edits=edits)
+    await store.commit(record, (kept,))
+    page = (await http.get(f"/messages/{kept.id}")).text
+    assert "[held] hello" in page
+    assert "Edits on release" in page
+    assert "add X-Kind: &lt;b&gt;news&lt;/b&gt;" in page
+    assert (await http.get(f"/messages/{kept.id}/download")).content == b"".join(kept.pieces)
+    original = await http.get(f"/messages/{kept.id}/original")
+    assert original.content == kept.content
+    assert f'filename="{kept.id}-original.eml"' in original.headers["content-disposition"]
+    told = (await http.get(f"/api/v1/messages/{kept.id}")).json()
+    assert (told["edits"], told["subject"]) == ([str(edit) for edit in edits], "[held] hello")
 
 
 async def test_several_messages_are_marked_and_deleted(http, keep, desk):
@@ -256,6 +363,7 @@ async def test_a_deleted_message_leaves_who_and_when(http, keep):
         ),
     ],
 )
+@pytest.mark.long
 async def test_a_release_notes_who_did_it_and_to_whom(http, keep, desk, form, to):
     kept_id = await keep("Held", box=Box.QUARANTINE)
     answer = await http.post(f"/messages/{kept_id}/release?in=held", data=form, headers=HX)
@@ -270,13 +378,14 @@ async def test_a_release_notes_who_did_it_and_to_whom(http, keep, desk, form, to
 @pytest.mark.parametrize(
     ("others", "says"),
     [
-        ("", "Say to whom"),
-        ("nobody", "This is no address: nobody"),
-        ("a@b>\r\nRCPT", "This is no address"),
-        ("a@b\u202e", "This is no address"),
+        ("", "Enter the recipients"),
+        ("nobody", "Not an address: nobody"),
+        ("a@b>\r\nRCPT", "Not an address"),
+        ("a@b\u202e", "Not an address"),
         ("\n".join(f"a{n}@example.com" for n in range(101)), "At most 100"),
     ],
 )
+@pytest.mark.long
 async def test_a_release_to_no_address_does_not_begin(http, keep, desk, others, says):
     kept_id = await keep("Held", box=Box.QUARANTINE)
     answer = await http.post(
@@ -290,7 +399,7 @@ async def test_a_refused_release_stays_held_and_says_why(http, keep, desk):
     kept_id = await keep("Held", box=Box.QUARANTINE)
     desk.noted.answer = "550 5.1.1 No such <b>user</b>"
     answer = await http.post(f"/messages/{kept_id}/release", data={"to": "own"}, headers=HX)
-    assert "The server said: 550 5.1.1 No such <b>user</b>" in unescape(answer.text)
+    assert "The server's reply: 550 5.1.1 No such <b>user</b>" in unescape(answer.text)
     assert "<b>" not in answer.text
     assert await subjects(http, "/quarantine") == ["Held"]
 
@@ -300,7 +409,7 @@ async def test_a_page_that_does_not_know_of_a_release_does_not_release_again(htt
     form = {"to": "own", "state": "held"}
     await http.post(f"/messages/{kept_id}/release", data=form, headers=HX)
     again = await http.post(f"/messages/{kept_id}/release", data=form, headers=HX)
-    assert "Meanwhile it was released by web desk (127.0.0.1)" in texts(again.text)
+    assert "The message was released by web desk (127.0.0.1) in the meantime" in texts(again.text)
     assert len(desk.noted.released) == 1
     await http.post(f"/messages/{kept_id}/release", data={"to": "own", "state": "released"}, headers=HX)
     assert len(desk.noted.released) == 2
@@ -335,6 +444,7 @@ async def test_where_nothing_can_be_released_no_page_offers_it(http, keep, desk)
     assert (await http.post(f"/messages/{kept_id}/release", data={"to": "own"})).status_code == 404
 
 
+@pytest.mark.long
 async def test_broken_mail_is_shown_all_the_same(http, keep):
     for content in (
         b"",
@@ -357,3 +467,26 @@ async def test_pages_have_no_script_or_style_of_their_own(http, keep):
             path
         )
         assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page), path
+
+
+async def test_the_values_to_choose_from_are_harmless_and_follow_the_search(http, keep, until):
+    await keep("One", to=("<b>bob+x@example.net",), attachments={"a.txt": b"x"})
+    await keep("Two", to=('"a b"@example.net', "carol@example.net"))
+
+    async def chosen(query):
+        page = (await http.get("/messages/facets", params={"q": query}, headers=HX)).text
+        assert "<b>" not in page
+        return re.findall(r'data-search="([^"]*)" data-term="([^"]*)"', page)
+
+    async def counted():
+        return len(await chosen(""))
+
+    await until(counted, 5)
+    assert ("is:unread", "is:unread") in await chosen("")
+    assert await chosen("mailbox:x") == [
+        ("mailbox:x is:unread", "is:unread"),
+        ("mailbox:x has:attachment", "has:attachment"),
+        ("", "mailbox:x"),
+        ("mailbox:x recipient:&lt;b&gt;bob+x@example.net", "recipient:&lt;b&gt;bob+x@example.net"),
+    ]
+    assert await chosen('"') == []

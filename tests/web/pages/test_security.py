@@ -4,6 +4,8 @@ import asyncio
 from base64 import b64encode
 
 import pytest
+from gatepost.model.user import EVERYTHING
+from gatepost.web.accounts import Accounts, LoggedIn
 from gatepost.web.security import Guard, Security
 from gatepost.web.sessions import Login, Sessions
 from starlette.responses import PlainTextResponse
@@ -31,8 +33,41 @@ async def test_only_our_own_names_are_answered_to(client_of, host, status):
     async with client_of(hosts=["desk.example.com"]) as http:
         answer = await http.get("/", headers={"host": host})
         assert answer.status_code == status
-        if status == 421:
-            assert "web.hosts" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "name"),
+    [
+        ("complaints", "mail.test:8025", "mail.test"),
+        ("complaints", "Mail_1.", "mail_1"),
+        ("complaints", "192.0.2.1:80", "192.0.2.1"),
+        ("complaints", "[2001:db8::1]:80", "2001:db8::1"),
+        ("gateway", "mail.test", "mail.test"),
+        ("gateway", "2001:db8::1", "2001:db8::1"),
+    ],
+)
+async def test_an_unknown_host_name_comes_with_what_to_type(client_of, desk, mode, host, name):
+    desk.mode = mode
+    says = {
+        "complaints": f"\ngatepost complaints --host {name}\n",
+        "gateway": f"\nweb: {{hosts: ['{name}']}}\n\nThen run:\n\ngatepost reload --replace\n",
+    }[mode]
+    async with client_of() as http:
+        page = await http.get("/", headers={"host": host})
+        problem = await http.get("/api/v1/info", headers={"host": host})
+    assert page.status_code == problem.status_code == 421
+    assert says in page.text
+    assert says.strip() in problem.json()["detail"]
+    async with client_of(hosts=[name]) as http:
+        assert (await http.get("/", headers={"host": host})).status_code == 200, "it helps"
+
+
+@pytest.mark.parametrize("host", ["$(reboot)", "a'b", "-x", "a b", "<b>", ";"])
+async def test_what_is_no_host_name_is_not_proposed(client_of, desk, host):
+    desk.mode = "complaints"
+    async with client_of() as http:
+        answer = await http.get("/", headers={"host": host})
+    assert (answer.status_code, "--host" in answer.text) == (421, False)
 
 
 @pytest.mark.parametrize("hosts", [["127.0.0.1", "evil.example"], []])
@@ -45,13 +80,14 @@ async def test_a_request_names_one_host(desk, hosts):
     async def page(scope, receive, send):
         await PlainTextResponse("never")(scope, receive, send)
 
-    guard = Guard.of(("127.0.0.1", 8025), [], None)
+    guard = Guard.of(("127.0.0.1", 8025), [], Accounts())
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", h.encode()) for h in hosts]}
     await Security(page, guard)(scope, None, send)
     assert sent[0]["status"] == 421
 
 
 @pytest.mark.parametrize(("host", "status"), [("192.0.2.7:8025", 303), ("evil.example", 421)])
+@pytest.mark.long
 async def test_a_desk_on_all_addresses_answers_to_addresses_but_not_to_names(client_of, host, status):
     async with client_of(("0.0.0.0", 8025), password=PASSWORD) as http:
         assert (await http.get("/", headers={"host": host})).status_code == status
@@ -102,6 +138,7 @@ async def test_other_sites_may_link_here_and_load_nothing(http, mode, dest, stat
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/static/desk.css", "/events/none", "/login"])
+@pytest.mark.long
 async def test_every_answer_tells_the_browser_to_be_careful(http, path):
     headers = (await http.get(path)).headers
     assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
@@ -139,7 +176,13 @@ async def test_a_large_body_is_not_read(http, announced):
 )
 def test_others_need_a_password_and_an_empty_one_is_none(address, password):
     with pytest.raises(ValueError, match="password"):
-        Guard.of(address, [], password)
+        Guard.of(address, [], Accounts(password=password))
+
+
+@pytest.mark.parametrize(("host", "status"), [("192.0.2.7:8025", 200), ("evil.example", 421)])
+async def test_a_desk_that_is_open_on_purpose_still_checks_names(client_of, host, status):
+    async with client_of(("0.0.0.0", 8025), needs_password=False) as http:
+        assert (await http.get("/", headers={"host": host})).status_code == status
 
 
 async def test_nothing_is_shown_before_the_login_and_all_after_it(client_of, keep):
@@ -212,26 +255,40 @@ async def test_who_guesses_has_to_wait_even_with_the_right_password(client_of, m
         assert 0 < int(answer.headers["retry-after"]) <= 7
 
 
+async def test_each_wrong_password_is_logged_with_its_address_and_never_the_password(client_of, caplog):
+    async with client_of(password=PASSWORD) as http:
+        await http.post("/login", data={"password": "guess-1"})
+        await http.get("/metrics", headers={"authorization": "Bearer guess-2"})
+        await http.get("/metrics", headers={"authorization": f"Bearer {PASSWORD}"})
+    found = [one for one in caplog.records if "wrong password" in one.getMessage()]
+    assert [(one.levelname, one.getMessage()) for one in found] == [
+        ("WARNING", "web desk: wrong password client=127.0.0.1")
+    ] * 2
+    assert [one.msg.fields() for one in found] == [{"client": "127.0.0.1"}] * 2
+    assert "guess" not in caplog.text
+
+
 def test_tries_come_back_and_sessions_end_with_time():
     now = [1000.0]
-    sessions = Sessions("secret", clock=lambda: now[0])
+    sessions = Sessions(clock=lambda: now[0])
     for _ in range(10):
         sessions.note_wrong("192.0.2.1")
     assert sessions.wait_seconds("192.0.2.1") > 0
     assert sessions.wait_seconds("192.0.2.2") == 0
     now[0] += 6.1
     assert sessions.wait_seconds("192.0.2.1") == 0
-    token = sessions.begin("Maria")
+    maria = LoggedIn(user=EVERYTHING)
+    token = sessions.begin(maria)
     now[0] += 11 * 3600
-    assert sessions.name(token) == "Maria"
+    assert sessions.logged_in(token) is maria
     now[0] += 13 * 3600
-    assert sessions.name(token) is None
+    assert sessions.logged_in(token) is None
 
 
 @pytest.mark.parametrize("given", ["", "secret ", "Secret", "s\udce9cret", "sécret"])
 def test_only_the_password_is_the_password(given):
-    assert not Sessions("secret").is_password(given)
-    assert Sessions("secret").is_password("secret")
+    assert not Accounts(password="secret").is_password(given)
+    assert Accounts(password="secret").is_password("secret")
     assert Login.from_header("Bearer secret") == Login(name="", password="secret")
 
 
@@ -250,5 +307,5 @@ async def test_events_stream_through_the_middleware(client_of):
 
     headers = [(b"host", b"127.0.0.1")]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}
-    await Security(page, Guard.of(("127.0.0.1", 8025), [], None))(scope, None, send)
+    await Security(page, Guard.of(("127.0.0.1", 8025), [], Accounts()))(scope, None, send)
     assert len(sent) == 3

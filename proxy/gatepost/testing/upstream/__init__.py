@@ -1,13 +1,13 @@
-r"""A server to relay to that plays whatever misbehaviour a test asks for.
+r"""An upstream server that misbehaves as a test asks.
 
-It is a real server on a free port of the loopback interface, in threads of its own, so that tests of
+It is a real server on a free port of the loopback interface, in its own threads, so that tests of
 either kind can use it. Without a script it behaves well:
 
     with FakeUpstream() as upstream:
         ...  # send something to upstream.url
         assert upstream.messages[0].content == b"Subject: hello\r\n\r\n"
 
-A script says what it does instead of its usual, step by step of the conversation:
+A script replaces its usual behaviour at steps of the conversation:
 
     FakeUpstream({"rcpt": "550 5.1.1 No such user"})
     FakeUpstream({"rcpt": lambda path: "550 5.1.1 No such user" if "bob@" in path else None})

@@ -1,4 +1,4 @@
-"""What a scripted server can do at a step of the conversation."""
+"""The behaviours of a scripted server at a step of the conversation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +20,29 @@ __all__ = [
 ]
 
 Step = Literal[
-    "connect", "ehlo", "helo", "starttls", "auth", "mail", "rcpt", "data", "body", "dot", "rset", "quit"
+    "connect",
+    "ehlo",
+    "helo",
+    "starttls",
+    "auth",
+    "mail",
+    "rcpt",
+    "data",
+    "bdat",
+    "body",
+    "dot",
+    "rset",
+    "quit",
 ]
-"""``connect`` is the greeting, ``body`` comes with the first octets of a message, ``dot`` is its end."""
+"""``connect`` is the greeting, ``body`` comes with the first bytes of a message, ``dot`` is its end.
+
+``bdat`` comes after the bytes of each chunk (RFC 3030) but the last one, which has ``body`` and ``dot``.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What a good server does."""
+    """The usual behaviour of a good server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +57,17 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class HalfClose:
-    """Says nothing any more, and goes on reading."""
+    """Sends nothing more, but continues to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """Negotiates TLS: with it, ``starttls`` can say what it likes before."""
+    """Negotiates TLS; a script can send something else for ``starttls`` first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """A reply octet by octet, with so many seconds between them."""
+    """A reply byte by byte, with this many seconds between them."""
 
     reply: str
     seconds: float
@@ -60,14 +75,14 @@ class Drip:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Does nothing until that time has passed or `FakeUpstream.release` is set; what follows comes late."""
+    """Waits for the time or until `FakeUpstream.release` is set; what follows is late."""
 
     seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Then:
-    """One behaviour for each time that the step comes, on any connection; afterwards the usual."""
+    """One behaviour for each time that the step is reached, on any connection; afterwards the usual."""
 
     _left: list["Behaviour"] = field(default_factory=list)
 
@@ -75,7 +90,7 @@ class Then:
         object.__setattr__(self, "_left", list(behaviours))
 
     def take(self) -> "Behaviour":
-        """The next one; None when all were taken."""
+        """The next behaviour; None if there are no more."""
         return self._left.pop(0) if self._left else None
 
 
@@ -91,7 +106,7 @@ class OnConnection:
 class OnTransaction:
     """A behaviour for one transaction of each connection, counted from 1; the usual in all others.
 
-    The second one is the first on a connection that is used again.
+    The second transaction is the first on a reused connection.
     """
 
     number: int
@@ -115,11 +130,11 @@ Behaviour = (
     | Callable[[str], "Behaviour"]
     | None
 )
-"""What is done at a step.
+"""What to do at a step.
 
-- text: sent as a reply; of several lines each is written whole: ``"550-No\\n550 not here"``
-- octets: sent as they are
+- text: sent as a reply; write several lines in full: ``"550-No\\n550 not here"``
+- bytes: sent as they are
 - a list: one after the other, as in ``[Stall(), "250 late"]``
-- a function: is given the command's argument and gives a behaviour
+- a function: gets the command's argument and returns a behaviour
 - None: the usual
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gatepost.mail import Recipient
+from gatepost.model.mail import Recipient
 from gatepost.testing.upstream.behaviours import (
     Behaviour,
     Close,
@@ -34,11 +34,11 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conduct:
-    """How a server behaves, on all its connections."""
+    """The behaviour of a server on all its connections."""
 
     script: Mapping[Step, Behaviour]
     extensions: Callable[[int], Sequence[str]]
-    """Of the nth connection."""
+    """The extensions of the nth connection."""
     tls: ssl.SSLContext | None
     implicit_tls: bool
     users: Mapping[str, str]
@@ -46,7 +46,7 @@ class Conduct:
     release: threading.Event = field(default_factory=threading.Event)
     """Ends every stall."""
     ending: threading.Event = field(default_factory=threading.Event)
-    """The server stops: nothing more is said after a stall."""
+    """The server stops: nothing more is sent after a stall."""
 
 
 class EndError(Exception):
@@ -54,7 +54,7 @@ class EndError(Exception):
 
 
 class Conversation:
-    """One connection; runs in a thread of its own."""
+    """One connection; runs in its own thread."""
 
     def __init__(self, conduct: Conduct, log: Log, accepted: socket.socket, number: int) -> None:
         self._conduct = conduct
@@ -71,14 +71,15 @@ class Conversation:
         self._mail_from: str | None = None
         self._parameters: tuple[str, ...] = ()
         self._recipients: tuple[Recipient, ...] = ()
+        self._chunks = b""
 
     def close(self) -> None:
-        """Close the connection; wakes up whoever waits for it."""
+        """Close the connection and wake up the threads that wait for it."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def run(self) -> None:
-        """Talk until one side has enough."""
+        """Run the conversation until one side ends it."""
         try:
             self._talk()
         except (EndError, OSError):
@@ -257,7 +258,7 @@ class Conversation:
         if not self._buffer:
             self._receive()
         self._act("body", "", lambda: None)
-        received = bytearray(b"\r\n" + self._buffer)  # so that a dot at the beginning is found as any other
+        received = bytearray(b"\r\n" + self._buffer)  # so that a dot at the beginning is found like any other
         self._buffer = b""
         searched = 0
         while (end := received.find(b"\r\n.\r\n", searched)) < 0:
@@ -266,13 +267,46 @@ class Conversation:
             received += self._buffer
             self._buffer = b""
         self._buffer = bytes(received[end + 5 :])
+        self._end_message(
+            bytes(received[: end + 2].replace(b"\r\n.", b"\r\n")[2:]), wire=bytes(received[2 : end + 5])
+        )
+
+    def _do_bdat(self, argument: str) -> None:
+        if "CHUNKING" not in self._conduct.extensions(self._number):
+            self._say("500 5.5.1 Unknown command")
+            return
+        size, _, last = argument.partition(" ")
+        if last and int(size):
+            if not self._buffer:
+                self._receive()
+            self._act("body", "", lambda: None)
+        octets = self._octets(int(size))
+        if not self._recipients:
+            self._say("503 5.5.1 RCPT first")
+            return
+        self._chunks += octets
+        if last:
+            self._end_message(self._chunks, wire=self._chunks)
+        else:
+            self._act("bdat", argument, lambda: self._say(f"250 2.0.0 {size} octets"))
+
+    def _octets(self, count: int) -> bytes:
+        received = bytearray(self._buffer)
+        while len(received) < count:
+            self._buffer = b""
+            self._receive()
+            received += self._buffer
+        self._buffer = bytes(received[count:])
+        return bytes(received[:count])
+
+    def _end_message(self, content: bytes, *, wire: bytes) -> None:
         self._log.message(
             ReceivedMessage(
                 mail_from=self._mail_from or "",
                 parameters=self._parameters,
                 recipients=self._recipients,
-                content=bytes(received[: end + 2].replace(b"\r\n.", b"\r\n")[2:]),
-                wire=bytes(received[2 : end + 5]),
+                content=content,
+                wire=wire,
                 connection=self._number,
                 tls=self._over_tls,
             )
@@ -293,7 +327,7 @@ class Conversation:
 
 
 def _path(argument: str) -> tuple[str, tuple[str, ...]]:
-    """Path and parameters of ``FROM:<a@example.com> SIZE=1``; a ``>`` may stand in a quoted local part."""
+    """Path and parameters of ``FROM:<a@example.com> SIZE=1``; a ``>`` may be in a quoted local part."""
     _, _, rest = argument.partition(":")
     path, _, parameters = rest.lstrip().removeprefix("<").rpartition(">")
     return path, tuple(parameters.split())

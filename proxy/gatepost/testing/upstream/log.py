@@ -1,31 +1,32 @@
-"""What a scripted server has seen: written by its threads, read by the test."""
+"""The log of a scripted server: written by its threads, read by the test."""
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gatepost.mail import Recipient
+from gatepost.model.mail import Recipient
 
 __all__ = ["Log", "ReceivedMessage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedMessage:
-    """One message that came whole, with its dot, whatever it was answered."""
+    """One message that was received completely, whatever the reply."""
 
     mail_from: str
+    """The reverse-path without its brackets."""
     parameters: tuple[str, ...]
-    """Of MAIL, as they came."""
+    """The parameters of MAIL, as received."""
     recipients: tuple[Recipient, ...]
     """Those that were accepted, in their order, with the parameters of RCPT."""
     content: bytes
     """Without the transparency dots."""
     wire: bytes
-    """As it came, with them and with the final dot."""
+    """As received, with them and with the final dot; of chunks the same as the content."""
     connection: int
     """Counted from 1."""
     tls: bool
-    """True if it came over TLS."""
+    """True if it was received over TLS."""
 
 
 class Log:
@@ -39,24 +40,24 @@ class Log:
 
     @property
     def messages(self) -> tuple[ReceivedMessage, ...]:
-        """In the order of their dots."""
+        """In the order of their final dots."""
         with self._changed:
             return tuple(self._messages)
 
     @property
     def commands(self) -> tuple[tuple[str, ...], ...]:
-        """Of each connection."""
+        """The command lines of each connection."""
         with self._changed:
             return tuple(map(tuple, self._commands))
 
     @property
     def connections(self) -> tuple[int, int]:
-        """How many there were, and how many there are."""
+        """Number of connections in total, and open now."""
         with self._changed:
             return len(self._commands), self._open
 
     def connected(self) -> int:
-        """A connection came; gives its number, counted from 1."""
+        """Count a new connection; returns its number, counted from 1."""
         with self._changed:
             self._commands.append([])
             self._open += 1
@@ -64,24 +65,24 @@ class Log:
             return len(self._commands)
 
     def disconnected(self) -> None:
-        """A connection is closed."""
+        """Count a closed connection."""
         with self._changed:
             self._open -= 1
             self._changed.notify_all()
 
     def command(self, connection: int, line: str) -> None:
-        """A line came."""
+        """Add a received line."""
         with self._changed:
             self._commands[connection - 1].append(line)
             self._changed.notify_all()
 
     def message(self, message: ReceivedMessage) -> None:
-        """A message came whole."""
+        """Add a complete message."""
         with self._changed:
             self._messages.append(message)
             self._changed.notify_all()
 
     def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Look at the condition after each change; False if it does not come true in that time."""
+        """Check the condition after each change; False if it is not true within the time."""
         with self._changed:
             return self._changed.wait_for(condition, seconds)

@@ -14,7 +14,7 @@ from gatepost.testing.upstream.log import Log, ReceivedMessage
 __all__ = ["FakeUpstream"]
 
 EXTENSIONS = ("PIPELINING", "SIZE 52428800", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8")
-"""What is offered by default."""
+"""The default extensions."""
 
 _PATIENCE_SECONDS = 10.0
 _JOIN_SECONDS = 5.0
@@ -38,23 +38,24 @@ class FakeUpstream:
         """Make a server that does not listen yet.
 
         Args:
-            script: what it does at which step; what is not in it goes the usual way.
-            extensions: lines of the reply to EHLO, or a function that gives them for the nth connection.
+            script: the behaviour at each step; the usual one for steps that are not in it.
+            extensions: lines of the reply to EHLO, or a function that returns them for the nth connection.
             tls: offer STARTTLS with this context.
             implicit_tls: speak TLS from the beginning instead.
             users: names and passwords; AUTH is offered, and MAIL needs it.
             mechanisms: of AUTH; these two are known.
             port: 0 takes a free one.
-            receive_buffer: octets that the system buffers for a connection; None: as it likes.
+            receive_buffer: bytes that the system buffers for a connection; None: its default.
         """
         unknown = set(script or ()) - set(get_args(Step))
         if unknown:
             raise ValueError(
-                f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(get_args(Step))}"
+                f"unknown step: {', '.join(sorted(unknown))}; known steps: {', '.join(get_args(Step))}"
             )
         self.script: dict[Step, Behaviour] = dict(script or {})
         """May be changed while it runs."""
         self.host = "127.0.0.1"
+        """Its IP address."""
         self.port = port
         """The port that it listens on, once it does."""
         self._conduct = Conduct(
@@ -66,7 +67,7 @@ class FakeUpstream:
             mechanisms=mechanisms,
         )
         self.release = self._conduct.release
-        """Set it to end every `Stall`."""
+        """Set it to end each `Stall`."""
         self._log = Log()
         self._receive_buffer = receive_buffer
         self._listener: socket.socket | None = None
@@ -74,7 +75,7 @@ class FakeUpstream:
         self._acceptor: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Listen; raises OSError where the port is taken."""
+        """Listen; raises OSError if the port is in use."""
         self._listener = socket.create_server((self.host, self.port))
         if self._receive_buffer:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
@@ -84,7 +85,7 @@ class FakeUpstream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._conduct.ending.set()
         self.release.set()
         if self._listener and self._acceptor:
@@ -98,12 +99,12 @@ class FakeUpstream:
 
     @property
     def url(self) -> str:
-        """For ``relay: to``."""
+        """The URL for ``relay: to``."""
         return f"{'smtps' if self._conduct.implicit_tls else 'smtp'}://{self.host}:{self.port}"
 
     @property
     def messages(self) -> tuple[ReceivedMessage, ...]:
-        """The messages that came whole, in the order of their dots."""
+        """The complete messages, in the order of their final dots."""
         return self._log.messages
 
     @property
@@ -113,16 +114,16 @@ class FakeUpstream:
 
     @property
     def connections(self) -> int:
-        """How many there were."""
+        """Number of connections so far."""
         return self._log.connections[0]
 
     @property
     def open_connections(self) -> int:
-        """How many there are."""
+        """Number of open connections."""
         return self._log.connections[1]
 
     def wait_until(self, condition: Callable[[Self], bool], seconds: float = _PATIENCE_SECONDS) -> bool:
-        """Wait for a condition on this server; False if it does not come true in that time.
+        """Wait for a condition on this server; False if it is not true within the time.
 
         It blocks: in a coroutine use ``await asyncio.to_thread(upstream.wait_until, ...)``.
         """

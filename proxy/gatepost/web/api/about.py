@@ -2,8 +2,9 @@
 
 from importlib.metadata import version
 
-from gatepost.web.api.answers import Counts, Info
+from gatepost.model.user import Need
 from gatepost.web.api.operation import Call, NoBody, NoParameters, Operation
+from gatepost.web.api.responses import Counts, Info
 
 __all__ = ["VERSION", "operations"]
 
@@ -17,6 +18,7 @@ async def _info(call: Call[NoParameters, NoBody]) -> Info:
         mode=desk.mode,
         smtp=list(desk.smtp),
         can_release=desk.release is not None,
+        forwards_to=str(desk.forward.settings) if desk.forward else None,
         counts=Counts.model_validate(await desk.call(desk.mailbox.counts)),
     )
 
@@ -26,6 +28,7 @@ operations = (
         method="GET",
         path="/info",
         name="readInfo",
+        needs=Need.READ,
         group="Server",
         summary="Version, mode, addresses and counts",
         run=_info,

@@ -1,9 +1,11 @@
-"""Operations on conversations: sessions, and what was said in one."""
+"""Operations on conversations."""
 
-from gatepost.store.conversations import of_transaction
-from gatepost.web.api.answers import Conversation, ConversationLine, Session, SessionPage, line_text
-from gatepost.web.api.asked import ListConversations, OfTransaction
-from gatepost.web.api.operation import Call, NoBody, Operation
+from gatepost.model.user import Need
+from gatepost.store import of_transaction
+from gatepost.traffic.events import moment
+from gatepost.web.api.operation import Call, Link, NoBody, Operation
+from gatepost.web.api.requests import ListConversations, OfTransaction
+from gatepost.web.api.session_responses import Conversation, ConversationLine, Session, SessionPage, line_text
 from gatepost.web.problems import Kind, Problem
 
 __all__ = ["operations"]
@@ -27,17 +29,16 @@ async def _list(call: Call[ListConversations, NoBody]) -> SessionPage:
 
 
 async def _read(call: Call[OfTransaction, NoBody]) -> Conversation:
-    session_id = call.path("id")
-    conversations = call.desk.conversations
-    found = await call.desk.call(conversations.conversation, session_id) if conversations else None
+    some_id = call.path("id")
+    found = await call.desk.conversation(some_id)
     if found is None:
-        raise Problem(Kind.NOT_FOUND, f"There is no conversation {session_id[:64]}")
+        raise Problem(Kind.NOT_FOUND, f"There is no conversation {some_id[:64]}")
     transaction_id = call.parameters.transaction
     lines = of_transaction(found, transaction_id) if transaction_id else found.lines
     return Conversation(
         session=Session.model_validate(found.session),
         lines=[
-            ConversationLine(at=line.at, direction=line.direction, text=line_text(line.data))
+            ConversationLine(at=moment(line.at), direction=line.direction, text=line_text(line.data))
             for line in lines
         ],
     )
@@ -48,22 +49,31 @@ operations = (
         method="GET",
         path="/conversations",
         name="listConversations",
+        needs=Need.READ_ALL,
         group="Conversations",
-        summary="List SMTP sessions, the refused and broken-off ones too",
+        summary="List SMTP sessions, including refused and aborted ones",
         run=_list,
         parameters=ListConversations,
         answer=SessionPage,
+        links=(
+            Link(name="next page", to="listConversations", given={"before": "/next"}),
+            Link(name="newest", to="readConversation", given={"id": "/sessions/0/id"}),
+        ),
     ),
     Operation(
         method="GET",
         path="/conversations/{id}",
         name="readConversation",
+        needs=Need.READ_ALL,
+        audit="conversation.read",
         group="Conversations",
-        summary="All that was said in one session",
-        description="A message's `record` has `session_id` for it, and `id` for its `transaction`.",
+        summary="The whole conversation of one session",
+        description="By the session's id, that of one of its transactions, or that of a message kept from "
+        "one. A message's `record` has `session_id`, and `id` for `transaction`.",
         run=_read,
         parameters=OfTransaction,
         answer=Conversation,
+        links=(Link(name="transactions", to="listJournal", given={"session_id": "/session/id"}),),
         problems=(Kind.NOT_FOUND,),
     ),
 )

@@ -1,44 +1,58 @@
-"""One operation of the API: what it takes and gives, and how a request becomes a call of it."""
+"""One operation of the API: its parameters and response, and how a request is checked and called."""
 
 import json
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, get_origin
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from gatepost.model.user import Need
 from gatepost.store import StoreError
+from gatepost.web.access import Guarded
 from gatepost.web.desk import Desk
 from gatepost.web.problems import Kind, Problem, WrongValue
 from gatepost.web.rendering import desk_of
 
-__all__ = ["Call", "Method", "NoBody", "NoParameters", "Operation", "Parameters", "make_routes"]
+__all__ = [
+    "Call",
+    "Link",
+    "Method",
+    "NoBody",
+    "NoParameters",
+    "Operation",
+    "Parameters",
+    "Resource",
+    "make_routes",
+]
 
 log = logging.getLogger(__name__)
 
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _BODY_OCTETS = 64 << 10
 _SHOWN = 200
+_LITERAL = re.compile(r"true|false|-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,99})?(?:[eE][+-]?[0-9]{1,3})?")
+"""How the parameters that are numbers, true or false are written: as in JSON."""
 
 
 class Parameters(BaseModel):
-    """What stands behind the question mark; an unknown name is a mistake that nobody should search for."""
+    """The query parameters; an unknown name is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NoParameters(Parameters):
-    """For operations without parameters."""
+    """The parameters of operations that have none."""
 
 
 class NoBody(BaseModel):
-    """For operations without a body."""
+    """The body of operations that have none."""
 
 
 P_co = TypeVar("P_co", bound=Parameters, covariant=True)
@@ -60,6 +74,18 @@ class Call(Generic[P_co, B_co]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What to call next with values of a response (an OpenAPI link)."""
+
+    name: str
+    """Unique in its operation."""
+    to: str
+    """The name of the operation."""
+    given: Mapping[str, str]
+    """Its parameters, each as a JSON pointer into the response."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One row of the API's table; the OpenAPI document and the routes are made from these."""
 
@@ -68,6 +94,10 @@ class Operation:
     """Below ``/api/v1``; parts in braces are ids, those that end in ``:int`` numbers."""
     name: str
     """Stable: the ``operationId``."""
+    needs: Need
+    """What a user needs to call it."""
+    audit: str = ""
+    """The action under which it is noted in the audit log; empty: it reads no message and changes nothing."""
     group: str
     summary: str
     description: str = ""
@@ -75,41 +105,62 @@ class Operation:
     """Takes a Call; raises Problem, StoreError."""
     parameters: type[Parameters] = NoParameters
     body: type[BaseModel] = NoBody
+    body_octets: int = _BODY_OCTETS
+    """The largest body."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Media types of a body that ``run`` reads from the request, each with an example; empty: it is JSON."""
     answer: type[BaseModel] | str
     """A model for JSON, or else a media type."""
     problems: Mapping[Kind, type[BaseModel] | None] | tuple[Kind, ...] = ()
-    """Those that it has beside the ones that every operation may have."""
+    """Problems in addition to those of every operation."""
+    links: tuple[Link, ...] = ()
 
 
-def make_routes(operations: Iterable[Operation], prefix: str) -> list[Route]:
-    """One route for each path, so that a wrong method is told apart from a wrong path."""
+def make_routes(operations: Iterable[Operation], prefix: str) -> list[Guarded]:
+    """One route for each path and any method, so that a wrong method gets 405 and a wrong path 404."""
     by_path: defaultdict[str, dict[str, Operation]] = defaultdict(dict)
     for operation in operations:
         by_path[operation.path][operation.method] = operation
     return [
-        Route(f"{prefix}{path}", _endpoint(methods), methods=_METHODS) for path, methods in by_path.items()
+        Guarded(
+            f"{prefix}{path}",
+            Resource(methods),
+            needs={method: operation.needs for method, operation in methods.items()},
+            audit={method: operation.audit for method, operation in methods.items()},
+        )
+        for path, methods in by_path.items()
     ]
 
 
-def _endpoint(methods: Mapping[str, Operation]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        operation = methods.get("GET" if request.method == "HEAD" else request.method)
+class Resource:
+    """The operations at one path, by method; an ASGI application, to which Starlette passes any method."""
+
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
+        self._operations = operations
+        head = ["HEAD"] if "GET" in operations else []
+        self._allow = {"allow": ", ".join([*operations, *head, "OPTIONS"])}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI says it
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(None, 204, self._allow)
+        operation = self._operations.get("GET" if request.method == "HEAD" else request.method)
         if operation is None:
-            allowed = ", ".join(methods)
-            said = f"{request.method} is not taken here, only {allowed}"
-            return Problem(Kind.WRONG_METHOD, said, headers={"allow": allowed}).response()
+            said = f"{request.method[:20]} is not allowed here, only {self._allow['allow']}"
+            return Problem(Kind.WRONG_METHOD, said, headers=self._allow).response()
         try:
             return _response(await operation.run(await _call(operation, request)))
         except Problem as problem:
             return problem.response()
         except StoreError as error:
             log.error("the API cannot answer %r: %s", request.url.path, error)  # noqa: TRY400 - it says enough
-            return Problem(Kind.STORE, "Try again; the log of gatepost says more").response()
+            return Problem(Kind.STORE, "Try again; see the log of gatepost").response()
         except Exception:
             log.exception("the API cannot answer %r", request.url.path)
-            return Problem(Kind.INTERNAL, "The log of gatepost says what").response()
-
-    return endpoint
+            return Problem(Kind.INTERNAL, "See the log of gatepost").response()
 
 
 def _response(answer: BaseModel | Response) -> Response:
@@ -123,7 +174,7 @@ async def _call(operation: Operation, request: Request) -> Call[Any, Any]:
         request=request,
         desk=desk_of(request),
         parameters=_parameters(operation.parameters, request),
-        body=NoBody() if operation.body is NoBody else await _body(operation.body, request),
+        body=NoBody() if operation.body is NoBody else await _body(operation, request),
     )
 
 
@@ -136,34 +187,41 @@ def _parameters(model: type[Parameters], request: Request) -> Parameters:
         if field and get_origin(field.annotation) is list:
             values[name] = several
         elif len(several) > 1:
-            again = WrongValue(where=f"query {name}", found=_text(several[1]), expected="it only once")
+            again = WrongValue(where=f"query {name}", found=_text(several[1]), expected="it once")
             raise _wrong([again])
+        elif field and not _is_text(field.annotation) and _LITERAL.fullmatch(several[0]):
+            values[name] = json.loads(several[0])
         else:
             values[name] = several[0]
-    return _validated(model, values, "query")
+    return _validated(model, json.dumps(values), "query")
 
 
-async def _body(model: type[BaseModel], request: Request) -> BaseModel:
+def _is_text(annotation: object) -> bool:
+    """False for numbers and booleans, also where they may be left out."""
+    return not (
+        isinstance(annotation, bool)
+        or annotation in (int, float, bool)
+        or any(not _is_text(one) for one in get_args(annotation))
+    )
+
+
+async def _body(operation: Operation, request: Request) -> BaseModel:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _BODY_OCTETS:
-            expected = f"at most {_BODY_OCTETS} octets"
-            raise _wrong([WrongValue(where="body", found=f"{len(body)} octets or more", expected=expected)])
-    try:
-        content = json.loads(body or b"{}")  # no body is no values: an operation may need none
-    except (ValueError, RecursionError):
-        found = _text(body.decode("utf-8", "replace"))
-        raise _wrong([WrongValue(where="body", found=found, expected="a JSON document")]) from None
-    return _validated(model, content, "body")
+        if len(body) > operation.body_octets:
+            limit = operation.body_octets
+            raise Problem(Kind.TOO_LARGE, f"The body has {len(body)} bytes or more, at most {limit}")
+    return _validated(operation.body, body or b"{}", "body")  # an operation may need no values
 
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def _validated(model: type[M], values: object, where: str) -> M:
+def _validated(model: type[M], document: str | bytes, where: str) -> M:
+    """The values of a JSON document; strictly, so that what the schema does not allow is an error."""
     try:
-        return model.model_validate(values)
+        return model.model_validate_json(document, strict=True)
     except ValidationError as error:
         raise _wrong(
             [
@@ -182,10 +240,14 @@ def _expected(kind: str, message: str, model: type[BaseModel]) -> str:
         return f"one of: {', '.join(model.model_fields)}" if model.model_fields else "no parameters"
     if kind == "missing":
         return "a value"
+    if kind == "json_invalid":
+        return message.replace("Invalid JSON: ", "a JSON document in UTF-8: ")
     return message.removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        value = value[: 4 * _SHOWN].decode("utf-8", "replace")
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text.encode("utf-8", "replace").decode()[:_SHOWN]
 

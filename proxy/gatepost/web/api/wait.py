@@ -4,15 +4,16 @@ import asyncio
 
 from starlette.requests import Request
 
-from gatepost.store import KeptMessage, State
-from gatepost.store.mailbox import Mailbox
+from gatepost.model.user import Need
+from gatepost.store import KeptMessage, Mailbox, State
 from gatepost.store.query import Later, Query
-from gatepost.web.api.answers import Message, NothingCame, Waited
-from gatepost.web.api.asked import Wait, read_query
 from gatepost.web.api.messages import full_message, summary
-from gatepost.web.api.operation import Call, NoBody, Operation
+from gatepost.web.api.operation import Call, Link, NoBody, Operation
+from gatepost.web.api.requests import Wait, read_query
+from gatepost.web.api.responses import Message, NothingCame, Waited
+from gatepost.web.audit import note
 from gatepost.web.desk import Desk
-from gatepost.web.problems import Kind, Problem, WrongValue
+from gatepost.web.problems import Kind, Problem
 from gatepost.web.waiting import TooManyWaitError
 
 __all__ = ["operations"]
@@ -22,15 +23,15 @@ _PAGE = 200
 _RETRY_AFTER = "5"
 
 _DESCRIPTION = """
-Answers at once if enough matching messages are there already, else as soon as they have come. Nothing needs
-to be asked twice, and a request costs next to nothing while it waits.
+Answers at once if enough matching messages are there, else as soon as they arrive. There is no need
+to poll, and a waiting request costs next to nothing.
 
-Without `after` these are the newest `count` messages that match; with it the first `count` that came after
-that message, so that a loop that passes the last id it got sees every message once. Both come in the order
+Without `after` these are the newest `count` messages that match; with it the first `count` after
+that message, so that a loop that passes the last id sees every message once. Both are in the order
 of arrival.
 
-Where they do not come in time the answer is a problem with status 504; it says how many match, and shows
-the newest messages that are there instead.
+If they do not arrive in time, the response is a problem with status 504; it has the number of matches and
+the newest messages of all.
 """.strip()
 
 
@@ -40,8 +41,10 @@ async def _wait(call: Call[Wait, NoBody]) -> Waited:
     try:
         await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            raise Problem(Kind.NOTHING_CAME, "The client has gone")
-        return Waited(messages=await waiting)
+            raise Problem(Kind.NOTHING_CAME, "The client disconnected")
+        messages = await waiting
+        note(call.request, *(one.id for one in messages))
+        return Waited(messages=messages)
     finally:
         for task in (waiting, gone):
             task.cancel()
@@ -56,18 +59,14 @@ async def _gone(request: Request) -> None:
 async def _matching(desk: Desk, asked: Wait) -> list[Message]:
     query = read_query(asked.query)
     if asked.after is not None and await desk.call(desk.mailbox.message, asked.after) is None:
-        raise Problem(
-            Kind.WRONG_REQUEST,
-            f"after: there is no message {asked.after}",
-            errors=[WrongValue(where="query after", found=asked.after, expected="the id of a kept message")],
-        )
+        raise Problem(Kind.NOT_FOUND, f"after: there is no message {asked.after}")
     if asked.after is not None:
         query = Query(terms=(Later(than=asked.after), *query.terms))
     try:
         found = await desk.waiting.until(lambda: desk.call(_find, desk, query, asked), asked.timeout)
     except TooManyWaitError:
         raise Problem(
-            Kind.TOO_MANY_WAIT, "Wait for less at a time", headers={"retry-after": _RETRY_AFTER}
+            Kind.TOO_MANY_WAIT, "Wait with fewer requests at a time", headers={"retry-after": _RETRY_AFTER}
         ) from None
     if found is None:
         raise await _nothing_came(desk, query, asked)
@@ -75,7 +74,7 @@ async def _matching(desk: Desk, asked: Wait) -> list[Message]:
 
 
 def _find(desk: Desk, query: Query, asked: Wait) -> list[KeptMessage] | None:
-    """As many as are waited for, in the order of arrival; None for fewer."""
+    """The requested number of messages, in the order of arrival; None if there are fewer."""
     ids = (_newest if asked.after is None else _first)(desk.mailbox, query, asked.count)
     kept = [desk.mailbox.message(kept_id) for kept_id in ids]
     there = [message for message in kept if message and message.state is not State.DELETED]
@@ -102,7 +101,7 @@ async def _nothing_came(desk: Desk, query: Query, asked: Wait) -> Problem:
     looked_for = f"matches {asked.query!r}" if asked.query else "is there"
     return Problem(
         Kind.NOTHING_CAME,
-        f"Within {asked.timeout:g} s {came} came that {looked_for}",
+        f"Within {asked.timeout:g} s {came} arrived that {looked_for}",
         query=asked.query,
         timeout=asked.timeout,
         found=found,
@@ -115,12 +114,19 @@ operations = (
         method="GET",
         path="/wait",
         name="waitForMessages",
+        needs=Need.READ,
+        audit="message.read",
         group="Waiting",
         summary="Wait for messages, and read them",
         description=_DESCRIPTION,
         run=_wait,
         parameters=Wait,
         answer=Waited,
-        problems={Kind.NOTHING_CAME: NothingCame, Kind.TOO_MANY_WAIT: None},
+        links=(
+            Link(name="first", to="readMessage", given={"id": "/messages/0/id"}),
+            Link(name="first deleted", to="deleteMessage", given={"id": "/messages/0/id"}),
+            Link(name="next", to="waitForMessages", given={"after": "/messages/0/id"}),
+        ),
+        problems={Kind.NOT_FOUND: None, Kind.NOTHING_CAME: NothingCame, Kind.TOO_MANY_WAIT: None},
     ),
 )

@@ -1,86 +1,84 @@
-"""Stored conversations: the sessions of late, and what was said in one of them."""
+"""Stored conversations: the latest sessions, and the conversation of one of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from ipaddress import ip_address
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.responses import RedirectResponse, Response
 
-from gatepost.events import Direction, Line
-from gatepost.record import Record
-from gatepost.store import Archive, Conversations, JournalQuery, SessionSummary, of_transaction
-from gatepost.transcript import Transcript, reply_class
+from gatepost.model.mail import is_id
+from gatepost.model.user import Need
+from gatepost.store import Conversations, JournalQuery, SessionSummary, of_transaction
+from gatepost.traffic.events import Direction, Event, TransactionBegan, moment
+from gatepost.traffic.transcript import Transcript, reply_class
+from gatepost.web.access import Guarded
 from gatepost.web.rendering import desk_of, render
 
 __all__ = ["Said", "conversation_of", "routes", "said"]
 
 _DATA_LINES = 200
-"""Of each message; the whole of it is on the message's page."""
+"""Lines shown of each message; the message's page has all."""
 _LINES_LIMIT = 5_000
 _PAGE = 50
 _TRANSACTIONS = 200
-_LATE = timedelta(minutes=15)
-"""A record may be of so much later than the last line of its session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """One line of a conversation, as a page shows it."""
+    """One line of a conversation on a page."""
 
     at: datetime
     direction: Direction
     text: str
     reply_class: str
-    """``2`` to ``5`` for a reply, else nothing."""
+    """``2`` to ``5`` for a reply, else empty."""
     transaction_id: str
-    """Of the line that says that a transaction begins, else nothing."""
+    """Of the line with which a transaction begins, else empty."""
 
 
-def said(lines: Iterable[Line]) -> tuple[Said, ...]:
-    """What to show of the lines of one session: the beginning of each message, the beginning of it all."""
+def said(events: Iterable[Event]) -> tuple[Said, ...]:
+    """What to show of the events of one session: the beginning of each message, the beginning of it all."""
     transcript = Transcript(data_lines=_DATA_LINES, cut=True)
     shown: list[Said] = []
-    for line in lines:
-        for direction, text in transcript.texts(line):
+    for event in events:
+        at = moment(event.at)
+        for direction, text in transcript.texts(event):
             if len(shown) >= _LINES_LIMIT:
-                shown.append(_note(line.at, f"... only {_LINES_LIMIT} lines are shown"))
+                shown.append(_said(at, "*", f"... only {_LINES_LIMIT} lines are shown"))
                 return tuple(shown)
-            shown.append(_said(line.at, direction, text))
+            shown.append(_said(at, direction, text))
+        if isinstance(event, TransactionBegan):
+            shown[-1] = replace(shown[-1], transaction_id=event.transaction_id)
     return tuple(shown)
 
 
 def _said(at: datetime, direction: Direction, text: str) -> Said:
-    name, _, transaction_id = text.partition(" ")
-    begins = direction == "*" and name == "transaction"
     return Said(
         at=at,
         direction=direction,
         text=text,
         reply_class=reply_class(text) if direction == "S" else "",
-        transaction_id=transaction_id if begins else "",
+        transaction_id="",
     )
-
-
-def _note(at: datetime, text: str) -> Said:
-    return Said(at=at, direction="*", text=text, reply_class="", transaction_id="")
 
 
 def conversation_of(
     conversations: Conversations | None, session_id: str, transaction_id: str
 ) -> tuple[Said, ...]:
-    """What was said in a transaction; nothing where it is not stored. Blocks."""
+    """The conversation of a transaction; empty where it is not stored. Blocks."""
     found = conversations.conversation(session_id) if conversations else None
     return said(of_transaction(found, transaction_id)) if found else ()
 
 
 async def sessions_page(request: Request) -> Response:
-    """``/sessions``: newest first, of one client or with one address."""
+    """``/sessions``: newest first, of one client or with one address; an identifier leads to its session."""
     desk = desk_of(request)
     words = request.query_params.get("q", "").strip()[:300]
+    if is_id(words) and (found := await desk.conversation(words.lower())):
+        return RedirectResponse(f"/sessions/{found.session.id}", 303)
     before = request.query_params.get("before")
     sessions: Sequence[SessionSummary] = ()
     if desk.conversations:
@@ -108,33 +106,28 @@ def _wanted(words: str) -> dict[str, str]:
 
 
 async def session_page(request: Request) -> Response:
-    """``/sessions/{id}``: one conversation from its beginning, and the transactions in it."""
+    """``/sessions/{id}``: one conversation and its transactions."""
     desk = desk_of(request)
     session_id = request.path_params["id"]
-    if desk.conversations is None:
-        raise HTTPException(404)
-    found = await desk.call(desk.conversations.conversation, session_id)
+    found = await desk.conversation(session_id)
     if found is None:
         raise HTTPException(404)
-    records = await desk.call(_records, desk.archive, found.session)
+    if found.session.id != session_id:  # that of a transaction, or of a kept message
+        records = (await desk.find(session_id)).records
+        place = f"#{records[0].id}" if records else ""
+        return RedirectResponse(f"/sessions/{found.session.id}{place}", 303)
+    query = JournalQuery(session_id=session_id)
+    newest_first = await desk.call(desk.archive.records, query, limit=_TRANSACTIONS)
     return render(
         request,
         "session.html",
         session=found.session,
         lines=said(found.lines),
-        records=records,
+        records=newest_first[::-1],
     )
 
 
-def _records(archive: Archive, session: SessionSummary) -> list[Record]:
-    """The session's transactions, oldest first; found by the index on client and time."""
-    query = JournalQuery(
-        session_id=session.id,
-        client=session.client,
-        since=session.started_at,
-        until=session.ended_at + _LATE if session.ended_at else None,
-    )
-    return archive.records(query, limit=_TRANSACTIONS)[::-1]
-
-
-routes = [Route("/sessions", sessions_page), Route("/sessions/{id}", session_page)]
+routes = [
+    Guarded("/sessions", sessions_page, needs=Need.READ_ALL),
+    Guarded("/sessions/{id}", session_page, needs=Need.READ_ALL, audit="conversation.read"),
+]

@@ -1,4 +1,4 @@
-"""Lists of messages: which there are, and one page of one of them as a template shows it."""
+"""Lists of messages (folders), and the values for one page of a list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,15 +30,15 @@ class Folder:
 
     name: str
     place: str
-    """Its place in the navigation."""
+    """Its id in the navigation."""
     title: str
     label: str
-    """Between its siblings."""
+    """Its order among its siblings."""
     path: str
     terms: str = ""
-    """What every message in it matches, in the language of queries."""
+    """The query that every message in it matches."""
     deleted: bool = False
-    """True where it has what is not there any more, which cannot be searched."""
+    """True for deleted messages, which cannot be searched."""
 
 
 MESSAGES = Folder(name="messages", place="messages", title="Messages", label="Messages", path="/")
@@ -71,7 +71,7 @@ _FOLDERS = {folder.name: folder for folder in (MESSAGES, HELD, RELEASED, DELETED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where somebody is: a folder, what was searched there, and the page."""
+    """A position: the folder, the search in it, and the page."""
 
     folder: Folder
     search: str
@@ -79,7 +79,7 @@ class Place:
 
     @classmethod
     def of(cls, parameters: QueryParams, folder: Folder | None = None) -> "Place":
-        """From ``q``, ``before`` and, unless the folder is known, ``in``."""
+        """Read it from ``q``, ``before`` and, unless the folder is known, ``in``."""
         return cls(
             folder=folder or _FOLDERS.get(parameters.get("in", ""), MESSAGES),
             search=parameters.get("q", "")[:_QUERY_LIMIT].strip(),
@@ -88,27 +88,27 @@ class Place:
 
     @property
     def path(self) -> str:
-        """The page of this list, from its beginning."""
+        """The address of the first page of this list."""
         return self.folder.path + (f"?{urlencode({'q': self.search})}" if self.search else "")
 
     @property
     def parameters(self) -> str:
-        """What leads back here, for links to a message; empty or with ``?`` before it."""
+        """The query string that leads back here, for links to a message; empty or beginning with ``?``."""
         named = {"in": self.folder.name} if self.folder is not MESSAGES else {}
         pairs = named | ({"q": self.search} if self.search else {})
         return f"?{urlencode(pairs)}" if pairs else ""
 
     def rows(self, before: str | None = None) -> str:
-        """Where to get the rows of this list, or those before a message."""
+        """The address of the rows of this list, or of those before a message."""
         pairs = {"in": self.folder.name, "q": self.search, "before": before}
         return f"/messages/list?{urlencode({key: value for key, value in pairs.items() if value})}"
 
     def older(self, before: str) -> str:
-        """The page of this list with the messages before that one."""
+        """The address of the page with the messages before that one."""
         return f"{self.path}{'&' if '?' in self.path else '?'}{urlencode({'before': before})}"
 
     def query(self) -> Query:
-        """What is looked for; raises QueryError."""
+        """The query; raises QueryError."""
         return parse_query(f"{self.folder.terms} {self.search}".strip())
 
 
@@ -119,11 +119,11 @@ class Listing:
     place: Place
     messages: Sequence[Listed | KeptSummary] = ()
     next: str | None = None
-    """What to ask for after it; None: there are no older ones."""
+    """The id for the next page; None: there is none."""
     total: int | None = None
-    """How many there are, on the first page."""
+    """The number of messages, on the first page."""
     problem: str = ""
-    """What is wrong with the query."""
+    """The error in the query."""
 
 
 def list_messages(desk: Desk, place: Place) -> Listing:

@@ -2,8 +2,9 @@
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
+from gatepost.model.user import Need
+from gatepost.web.access import Guarded
 from gatepost.web.live import live_events
 from gatepost.web.rendering import desk_of, render
 
@@ -30,4 +31,7 @@ async def events(request: Request) -> Response:
     return await live_events(hub, request)
 
 
-routes = [Route("/live", live_page), Route("/live/events", events)]
+routes = [
+    Guarded("/live", live_page, needs=Need.READ_ALL),
+    Guarded("/live/events", events, needs=Need.READ_ALL, audit="conversation.watch"),
+]

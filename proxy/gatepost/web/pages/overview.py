@@ -1,25 +1,31 @@
-"""The overview: what became of mail over time, who sent it, what the rules said and how long they took."""
+"""The overview: dispositions over time, senders and clients, results and times of the rules."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from gatepost.record import Disposition
-from gatepost.store.statistics import Counted, Newest, RuleTally, Span, Statistics, Timeline
+from gatepost.model.record import Disposition
+from gatepost.model.user import Need
+from gatepost.store import Counted, Newest, RuleTally, Span, Statistics, Timeline, Top
+from gatepost.web.access import Guarded
 from gatepost.web.charts import Bar, Column, Series, horizontal_bars, stacked_columns
+from gatepost.web.probes import rules_out_of_service
 from gatepost.web.rendering import desk_of, milliseconds, render
+
+if TYPE_CHECKING:
+    from gatepost.metrics import SharedCounters
 
 __all__ = ["Overview", "make_overview", "routes"]
 
 _SERIES = {
     Disposition.RELAYED: "relayed",
-    Disposition.INBOX: "kept in the inbox",
+    Disposition.INBOX: "in the inbox",
     Disposition.DISCARDED: "discarded",
     Disposition.QUARANTINED: "quarantined",
     Disposition.REFUSED: "refused",
@@ -36,7 +42,7 @@ _TILES = (
     Disposition.DEFERRED,
 )
 _SLOWEST = 8
-"""Rules that the chart of the slowest shows."""
+"""Number of rules in the chart of the slowest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,7 @@ def make_overview(statistics: Statistics, span: Span, now: datetime) -> Overview
         total=sum(timeline.totals.values()),
         complete=timeline.complete,
         over_time=_over_time(timeline, span),
-        clients=_ranking("Clients", "client", statistics.clients(since)),
+        clients=_ranking("Clients", "client", statistics.top(Top.CLIENTS, since)),
         senders=_ranking("Senders", "from", newest.senders),
         slowest=_slowest(newest.rules),
         rules=newest.rules,
@@ -86,7 +92,7 @@ def make_overview(statistics: Statistics, span: Span, now: datetime) -> Overview
 
 
 def _journal(**terms: str) -> str:
-    """The address of a search in the journal; ``*`` stands for quotes, which a search cannot name."""
+    """The address of a search in the journal; ``*`` replaces quotes, which a search cannot contain."""
     named = ((name, value.replace('"', "*")) for name, value in terms.items())
     query = " ".join(f'{name}:"{value}"' if " " in value else f"{name}:{value}" for name, value in named)
     return f"/journal?{urlencode({'q': query})}"
@@ -110,7 +116,7 @@ def _over_time(timeline: Timeline, span: Span) -> Markup:
     shown = [disposition for disposition in _SERIES if timeline.totals.get(disposition)]
     return stacked_columns(
         "over-time",
-        title=f"What became of mail in the last {span}, by recipient",
+        title=f"Mail in the last {span}, by disposition and recipient",
         series=[Series(name=disposition, label=_SERIES[disposition]) for disposition in shown],
         columns=[
             Column(
@@ -175,16 +181,18 @@ def _slowest(rules: Sequence[RuleTally]) -> Markup | None:
 
 
 async def overview_page(request: Request) -> Response:
-    """``/overview``: the last ``span``, a day where it names none."""
+    """``/overview``: the last ``span``, by default a day."""
     desk = desk_of(request)
     wanted = request.query_params.get("span", "")
     span = Span(wanted) if wanted in tuple(Span) else Span.DAY
     now = datetime.now().astimezone()
     overview = await desk.call(make_overview, desk.statistics, span, now)
     records = overview.newest.records
+    counters: SharedCounters | None = request.app.state.counters
     return render(
         request,
         "overview.html",
+        out_of_service=[rule for rule, _ in rules_out_of_service(counters)] if counters else [],
         spans=tuple(Span),
         overview=overview,
         zone=now.tzname(),
@@ -192,4 +200,4 @@ async def overview_page(request: Request) -> Response:
     )
 
 
-routes = [Route("/overview", overview_page)]
+routes = [Guarded("/overview", overview_page, needs=Need.READ_ALL)]

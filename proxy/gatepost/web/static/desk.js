@@ -4,13 +4,17 @@
 const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 const desk = {
-  /** Say something for a few seconds. */
-  notice(text, bad = false) {
+  /** The path under which a proxy serves the desk; empty without one. */
+  base: document.body.dataset.base,
+
+  /** Say something for some seconds; returns the element. */
+  notice(text, bad = false, seconds = bad ? 8 : 4) {
     const box = document.createElement("div");
     box.className = bad ? "notice is-bad" : "notice";
-    box.textContent = text;
+    box.append(Object.assign(document.createElement("span"), { textContent: text }));
     document.getElementById("notices").append(box);
-    setTimeout(() => box.remove(), bad ? 8000 : 4000);
+    setTimeout(() => box.remove(), seconds * 1000);
+    return box;
   },
 
   /** Times relative to now, and absolute ones in the reader's own time. */
@@ -53,6 +57,7 @@ const desk = {
     for (const place of document.querySelectorAll("[data-count]")) {
       const number = state[place.dataset.count];
       place.hidden = !number;
+      if (number) place.closest("a").hidden = false; // a page that was not expected to have anything
       place.textContent = number > 9999 ? "9999+" : number;
     }
     const title = document.title.replace(/^\(\d+\) /, "");
@@ -65,23 +70,72 @@ const desk = {
   },
 };
 
-// One tab of a browser listens for all: a browser opens only six connections to a server.
-const channel = new BroadcastChannel("gatepost-changes");
-const tell = (state) => {
+/* Changes of the store. One tab of a browser listens for all: a browser opens only six connections to a server.
+   Where nothing is heard, not even the sign of life that comes every 15 s, all tabs say so, and it is tried again;
+   the first thing that a new connection tells is the state of the store, so that every list is asked for again. */
+
+const QUIET_MS = 40_000;
+const RETRY_MS = 1000;
+const ANSWER_MS = 5000;
+const LOST_MS = 1500; // a desk that is only restarted is back before
+const events = `${desk.base}/events`;
+const channel = new BroadcastChannel(`gatepost-changes${desk.base}`);
+
+const hear = ({ state, lost }) => {
+  if (lost !== undefined) showLost(lost);
+  if (!state) return;
   desk.counts(state);
   document.dispatchEvent(new CustomEvent("desk:change", { detail: state }));
 };
-channel.addEventListener("message", (event) => tell(event.data));
-const listen = () =>
-  new Promise(() => {
-    const source = new EventSource("/events");
-    source.addEventListener("change", (event) => {
-      const state = JSON.parse(event.data);
-      tell(state);
-      channel.postMessage(state);
-    });
-  });
-if (navigator.locks) navigator.locks.request("gatepost-changes", listen);
+const tell = (told) => {
+  hear(told);
+  channel.postMessage(told);
+};
+channel.addEventListener("message", (event) => hear(event.data));
+
+/** Say why the page is not up to date; empty: it is again. */
+function showLost(why) {
+  const place = document.getElementById("lost");
+  if (place.textContent === why) return;
+  if (!why) desk.notice("Connected again, and up to date.");
+  place.textContent = why;
+  place.hidden = !why;
+}
+
+let lostAt = null;
+function connect() {
+  const source = new EventSource(events);
+  const patience = lostAt === null ? QUIET_MS : ANSWER_MS;
+  let quiet = setTimeout(lose, patience);
+  function heard(state) {
+    clearTimeout(quiet);
+    quiet = setTimeout(lose, QUIET_MS);
+    lostAt = null;
+    tell({ state, lost: "" });
+  }
+  function lose(event) {
+    clearTimeout(quiet);
+    source.close();
+    lostAt ??= Date.now();
+    if (!event || Date.now() - lostAt >= LOST_MS) sayWhy();
+    setTimeout(connect, RETRY_MS);
+  }
+  source.addEventListener("open", () => heard());
+  source.addEventListener("alive", () => heard());
+  source.addEventListener("change", (event) => heard(JSON.parse(event.data)));
+  source.addEventListener("error", lose);
+}
+
+async function sayWhy() {
+  const answer = await fetch(events, { method: "HEAD", signal: AbortSignal.timeout(ANSWER_MS) }).catch(() => null);
+  if (lostAt === null) return; // connected meanwhile
+  if (answer?.status === 401) location.assign(`${desk.base}/login`);
+  const why = answer?.status === 503 ? "Too many pages watch Gatepost." : "Gatepost does not answer.";
+  tell({ lost: `${why} This page is not up to date. Trying again …` });
+}
+
+const listen = () => new Promise(connect);
+if (navigator.locks) navigator.locks.request(`gatepost-changes${desk.base}`, listen);
 else listen();
 
 document.addEventListener("click", (event) => {
@@ -91,10 +145,14 @@ document.addEventListener("click", (event) => {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     const now = root.dataset.theme || (dark ? "dark" : "light");
     root.dataset.theme = now === "dark" ? "light" : "dark";
-    document.cookie = `gatepost-theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
+    document.cookie = `gatepost-theme=${root.dataset.theme}; path=${desk.base || "/"}; max-age=31536000; samesite=strict`;
   } else if (act === "help") {
     document.getElementById("help").showModal();
+  } else if (act === "close-dialog") {
+    event.target.closest("dialog").close();
   }
+  const opener = event.target.closest("[data-dialog]");
+  if (opener) document.getElementById(opener.dataset.dialog).showModal();
 });
 
 document.addEventListener("keydown", (event) => {

@@ -7,6 +7,7 @@
   const LINES_HELD = 5000; // while paused
   const SESSIONS_SHOWN = 40;
   const TONES = 8;
+  const RETRY_MS = 2000;
   const SPEAKERS = { C: "client", D: "client", S: "server", "*": "note" };
 
   const page = document.getElementById("live");
@@ -14,7 +15,7 @@
   const part = (name) => page.querySelector(`[data-live="${name}"]`);
   const list = part("lines");
   const sessions = new Sessions(part("sessions"), page.dataset.sessions);
-  const state = { source: null, paused: false, follow: true, held: [], missed: 0, lost: 0, last: "" };
+  const state = { source: null, paused: false, follow: true, held: [], missed: 0, lost: 0, last: "", told: "" };
 
   // Drawing
 
@@ -110,6 +111,7 @@
     const { lines, missed, sessions: names } = JSON.parse(event.data);
     sessions.add(names, lines);
     state.lost += missed;
+    state.told = event.lastEventId;
     if (!state.paused) {
       draw(lines, missed);
       if (missed) say();
@@ -124,22 +126,33 @@
     say();
   }
 
-  function connect() {
-    if (state.source) state.source.close();
+  function start() {
     clear();
+    state.told = "";
+    connect();
+  }
+
+  function connect() {
+    clearTimeout(state.retry);
+    state.source?.close();
     const words = part("filter").elements.q.value.trim();
     const address = new URL(page.dataset.events, location.href);
     if (words) address.searchParams.set("q", words);
+    if (state.told) address.searchParams.set("after", state.told);
     state.source = new EventSource(address);
     state.source.addEventListener("lines", take);
     state.source.addEventListener("open", say);
-    state.source.addEventListener("error", say);
+    state.source.addEventListener("error", () => {
+      // After an answer that is no stream a browser does not try again by itself.
+      if (state.source.readyState === EventSource.CLOSED) state.retry = setTimeout(connect, RETRY_MS);
+      say();
+    });
     say();
   }
 
   function say() {
     const waiting = state.held.length + state.missed;
-    const states = { 0: "Connecting", 1: "Live", 2: "Not connected: reload the page" };
+    const states = { 0: "Connecting", 1: "Live", 2: "Not connected, trying again" };
     let text = states[state.source.readyState];
     if (state.paused) text = waiting ? `Paused, ${waiting.toLocaleString("en")} lines wait` : "Paused";
     if (state.lost) text += `, ${state.lost.toLocaleString("en")} lines not shown`;
@@ -183,7 +196,7 @@
     if (words) address.searchParams.set("q", words);
     else address.searchParams.delete("q");
     history.replaceState(null, "", address);
-    connect();
+    start();
   }
 
   part("pause").addEventListener("click", () => pause(!state.paused));
@@ -208,7 +221,10 @@
     if (["ArrowUp", "PageUp", "Home"].includes(event.key)) follow(false);
     if (event.key === "End") follow(true);
   });
-  window.addEventListener("pagehide", () => state.source.close());
+  window.addEventListener("pagehide", () => {
+    clearTimeout(state.retry);
+    state.source.close();
+  });
   window.addEventListener("pageshow", (event) => event.persisted && connect());
-  connect();
+  start();
 })();

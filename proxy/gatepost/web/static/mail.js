@@ -11,8 +11,17 @@ const isPhone = () => matchMedia("(max-width: 720px)").matches;
 
 /* Opening and closing. The list's address comes first in the history, so Back leads there. */
 
+/** The address of a message with the tab that was chosen in the open one; the address remembers it. */
+function withTab(href) {
+  const tab = openId() && new URLSearchParams(location.search).get("tab");
+  const url = new URL(href, location.href);
+  if (tab) url.searchParams.set("tab", tab);
+  return url.pathname + url.search;
+}
+
 async function open(id, href, { remember = true } = {}) {
   const wasOpen = openId();
+  if (remember) href = withTab(href);
   await htmx.ajax("GET", href, { target: "#reader", swap: "innerHTML" });
   if (openId() !== id) return;
   reader.scrollTop = 0;
@@ -21,17 +30,17 @@ async function open(id, href, { remember = true } = {}) {
 
 function close({ remember = true } = {}) {
   const id = openId();
-  const home = reader.querySelector(".message")?.dataset.home || document.body.dataset.home;
   reader.replaceChildren();
   shown();
   if (!remember) return;
-  history.replaceState({}, "", home);
+  history.replaceState({}, "", document.body.dataset.home);
   rowOf(id)?.querySelector(".row-link").focus({ preventScroll: true });
 }
 
 /** Marks the row of the open message, and names it in the title. */
 function shown() {
   const message = reader.querySelector(".message");
+  showTab(reader.querySelector(".tabs"));
   for (const row of list.querySelectorAll("[data-open]")) delete row.dataset.open;
   const row = message && rowOf(message.dataset.id);
   if (row) {
@@ -39,15 +48,20 @@ function shown() {
     row.classList.remove("is-unread");
     row.scrollIntoView({ block: "nearest" });
   }
-  const tabs = reader.querySelector(".tabs");
-  const tab = tabs?.querySelector("[aria-current]");
-  if (tab) tabs.scrollLeft = tab.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
   const count = document.title.match(/^\(\d+\) /)?.[0] || "";
   document.title = count + (message ? message.dataset.title : document.body.dataset.title);
 }
 
+/** On a phone the tabs are one row that scrolls: the open one is in sight. */
+function showTab(tabs) {
+  const tab = tabs?.querySelector("[aria-current]");
+  if (!tab) return;
+  const [inside, around] = [tab.getBoundingClientRect(), tabs.getBoundingClientRect()];
+  tabs.scrollLeft += inside.left - around.left - (around.width - inside.width) / 2;
+}
+
 addEventListener("popstate", () => {
-  const found = location.pathname.match(/^\/messages\/([0-9a-z]+)$/);
+  const found = location.pathname.slice(desk.base.length).match(/^\/messages\/([0-9a-z]+)$/);
   if (found) open(found[1], location.pathname + location.search, { remember: false });
   else if (openId()) close({ remember: false });
   else location.reload();
@@ -63,6 +77,13 @@ document.addEventListener("click", (event) => {
   }
   const actor = event.target.closest("[data-do], [data-search]");
   if (!actor) return;
+  if (actor.matches("a[data-search]")) {
+    if (plain && search) {
+      event.preventDefault();
+      searchFor(actor.dataset.search);
+    }
+    return;
+  }
   if (actor.dataset.search) {
     search.value = `${search.value} ${actor.dataset.search}`.trim();
     document.getElementById("search-help").hidePopover();
@@ -82,24 +103,79 @@ document.addEventListener("click", (event) => {
       selected();
       break;
     case "release":
-      document.getElementById("release").showModal();
+    case "forward":
+      document.getElementById(actor.dataset.do).showModal();
       break;
     case "above":
       list.scrollTop = 0;
       refresh();
       break;
-    case "close-dialog":
-      actor.closest("dialog").close();
-      break;
-    case "images":
-      actor.closest(".images").hidden = true;
-      break;
-    case "width":
-      for (const button of actor.parentElement.children) button.setAttribute("aria-pressed", button === actor);
-      reader.querySelector("iframe").classList.toggle("is-phone", actor.value === "phone");
+    case "copy":
+      copy(actor);
       break;
   }
 });
+
+/** Show what a click on an address or on a value asks for; where the list is not in sight it takes the place. */
+function searchFor(text) {
+  search.value = text;
+  if (facets.matches(":popover-open")) facets.hidePopover();
+  if (isPhone() && openId()) close();
+  htmx.trigger(search.form, "submit");
+}
+
+/* What the list can be narrowed to, counted again while it is in sight, at most every two seconds. */
+
+const facets = document.getElementById("facets");
+let counting = false;
+let countAgain = false;
+
+async function count() {
+  if (!facets?.checkVisibility()) return;
+  if (counting) {
+    countAgain = true;
+    return;
+  }
+  counting = true;
+  const pairs = new URLSearchParams({ in: facets.dataset.in, q: search.value.trim() });
+  try {
+    const answer = await fetch(`${desk.base}/messages/facets?${pairs}`, { headers: { "HX-Request": "true" } });
+    if (answer.ok) showFacets(await answer.text());
+  } catch {
+    // The next event counts again.
+  }
+  setTimeout(() => {
+    counting = false;
+    if (countAgain) {
+      countAgain = false;
+      count();
+    }
+  }, 2000);
+}
+
+function showFacets(html) {
+  const opened = [...facets.querySelectorAll("details[open]")].map((one) => one.dataset.more);
+  const term = facets.contains(document.activeElement) && document.activeElement.dataset.term;
+  facets.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+  for (const more of facets.querySelectorAll("details")) more.open = opened.includes(more.dataset.more);
+  if (term) [...facets.querySelectorAll("a")].find((link) => link.dataset.term === term)?.focus();
+}
+
+if (facets) new IntersectionObserver(count).observe(facets);
+
+/** Copies a code. Browsers give the clipboard to secure pages only; elsewhere the code on the page is selected. */
+async function copy(button) {
+  try {
+    await navigator.clipboard.writeText(button.value);
+  } catch {
+    getSelection().selectAllChildren(button.parentElement.querySelector("[data-code]"));
+    if (!document.execCommand("copy")) {
+      desk.notice("The browser does not allow it. The code is selected: copy it with Ctrl+C.", true);
+      return;
+    }
+  }
+  desk.notice(`Copied ${button.value}`);
+}
 
 /* Selecting */
 
@@ -121,8 +197,9 @@ function selected() {
   const all = list.querySelector("[data-do=select-all]");
   if (!all) return;
   list.querySelector("[data-selected]").textContent = number;
-  const question = `Delete ${number} ${number === 1 ? "message" : "messages"} for good?`;
-  list.querySelector("[value=delete]").setAttribute("hx-confirm", question);
+  const button = list.querySelector("[value=delete]");
+  if (number > 1) button.setAttribute("hx-confirm", `Delete ${number} messages permanently?`);
+  else button.removeAttribute("hx-confirm"); // it can be undone
   all.checked = number > 0 && number === rows().length;
   all.indeterminate = number > 0 && !all.checked;
 }
@@ -144,10 +221,11 @@ async function refresh() {
   asking = true;
   try {
     const answer = await fetch(url, { headers: { "HX-Request": "true" } });
-    if (answer.status === 401) location.assign("/login");
+    if (answer.status === 401) location.assign(`${desk.base}/login`);
+    if (!answer.ok) setTimeout(refresh, 2000);
     if (answer.ok && url === (list.querySelector(".list-tools")?.dataset.rows || listUrl())) merge(await answer.text());
   } catch {
-    // The next event asks again; htmx tells where nobody answers a click.
+    // The page says that nobody answers, and the first event of a new connection asks again.
   }
   setTimeout(() => {
     asking = false;
@@ -161,7 +239,7 @@ async function refresh() {
 function listUrl() {
   const pairs = new URLSearchParams({ in: document.querySelector("#selection [name=in]").value });
   if (search?.value.trim()) pairs.set("q", search.value.trim());
-  return `/messages/list?${pairs}`;
+  return `${desk.base}/messages/list?${pairs}`;
 }
 
 function merge(html) {
@@ -180,8 +258,10 @@ function merge(html) {
 
 function mergeRows(fresh, page) {
   const scrolled = list.scrollTop > 200;
+  const focused = document.activeElement?.closest(".row");
   const ids = new Set(fresh.map((row) => row.id));
   const last = fresh.at(-1).dataset.id;
+  const newest = list.querySelector(".row").dataset.id;
   for (const row of rows()) {
     // Ids sort by time: what is newer than the last of the page and not on it is gone.
     const gone = !ids.has(row.id) && (row.dataset.id > last || !page.querySelector(".more-rows"));
@@ -196,12 +276,15 @@ function mergeRows(fresh, page) {
     if (old) {
       update(old, row);
       place = old.nextElementSibling;
-    } else if (scrolled) {
+    } else if (scrolled && row.dataset.id > newest) {
       above += 1;
     } else {
       row.classList.add("is-new");
       box.insertBefore(document.adoptNode(row), place);
     }
+  }
+  if (focused && !focused.isConnected) {
+    following(focused.dataset.id, [])?.querySelector(".row-link").focus({ preventScroll: true });
   }
   list.querySelector(".above").hidden = !above;
   if (!scrolled) {
@@ -211,7 +294,7 @@ function mergeRows(fresh, page) {
   }
   const [tools, told] = [list.querySelector(".list-tools"), page.querySelector(".list-tools")];
   tools.querySelector(".when-none").textContent = told.querySelector(".when-none").textContent;
-  const [all, allTold] = [tools, told].map((one) => one.querySelector("[hx-post='/messages/delete-all']"));
+  const [all, allTold] = [tools, told].map((one) => one.querySelector("[hx-post$='/messages/delete-all']"));
   if (all && allTold) all.setAttribute("hx-confirm", allTold.getAttribute("hx-confirm"));
 }
 
@@ -224,12 +307,14 @@ function update(old, row) {
 }
 
 document.addEventListener("desk:change", refresh);
+document.addEventListener("desk:change", count);
 
 document.addEventListener("desk:changed", (event) => {
-  const { deleted, all_deleted: all, changed = [] } = event.detail;
+  const { deleted, all_deleted: all, changed = [], undo } = event.detail;
   for (const box of list.querySelectorAll(".row input:checked")) box.checked = false;
   selected();
   const id = openId();
+  if (undo) offerUndo(deleted[0], undo);
   if (id && (all || deleted?.includes(id))) {
     const next = following(id, deleted || []);
     if (next && !isPhone() && deleted.length === 1) next.querySelector(".row-link").click();
@@ -237,19 +322,60 @@ document.addEventListener("desk:changed", (event) => {
   } else if (id && changed.includes(id) && !deleted) {
     close(); // marked as unread: to look at it would mark it as read again
   }
+  const focused = document.activeElement.closest(".row")?.dataset.id;
+  if (deleted?.includes(focused)) following(focused, deleted)?.querySelector(".row-link").focus();
   for (const gone of deleted || []) rowOf(gone)?.remove();
   refresh();
 });
 
+/** The row below, else the one above. Ids sort by time: the message's own row may be gone already. */
 function following(id, gone) {
-  const all = rows();
-  const place = all.findIndex((row) => row.dataset.id === id);
-  const left = (row) => !gone.includes(row.dataset.id);
-  return all.slice(place + 1).find(left) || all.slice(0, Math.max(place, 0)).findLast(left);
+  const left = rows().filter((row) => row.dataset.id !== id && !gone.includes(row.dataset.id));
+  return left.find((row) => row.dataset.id < id) || left.at(-1);
+}
+
+/* Undo. The server has deleted the message and holds it for some seconds, so that whatever becomes of this page
+   leaves no message that was deleted. Of several notices the last one is shown. */
+
+function offerUndo(id, { text, seconds }) {
+  const [row, url] = [rowOf(id), listUrl()];
+  const address = openId() === id && location.pathname + location.search;
+  const notice = desk.notice(text, false, seconds);
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "undo";
+  button.append("Undo ", Object.assign(document.createElement("kbd"), { textContent: "z" }));
+  notice.classList.add("can-undo");
+  notice.append(button);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const target = `${desk.base}/messages/${id}/undo`;
+    const answer = await fetch(target, { method: "POST", headers: { "HX-Request": "true" } }).catch(() => null);
+    button.disabled = false;
+    if (answer?.status === 401) location.assign(`${desk.base}/login`);
+    if (!answer) return desk.notice("Gatepost does not answer. The message is still deleted.", true);
+    notice.remove();
+    if (!answer.ok) return desk.notice(answer.status === 410 ? await answer.text() : "This did not work.", true);
+    if (row && url === listUrl()) putBack(row);
+    if (address) open(id, address);
+    refresh();
+  });
+}
+
+/** Put a row where it was: ids sort by time. */
+function putBack(row) {
+  const box = document.getElementById("rows");
+  if (!box || rowOf(row.dataset.id)) return;
+  delete row.dataset.open;
+  box.insertBefore(row, rows().find((other) => other.dataset.id < row.dataset.id) || box.querySelector(".more-rows"));
 }
 
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.target === reader) shown();
+  if (event.target === reader) {
+    shown();
+    const tab = event.detail.requestConfig?.elt.closest?.(".tabs a, .attachments a");
+    if (tab) history.replaceState(history.state, "", tab.getAttribute("href"));
+  }
   if (event.detail.requestConfig?.path.includes("before=")) {
     // Rows that were kept because they are selected come again with the older ones.
     const first = new Map();
@@ -258,19 +384,20 @@ document.addEventListener("htmx:afterSwap", (event) => {
   if (event.target === list) {
     selected();
     shown();
-    if (!openId()) {
-      const query = search.value.trim();
-      const home = location.pathname.startsWith("/quarantine") ? location.pathname : "/";
-      const url = query ? `${home}?${new URLSearchParams({ q: query })}` : home;
-      history.replaceState({}, "", url);
-      document.body.dataset.home = url;
-    }
+    count();
+    const query = search.value.trim();
+    const home = document.body.dataset.home.split("?")[0];
+    document.body.dataset.home = query ? `${home}?${new URLSearchParams({ q: query })}` : home;
+    const url = new URL(openId() ? location.href : document.body.dataset.home, location.href);
+    if (query) url.searchParams.set("q", query);
+    else url.searchParams.delete("q");
+    history.replaceState(history.state, "", url);
   }
 });
 
 document.addEventListener("htmx:configRequest", (event) => {
   // The buttons of the open message mean that message, those of the list the ones that are selected.
-  if (event.detail.path === "/messages/change") event.detail.parameters.set("do", event.detail.elt.value);
+  if (event.detail.path === `${desk.base}/messages/change`) event.detail.parameters.set("do", event.detail.elt.value);
 });
 
 shown();
@@ -326,6 +453,9 @@ document.addEventListener("keydown", (event) => {
       break;
     case "#":
       act("delete");
+      break;
+    case "z":
+      [...document.querySelectorAll(".undo")].at(-1)?.click();
       break;
     case "/":
       search?.focus();

@@ -2,10 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from gatepost.mime.entity import Entity
+from gatepost.web.view.text import joins
 
 __all__ = ["AttachmentView", "make_attachment", "safe_filename"]
 
@@ -38,6 +38,9 @@ _EXTENSIONS = {
     "image/svg+xml": ".svg",
     "image/tiff": ".tif",
     "image/webp": ".webp",
+    "message/delivery-status": ".txt",
+    "message/disposition-notification": ".txt",
+    "message/feedback-report": ".txt",
     "message/global": ".eml",
     "message/rfc822": ".eml",
     "text/calendar": ".ics",
@@ -49,6 +52,14 @@ _EXTENSIONS = {
     "text/x-vcard": ".vcf",
     "video/mp4": ".mp4",
 }
+_OPENED_TYPES = re.compile(
+    r"text/|message/|image/(?:png|jpe?g|pjpeg|gif|webp|svg\+xml)\Z|application/(?:pdf|x-pdf|json|xml|ics|pgp-.*|yaml|"
+    r"x-yaml|javascript|x-sh|sql|.*\+(?:json|xml))\Z"
+)
+_OPENED_NAMES = re.compile(
+    r"\.(?:pdf|png|jpe?g|gif|webp|svg|txt|log|csv|tsv|md|json|xml|ya?ml|ics|vcf|eml|html?|css|js|asc|sql|ini|conf)\Z",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +73,15 @@ class AttachmentView:
     content_type: str
     """As declared where that has the form type/subtype, else ``application/octet-stream``."""
     size: int
-    """Octets."""
+    """Bytes."""
     inline: bool
     """True where the HTML shows it in its place."""
+    opens: bool
+    """True for an image, a PDF or a text by its type or name: worth a look at its bytes (`open_part`)."""
 
 
-def make_attachment(number: int, entity: Entity, size: int, shown: Collection[str]) -> AttachmentView:
-    """The view of a part; ``shown`` are the Content-IDs that the HTML shows."""
+def make_attachment(number: int, entity: Entity, size: int, *, inline: bool) -> AttachmentView:
+    """The view of a part."""
     content_type = entity.content_type if _TYPE.fullmatch(entity.content_type) else "application/octet-stream"
     name = entity.filename or _name_from_subject(entity)
     return AttachmentView(
@@ -76,7 +89,8 @@ def make_attachment(number: int, entity: Entity, size: int, shown: Collection[st
         filename=safe_filename(name, f"part-{number}{_EXTENSIONS.get(content_type, '')}"),
         content_type=content_type,
         size=size,
-        inline=bool(entity.content_id) and entity.content_id in shown,
+        inline=inline,
+        opens=bool(_OPENED_TYPES.match(content_type) or _OPENED_NAMES.search(name)),
     )
 
 
@@ -87,14 +101,19 @@ def _name_from_subject(entity: Entity) -> str:
     return f"{subject[:60].strip()}.eml" if subject else ""
 
 
+def _joiner(found: re.Match[str]) -> str:
+    return found[0] if joins(found.string, found.start()) else ""
+
+
 def safe_filename(name: str, otherwise: str) -> str:
     """A name to save a file under; ``otherwise`` where nothing is left of it.
 
     Without the folders before it, characters that are not allowed or cannot be seen, leading dots, and
-    trailing dots and spaces; not one of the names that Windows keeps for devices; the extension stays.
+    trailing dots and spaces; not one of the names that Windows keeps for devices; the extension stays, and so
+    do U+200C and U+200D where a script or an emoji needs them.
     """
     name = name[-2000:].replace("\\", "/").rstrip("/ ").rpartition("/")[2]
-    name = unicodedata.normalize("NFC", _INVISIBLE.sub("", _UNSAFE.sub("_", name)))
+    name = unicodedata.normalize("NFC", _INVISIBLE.sub(_joiner, _UNSAFE.sub("_", name)))
     name = " ".join(name.split()).lstrip(".").rstrip(". ").strip()
     if not name.strip("_"):
         return otherwise

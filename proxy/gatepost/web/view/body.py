@@ -1,15 +1,14 @@
 """Which parts are the message's text, as mail programs choose (RFC 2046 section 5.1)."""
 
+from typing import NamedTuple
+
 from gatepost.mime.entity import Entity
-from gatepost.mime.text import read_text as text_readings
+from gatepost.mime.text import read_text
 
-__all__ = ["BodyText", "html_parts", "read_text", "text_octets", "text_parts"]
+__all__ = ["BodyText", "Texts", "html_parts", "own_parts", "text_parts", "whole_text"]
 
-BodyText = tuple[str, str, bool]
-"""Content type, characters with LF as line ends, and whether the part is longer than that."""
-
-_OCTETS_LIMIT = 4 << 20
-"""Of one part that are decoded; what is shown of it is less."""
+_OCTETS_LIMIT = 1 << 20
+"""Of one part that are decoded, after its transfer encoding."""
 _PARTS_LIMIT = 100
 _NO_BODY = frozenset(
     {"text/calendar", "text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/x-amp-html"}
@@ -24,6 +23,17 @@ def text_parts(root: Entity) -> list[Entity]:
 def html_parts(root: Entity) -> list[Entity]:
     """The leaves that make the HTML page: of alternatives the HTML one where there is one."""
     return _leaves(_shown(root), "text/html")[:_PARTS_LIMIT]
+
+
+def own_parts(root: Entity) -> list[Entity]:
+    """The entities of the message that is shown, in their order, without those of messages that are in it."""
+    found: list[Entity] = []
+    waiting = [_shown(root)]
+    while waiting:
+        entity = waiting.pop()
+        found.append(entity)
+        waiting += () if entity.is_message else reversed(entity.children)
+    return found
 
 
 def _shown(root: Entity) -> Entity:
@@ -55,19 +65,53 @@ def _is_body(entity: Entity) -> bool:
     return entity.content_type.startswith("text/") and entity.content_type not in _NO_BODY
 
 
-def text_octets(entity: Entity) -> tuple[bytes, bool]:
-    """The first octets of a text part after transfer decoding, and whether there are more."""
-    octets = entity.read()
-    if len(octets) <= _OCTETS_LIMIT:
-        return octets, False
-    end = max(octets.rfind(b"\n", 0, _OCTETS_LIMIT) + 1, _OCTETS_LIMIT - 1000)
-    while end and octets[end] & 0xC0 == 0x80:
-        end -= 1
-    return octets[:end], True
+class BodyText(NamedTuple):
+    """What a text part says, or the beginning of it."""
+
+    content_type: str
+    text: str
+    """With LF as line ends."""
+    cut: bool
+    """True where the part is longer."""
+    warning: str
+    """What is wrong with its charset, for a person; empty where nothing is."""
+    size: int
+    """Bytes of the whole part after transfer decoding."""
 
 
-def read_text(entity: Entity) -> BodyText:
-    """The characters of a text part, at most some millions."""
-    octets, cut = text_octets(entity)
-    text = text_readings(octets, entity.charset, entity.content_type)[0].text
-    return entity.content_type, text.replace("\r\n", "\n").replace("\r", "\n"), cut
+class Texts:
+    """The text parts of one message: each is decoded once."""
+
+    def __init__(self) -> None:
+        self._read: dict[int, BodyText] = {}
+
+    def read(self, part: Entity) -> BodyText:
+        """The beginning of a text part: at most 1 MiB."""
+        if (found := self._read.get(id(part))) is None:
+            found = self._read[id(part)] = _read(part, _OCTETS_LIMIT)
+        return found
+
+    def size(self, part: Entity) -> int:
+        """Bytes; of a part that is no container after transfer decoding."""
+        if not part.is_encoded:
+            return part.end - part.start
+        return self.read(part).size if part.content_type.startswith("text/") else len(part.read())
+
+
+def whole_text(root: Entity) -> str:
+    """All of the plain text, with LF as line ends; of a message without one its HTML as it is."""
+    parts = text_parts(root)
+    return "\n\n".join(_read(part, part.end).text.rstrip("\n") for part in parts)
+
+
+def _read(part: Entity, limit: int) -> BodyText:
+    octets = part.read()
+    size = len(octets)
+    if cut := size > limit:
+        end = max(octets.rfind(b"\n", 0, limit) + 1, limit - 1000)
+        while end and octets[end] & 0xC0 == 0x80:
+            end -= 1
+        octets = octets[:end]
+    reading = read_text(octets, part.charset, part.content_type)[0]
+    text = reading.text.replace("\r\n", "\n").replace("\r", "\n")
+    return BodyText(part.content_type, text, cut, reading.warning, size)

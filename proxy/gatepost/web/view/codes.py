@@ -1,12 +1,16 @@
 """One-time codes in a message, for test suites that sign up or sign in."""
 
 import re
+import unicodedata
+from itertools import chain, islice
 
 __all__ = ["find_codes"]
 
 _TEXT_LIMIT = 64 << 10
 """Characters that are searched; the mail that carries a code is short."""
 _CODES_LIMIT = 10
+_CANDIDATES_LIMIT = 500
+"""That are weighed; a table of numbers has more."""
 _NEAR = 80
 """Characters before a code in which a word for it counts."""
 _AFTER = 50
@@ -14,7 +18,10 @@ _AFTER = 50
 _URL = re.compile(r"\b(?:https?://|www\.|mailto:)\S++|\S{1,64}@\S{1,255}", re.IGNORECASE)
 _CANDIDATE = re.compile(
     r"""(?<![\w.,:/\#$€£¥+&=%-])(?<!\d[ .-])(?<!\)\ )
-    (?: (?P<digits>\d{4,8}|\d{3}[ -]\d{3}|\d{4}[ -]\d{4}|\d{2}[ -]\d{2}[ -]\d{2}|\d(?:[ ]\d){3,7})
+    (?: (?P<cells>[A-Z0-9](?:[ ]{0,9}[\n|\t ][\n|\t ]{0,9}[A-Z0-9]){3,7}(?![A-Za-z0-9]))
+      | (?P<digits>\d{3}(?:[ -]\d{3}){1,2} | \d{4}(?:[ -]\d{4}){1,2} | \d{2}(?:[ -]\d{2}){2,3}
+          | \d(?:-\d){3,7} | \d{4,8})
+      | (?P<letters>[A-Z]{3,5}(?:-[A-Z]{3,5}){1,3})
       | (?P<prefixed>[A-Z]{1,3}-\d{4,8})
       | (?P<mixed>(?=[A-Z0-9-]{0,11}\d)(?=[A-Z0-9-]{0,11}[A-Z])
           (?:[A-Z0-9]{4,12}|[A-Z0-9]{3,5}(?:-[A-Z0-9]{3,5}){1,3}))
@@ -43,17 +50,42 @@ _INTRODUCED = re.compile(
 )
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _SEPARATORS = re.compile(r"[ -]")
+_CELL_BORDERS = re.compile(r"[ \t\n|]+")
+_LIKE_OTHERS = str.maketrans(
+    dict.fromkeys("\u00a0\u2002\u2003\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " ")
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-")
+    | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff")
+)
+"""Spaces, hyphens, and what is not seen, as they are written in a terminal."""
 
 
-def find_codes(subject: str, text: str) -> tuple[str, ...]:
-    """What looks like a one-time code, the likeliest first, without the spaces in it; at most ten."""
-    searched = _URL.sub(" ", f"{subject}\n\n{text}"[:_TEXT_LIMIT])
+def find_codes(subject: str, text: str, hidden: str = "") -> tuple[str, ...]:
+    """What looks like a one-time code, the likeliest first, without the spaces in it; at most ten.
+
+    Digits are ASCII, also where the message has those of another script.
+
+    A code that only ``hidden`` has, which a reader does not see, comes after all others.
+    """
+    found = _codes(f"{subject}\n\n{text}"), _codes(hidden)
+    return tuple(dict.fromkeys(chain(*found)))[:_CODES_LIMIT]
+
+
+def _codes(text: str) -> list[str]:
+    searched = _URL.sub(" ", text[:_TEXT_LIMIT].translate(_LIKE_OTHERS))
     scores: dict[str, int] = {}
-    for found in _CANDIDATE.finditer(searched):
+    for found in islice(_CANDIDATE.finditer(searched), _CANDIDATES_LIMIT):
         if (score := _score(searched, found)) > 0:
-            code = _SEPARATORS.sub("", found[0]) if found["digits"] else found[0]
+            code = _as_typed(found)
             scores[code] = max(score, scores.get(code, 0)) + (1 if code in scores else 0)
-    return tuple(sorted(scores, key=lambda code: -scores[code])[:_CODES_LIMIT])
+    return sorted(scores, key=lambda code: -scores[code])
+
+
+def _as_typed(found: re.Match[str]) -> str:
+    """A person types ASCII digits alone, but the hyphens between letters."""
+    if found["cells"]:
+        return _CELL_BORDERS.sub("", found[0])
+    code = _SEPARATORS.sub("", found[0]) if found["digits"] else found[0]
+    return code if code.isascii() else "".join(str(unicodedata.decimal(char, char)) for char in code)
 
 
 def _score(text: str, found: re.Match[str]) -> int:
@@ -63,7 +95,7 @@ def _score(text: str, found: re.Match[str]) -> int:
     line_start = text.rfind("\n", 0, start) + 1
     line_end = text.find("\n", end)
     line = text[line_start : line_end if line_end >= 0 else len(text)].strip(" *#>\"'`[]()|:\t")
-    alone = line == found[0]
+    alone = line == found[0] or "\n" in found[0]
     introduced = bool(_INTRODUCED.search(before[-20:]))
     word_before = _last_word(before)
     word_after = _WORD.search(text, end, end + _AFTER)
@@ -77,6 +109,12 @@ def _score(text: str, found: re.Match[str]) -> int:
         score += 3
     if _OTHER_NUMBER.search(before[-40:]):
         score -= 8
+    if found["cells"]:
+        code = _as_typed(found)
+        has_digit = any(map(str.isdigit, code))
+        return score + (code.isdigit() and len(code) == 6) - (3 if has_digit else 6)
+    if found["letters"]:
+        return score - (5 if alone or word_before is not None else 9)
     if found["digits"]:
         score += 1 if len(_SEPARATORS.sub("", found[0])) == 6 else 0
         if _YEAR.fullmatch(found[0]) and not (alone and word_before is not None):

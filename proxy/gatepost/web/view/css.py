@@ -1,4 +1,4 @@
-"""CSS of mail: what gives it its look is kept, whatever could load or cover something is not.
+"""CSS of mail: styling is kept, whatever could load or cover something is removed.
 
 Everything is let in by name: properties, functions in values, characters of selectors. A declaration
 with a backslash is dropped, so that no escape can spell another name. All expressions are linear.
@@ -7,13 +7,13 @@ with a backslash is dropped, so that no escape can spell another name. All expre
 import re
 from collections.abc import Callable
 
-__all__ = ["Source", "clean_declarations", "clean_media", "clean_stylesheet"]
+__all__ = ["STYLESHEET_LIMIT", "Source", "clean_declarations", "clean_media", "clean_stylesheet"]
 
 Source = Callable[[str], str | None]
-"""Gives the URL that is loaded in place of another one, None where nothing is to be loaded."""
+"""Returns the URL to load instead of another one; None: load nothing."""
 
-_STYLESHEET_LIMIT = 256 << 10
-"""Characters; what stands behind them is dropped."""
+STYLESHEET_LIMIT = 192 << 10
+"""Characters of all style sheets of a mail; the rest is dropped."""
 _DEPTH_LIMIT = 3
 """@media in @media."""
 
@@ -33,7 +33,6 @@ _PRELUDE = re.compile(rf"""((?:[^{{}};"']|{_STRING})*)([{{}};])""")
 _BLOCK = re.compile(rf"""((?:[^{{}}"']|{_STRING})*)\}}""")
 _SELECTOR = re.compile(r"""[\w\s.#,:>+~*=\[\]"'^$|()-]{1,2000}""")
 _MEDIA = re.compile(r"@media\s([\w\s:,()./-]{1,300})", re.IGNORECASE)
-_DARK = re.compile(r"prefers-color-scheme\s*:\s*dark", re.IGNORECASE)
 _FUNCTION = re.compile(r"([\w-]*)\(")
 _URL = re.compile(r"""url\(\s*+(?:"([^"]*+)"|'([^']*+)'|([^"'()\s]*+))\s*+\)""", re.IGNORECASE)
 _UNSAFE_VALUE = re.compile(r"""[\\<>@{}!\x00-\x08\x0b-\x1f\x7f]|/\*""")
@@ -91,15 +90,15 @@ def clean_declarations(text: str, source: Source) -> str:
 
 
 def _declaration(name: str, value: str, source: Source) -> str | None:
-    important = _IMPORTANT.search(value[-30:])
-    if important:
-        value = value[: len(value) - len(important[0])]
     if name not in _PROPERTIES:
         return None
+    important = _IMPORTANT.search(value[-30:]) if "!" in value else None
+    if important:
+        value = value[: len(value) - len(important[0])]
     rest = _URL.sub("", value) if name in _IMAGE_PROPERTIES and "(" in value else value
     if _UNSAFE_VALUE.search(rest):
         return None
-    if any(function.lower() not in _FUNCTIONS for function in _FUNCTION.findall(rest)):
+    if "(" in rest and any(function.lower() not in _FUNCTIONS for function in _FUNCTION.findall(rest)):
         return None
     if rest != value:
         value = _URL.sub(lambda found: _background(found, source), value).strip()
@@ -112,14 +111,14 @@ def _background(found: re.Match[str], source: Source) -> str:
 
 
 def clean_media(condition: str) -> str | None:
-    """A media query of plain characters; None for others, and for dark pages: mail is shown on white."""
+    """A media query of plain characters; None for others."""
     found = _MEDIA.fullmatch(f"@media {condition}".rstrip())
-    return None if not found or _DARK.search(condition) else found[1].strip()
+    return found[1].strip() if found else None
 
 
 def clean_stylesheet(text: str, source: Source) -> str:
     """The safe rules of a style sheet; of the at-rules only @media is kept. Holds no ``<``."""
-    text = _COMMENT.sub(" ", text[:_STYLESHEET_LIMIT]).replace("<!--", " ").replace("-->", " ")
+    text = _COMMENT.sub(" ", text[:STYLESHEET_LIMIT]).replace("<!--", " ").replace("-->", " ")
     kept: list[str] = []
     open_media = skipped = position = 0
     while found := _PRELUDE.match(text, position):

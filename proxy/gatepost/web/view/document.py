@@ -6,36 +6,36 @@ frame without scripts and of no origin.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
+from itertools import islice
+from typing import Literal
 
 import nh3
 
-from gatepost.web.view.css import clean_declarations, clean_media, clean_stylesheet
+from gatepost.mime.html import Token, tokens
+from gatepost.web.view.css import STYLESHEET_LIMIT, clean_declarations, clean_media, clean_stylesheet
 from gatepost.web.view.images import Images
+from gatepost.web.view.nesting import Nesting
+from gatepost.web.view.removed import ELEMENTS, MARKED, STYLE, Removed, marker, removed_element
 
-__all__ = ["Document", "make_document"]
+__all__ = ["Colors", "Document", "in_colors", "make_document"]
 
-_HTML_LIMIT = 2 << 20
-"""Characters of the source that are shown."""
-_TAGS_LIMIT = 20_000
-"""The parser's time grows with the square of the depth; this many nested ones cost about half a second."""
+Colors = Literal["light", "dark"]
+"""The colour scheme that a mail program prefers (the media feature ``prefers-color-scheme``)."""
+
+_HTML_LIMIT = 1 << 20
+"""Characters of the source that are shown, of all parts together."""
+_TAGS_LIMIT = 12_000
+"""And comments; of all parts together."""
+_SPECIAL = re.compile("[&<\xa0]")
+_SPECIAL_LIMIT = 40_000
+"""What the sanitiser writes as character references; in one text its time grows with their square."""
 _ATTRIBUTES_LIMIT = 200
 """Of one tag; the parser's time grows with their square. One with more is left out."""
 
-# By the tokeniser of the HTML standard, so that nobody can make the limits count something else.
-_TAG = re.compile(
-    r"""<(/?)([a-zA-Z][^\s/>]*+)
-    ((?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^\s>"'][^\s>]*+)?)?)*+)
-    (>|\Z)""",
-    re.VERBOSE,
-)
-_MARKUP = re.compile(r"<(?=[a-zA-Z/!?])")
-_COMMENT_END = re.compile(r"--!?>")
-_RAW = frozenset({"iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"})
-"""Tags in them are none, nor is it text of the mail; of style the rules are kept."""
-_RAW_ENDS = {name: re.compile(rf"</{name}(?=[\s/>]|\Z)", re.IGNORECASE) for name in _RAW}
 _LEFT_OUT = frozenset({"html", "head", "meta", "link", "base"})
 _MEDIA = re.compile(r"""\bmedia\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
 _BODY = re.compile(r"<div([^<]*)></div>")
@@ -55,10 +55,13 @@ _HIDDEN_TAGS = frozenset(
     """.split()  # noqa: SIM905 # one a line fills pages
 )
 """Left out with all that is in them."""
+_KNOWN_TAGS = _TAGS | _HIDDEN_TAGS
+_EMPTY_TAGS = frozenset({"embed", "frame"})
+"""Those of them that have no end tag."""
 _SIZES = {"align", "valign", "bgcolor", "background", "width", "height", "border"}
 _CELL = _SIZES | {"colspan", "rowspan", "nowrap", "scope", "headers", "abbr", "axis"}
 _ATTRIBUTES = {
-    "*": {"style", "class", "id", "dir", "lang", "title", "align", "role"},
+    "*": {"style", "class", "id", "dir", "lang", "title", "align", "role", "hidden"},
     "a": {"href", "name"},
     "area": {"href", "alt", "shape", "coords"},
     "img": {"src", "alt", "width", "height", "border", "hspace", "vspace", "usemap"},
@@ -73,7 +76,7 @@ _ATTRIBUTES = {
     "th": _CELL | {"bordercolor"},
     "col": {"span", "width", "valign"},
     "colgroup": {"span", "width", "valign"},
-    "div": {"bgcolor", "background", "text", "link", "vlink", "alink"},  # stands for body too
+    "div": {"bgcolor", "background", "text", "link", "vlink", "alink"},  # for body too
     "hr": {"color", "noshade", "size", "width"},
     "ol": {"start", "type", "reversed"},
     "ul": {"type"},
@@ -82,7 +85,20 @@ _ATTRIBUTES = {
     "br": {"clear"},
     "pre": {"width"},
 }
-_LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
+_LINK = re.compile(r"https?://|mailto:|tel:|#", re.IGNORECASE)
+_LANGUAGE = re.compile(r' (?:dir|lang)="[^"<>]*"')
+_PLACE_IN_PAGE = re.compile(r'(<(?:a|area)\b[^<>]* href="#[^"]*"[^<>]*?) target="_blank"')
+"""As the sanitiser writes it."""
+
+_META_NAME = re.compile(r"""\bname\s*=\s*["']?(?:color-scheme|supported-color-schemes)\b""", re.IGNORECASE)
+_META_DARK = re.compile(r"""\bcontent\s*=\s*(?:"[^"]*\bdark\b|'[^']*\bdark\b|dark\b)""", re.IGNORECASE)
+_CSS_DARK = re.compile(
+    r"(?<![\w-])(?:color-scheme|supported-color-schemes)\s*:\s*[\w\s-]{0,100}\bdark\b", re.IGNORECASE
+)
+_DARK_RULES = re.compile(r"prefers-color-scheme\s*:\s*dark", re.IGNORECASE)
+_PREFERENCE = re.compile(r"\(\s*prefers-color-scheme\s*:\s*(dark|light)\s*\)", re.IGNORECASE)
+_HEAD_END = "</style></head>"
+_MARKERS_LIMIT = 200
 
 _STYLE = """\
 html{color-scheme:light;color:#1c1c1e;font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
@@ -92,6 +108,10 @@ img:not([src]){background:#f4f4f5;color:#71717a;font-size:12px}
 pre{white-space:pre-wrap}
 .gatepost-plain{font:inherit;margin:1em 0}
 """
+_DARK_STYLE = """\
+@media (prefers-color-scheme: dark){html{color-scheme:dark;color:#e9e9ec}body{background-color:#1c1c1e}}
+"""
+"""For a mail that says that it has both, as Apple Mail does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +124,10 @@ class Document:
     """The sanitised content of its body."""
     cut: bool
     """True where the mail is longer than what is shown."""
+    dark: bool
+    """True where the mail has styles for programs with a dark background."""
+    removed: tuple[Removed, ...]
+    """Elements that were left out, and that a reader might miss."""
 
 
 @dataclass(slots=True)
@@ -112,34 +136,73 @@ class _Source:
 
     markup: str = ""
     styles: str = ""
+    html_attributes: str = ""
     body_attributes: str = ""
     cut: bool = False
+    declares_dark: bool = False
+    """True where it says that it has colours of its own for both."""
+    removed: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Room:
+    """How much more of a mail's HTML is shown."""
+
+    characters: int = _HTML_LIMIT
+    tags: int = _TAGS_LIMIT
+    special: int = _SPECIAL_LIMIT
+    styles: int = STYLESHEET_LIMIT
+
+
+def in_colors(html: str, colors: Colors) -> str:
+    """A document as it looks where those colours are preferred, whatever the browser itself prefers.
+
+    A frame's ``color-scheme`` would do this in some browsers only, and it loses against the developer tools.
+    """
+    head, end, body = html.partition(_HEAD_END)
+    head = _PREFERENCE.sub(
+        lambda found: "(min-width:0)" if found[1].lower() == colors else "(max-width:0)", head
+    )
+    return head + end + body
 
 
 def make_document(texts: Sequence[tuple[str, str]], images: Images) -> Document:
-    """The document of some texts, each with its content type; others than text/html as they stand."""
+    """The document of some texts, each with its content type; others than text/html as they are."""
     markups: list[str] = []
     styles: list[str] = []
-    body_attributes, cut = "", False
+    html_attributes, body_attributes, cut, declares_dark = "", "", False, False
+    removed: Counter[str] = Counter()
+    room = _Room()
     for content_type, text in texts:
         if content_type != "text/html":
             markups.append(f'<pre class="gatepost-plain">{escape(text)}</pre>')
             continue
-        source = _read(text, images)
+        source = _read(text, images, room)
         markups.append(_clean(source.markup, images))
         styles.append(source.styles)
+        html_attributes = html_attributes or source.html_attributes
         body_attributes = body_attributes or source.body_attributes
         cut = cut or source.cut
+        declares_dark = declares_dark or source.declares_dark
+        removed += source.removed
+    css = "".join(styles)
+    own = _STYLE + (STYLE if removed else "") + (_DARK_STYLE if declares_dark else "")
     markup = "\n".join(markups)
     html = (
-        '<!doctype html><html><head><meta charset="utf-8">'
+        f'<!doctype html><html{_clean_root(html_attributes, images)}><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(remote=images.remote)}">'
         '<meta name="referrer" content="no-referrer">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}{''.join(styles)}</style></head>"
+        f"<style>{own}{css}{_HEAD_END}"
         f"<body{_clean_body(body_attributes, images)}>{markup}</body></html>"
     )
-    return Document(html=html, markup=markup, cut=cut)
+    return Document(
+        html=html,
+        markup=markup,
+        cut=cut,
+        dark=declares_dark or bool(_DARK_RULES.search(css)),
+        removed=tuple([Removed(element=element, count=count) for element, count in removed.items()]),
+    )
 
 
 def _policy(*, remote: bool) -> str:
@@ -150,57 +213,103 @@ def _policy(*, remote: bool) -> str:
     )
 
 
-def _read(text: str, images: Images) -> _Source:
-    source = _Source(cut=len(text) > _HTML_LIMIT)
-    text = text[:_HTML_LIMIT]
+def _read(text: str, images: Images, room: _Room) -> _Source:
+    source = _Source(cut=len(text) > room.characters)
+    text = text[: room.characters]
+    room.characters -= len(text)
     kept: list[str] = []
-    position = tags = 0
-    while mark := _MARKUP.search(text, position):
-        start = mark.start()
-        kept.append(text[position:start])
-        tag = _TAG.match(text, start)
-        if not tag:
-            position = _comment_end(text, start)
-            continue
-        position = tag.end()
-        closing, name = tag[1], tag[2].lower()
-        if tag[4] != ">":
+    removing, nesting = _Removing(source.removed), Nesting()
+    position = 0
+    for token in tokens(text):
+        kept.append(text[position : token.start])
+        position = token.end
+        room.tags -= 1
+        if room.tags < 0:
+            source.cut = True
+            position = len(text)
             break
-        if name in _RAW and not closing:
-            end = _raw_end(text, name, position)
-            if name == "style":
-                source.styles += _style(text[position:end], tag[3], images)
-            position = end
-        elif name == "body":
-            source.body_attributes = source.body_attributes or ("" if closing else tag[3])
-        elif name == "plaintext":
+        if not token.complete or token.name == "plaintext":
+            position = len(text)
             break
-        elif name not in _LEFT_OUT and not (len(tag[3]) > _ATTRIBUTES_LIMIT and _is_crowded(tag[3])):
-            kept.append(tag[0])
-            tags += 1
-            if tags >= _TAGS_LIMIT:
+        kept.append(removing.marker(token))
+        if token.content is not None:
+            # Tags in it are none, nor is it text of the mail; of style the rules are kept.
+            if token.name == "style":
+                source.styles += _style(token.content[: room.styles], token.attributes, images)
+                source.cut = source.cut or len(token.content) > room.styles
+                room.styles -= min(len(token.content), room.styles)
+                source.declares_dark = source.declares_dark or bool(_CSS_DARK.search(token.content))
+        elif token.name == "html":
+            source.html_attributes = source.html_attributes or ("" if token.closing else token.attributes)
+        elif token.name == "body":
+            source.body_attributes = source.body_attributes or ("" if token.closing else token.attributes)
+        elif token.name == "meta":
+            source.declares_dark = source.declares_dark or _declares_dark(token.attributes)
+        elif token.name and not _is_left_out(token):
+            kept.append(text[token.start : token.end])
+            if not nesting.take(token.name, token.attributes, closing=token.closing):
                 source.cut = True
                 position = len(text)
                 break
-    else:
-        kept.append(text[position:])
+    kept.append(text[position:])
     source.markup = "".join(kept)
+    special = source.markup.count("&") + source.markup.count("<") + source.markup.count("\xa0")
+    if special > room.special:
+        end = next(islice(_SPECIAL.finditer(source.markup), room.special, None)).start()
+        source.markup, source.cut = source.markup[:end], True
+    room.special -= min(special, room.special)
     return source
 
 
-def _comment_end(text: str, start: int) -> int:
-    if not text.startswith("<!--", start):
-        end = text.find(">", start)
-        return len(text) if end < 0 else end + 1
-    if text.startswith((">", "->"), start + 4):
-        return text.index(">", start) + 1
-    found = _COMMENT_END.search(text, start + 4)
-    return found.end() if found else len(text)
+class _Removing:
+    """Counts the elements that a reader might miss, and marks where they were.
+
+    The marks are put into the source: what comes of them is sanitised like all else.
+    """
+
+    def __init__(self, removed: Counter[str]) -> None:
+        self._removed = removed
+        self._in_form = False
+        self._within = ""
+        """The hidden element that is open: a mark in it could end it, and what is in it is hidden with it."""
+        self._depth = 0
+        self._markers = 0
+
+    def marker(self, token: Token) -> str:
+        """What is to be put before the token, mostly nothing."""
+        if not self._within and token.name not in ELEMENTS:
+            return ""
+        is_empty = token.name in _EMPTY_TAGS or token.attributes.endswith("/")
+        if self._within:
+            if token.name == self._within and not is_empty:
+                self._depth += -1 if token.closing else 1
+                self._within = self._within if self._depth else ""
+            return ""
+        if token.name == "form":
+            self._in_form = not token.closing
+        element = "" if token.closing else removed_element(token.name, token.attributes)
+        if not element or (element == "field" and self._in_form):
+            return ""
+        if token.name in _HIDDEN_TAGS and token.content is None and not is_empty:
+            self._within, self._depth = token.name, 1
+        self._removed[element] += 1
+        shows = element in MARKED and self._markers < _MARKERS_LIMIT
+        self._markers += shows
+        return marker(element) if shows else ""
 
 
-def _raw_end(text: str, name: str, start: int) -> int:
-    found = _RAW_ENDS[name].search(text, start)
-    return found.start() if found else len(text)
+def _declares_dark(attributes: str) -> bool:
+    return bool(_META_NAME.search(attributes) and _META_DARK.search(attributes))
+
+
+def _is_left_out(token: Token) -> bool:
+    """True for a tag that means nothing in the body, and that the parser is spared."""
+    if token.name in _LEFT_OUT:
+        return True
+    if len(token.attributes) > _ATTRIBUTES_LIMIT and _is_crowded(token.attributes):
+        return True
+    # To the parser a foreign element is open until its end tag comes, except within svg and math.
+    return token.attributes.endswith("/") and token.name not in _KNOWN_TAGS
 
 
 def _is_crowded(attributes: str) -> bool:
@@ -216,6 +325,12 @@ def _style(text: str, attributes: str, images: Images) -> str:
     return "" if condition is None else f"@media {condition}{{{rules}}}"
 
 
+def _clean_root(attributes: str, images: Images) -> str:
+    """The direction and the language of the html element."""
+    cleaned = _clean(f"<div {attributes}></div>", images) if attributes else ""
+    return "".join(_LANGUAGE.findall(cleaned.partition(">")[0]))
+
+
 def _clean_body(attributes: str, images: Images) -> str:
     """The safe attributes of the body element, which the sanitiser itself would leave out."""
     found = _BODY.fullmatch(_clean(f"<div {attributes}></div>", images)) if attributes else None
@@ -225,10 +340,19 @@ def _clean_body(attributes: str, images: Images) -> str:
 
 
 def _clean(markup: str, images: Images) -> str:
+    styles: dict[str, str] = {}
+
+    def clean_style(value: str) -> str:
+        if "(" in value:  # an image counts each time
+            return clean_declarations(value, images.source)
+        if value not in styles:
+            styles[value] = clean_declarations(value, images.source)
+        return styles[value]
+
     def clean_attribute(_tag: str, name: str, value: str) -> str | None:
         match name:
             case "style":
-                return clean_declarations(value, images.source) or None
+                return clean_style(value) or None
             case "href":
                 value = value.strip()
                 return value if _LINK.match(value) else None
@@ -239,7 +363,7 @@ def _clean(markup: str, images: Images) -> str:
             case _:
                 return value
 
-    return nh3.clean(
+    cleaned = nh3.clean(
         markup,
         tags=_TAGS,
         clean_content_tags=_HIDDEN_TAGS,
@@ -252,3 +376,4 @@ def _clean(markup: str, images: Images) -> str:
         },
         url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
     )
+    return _PLACE_IN_PAGE.sub(r"\1", cleaned)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from gatepost.verdict import Match
+from gatepost.model.verdict import Match
 from gatepost.web.view.message import MessageView
 from gatepost.web.view.text import visible, visible_line
 
@@ -27,10 +27,10 @@ class Piece:
 
 
 def highlight(match: Match, view: MessageView, *, reason: str = "") -> tuple[Piece, ...]:
-    """The match with what stands around it on one line, in pieces that follow each other; never empty.
+    """The match with what is around it on one line, in pieces that follow each other; never empty.
 
     Where the reason of the evaluation names the word (``"lottery" in subject``) and it is in the match, only
-    the word is marked; else the match as a whole, between what stands around it in the message.
+    the word is marked; else the match as a whole, between what is around it in the message.
     """
     shown = visible_line(match.text, _EXCERPT_LIMIT)
     named = _NAMED.match(reason)
@@ -54,7 +54,7 @@ def _pieces(line: str, start: int, end: int) -> tuple[Piece, ...]:
 
 
 def _find(words: str, text: str) -> tuple[str, int, int] | None:
-    """The text on one line, and where the words stand in it, whatever their case; in linear time."""
+    """The text on one line, and where the words are in it, whatever their case; in linear time."""
     wanted, line = " ".join(words.split()), " ".join(text.split())
     start = line.find(wanted)
     if start < 0 and len(line.lower()) == len(line):

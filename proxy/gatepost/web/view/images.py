@@ -2,15 +2,16 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from gatepost.mime.entity import Entity
+from gatepost.mime.inline import bare_content_id, raster_type
 
-__all__ = ["Images", "raster_type"]
+__all__ = ["Images"]
 
 _IMAGE_LIMIT = 8 << 20
-"""Octets of one image."""
+"""Bytes of one image."""
 _BUDGET = 16 << 20
 """Characters that all images may add to the page: one part may be shown many times."""
 _BLOCKED_LIMIT = 1000
@@ -19,31 +20,19 @@ _DATA = re.compile(r"data:image/(?:png|jpe?g|gif|webp);base64,[A-Za-z0-9+/]+={0,
 _WHITE_SPACE = re.compile(r"[\x00-\x20]+")
 
 
-def raster_type(octets: bytes) -> str | None:
-    """The type of an image that browsers only paint, by its first octets; None for all else."""
-    if octets.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if octets.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if octets.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if octets.startswith(b"RIFF") and octets[8:12] == b"WEBP":
-        return "image/webp"
-    return None
-
-
 class Images:
-    """Gives for each image URL of a message the one that is loaded instead, and counts the blocked ones."""
+    """Returns for each image URL of a message the one to load instead, and counts the blocked ones."""
 
-    def __init__(self, parts: Mapping[str, Entity], *, remote: bool) -> None:
-        """``parts`` by their Content-ID; with ``remote`` http and https images are let through."""
-        self._parts = parts
+    def __init__(self, parts: Iterable[Entity], *, remote: bool) -> None:
+        """``parts``: of the message; with ``remote`` http and https images are let through."""
+        self._parts: dict[str, Entity] = {}
+        for part in parts:
+            if content_id := bare_content_id(part.content_id):
+                self._parts.setdefault(content_id, part)
         self.remote = remote
         self._inlined: dict[str, str | None] = {}
         self._left = _BUDGET
         self._blocked: set[str] = set()
-        self.shown: set[str] = set()
-        """The Content-IDs of the parts that are shown."""
 
     @property
     def blocked(self) -> int:
@@ -57,7 +46,7 @@ class Images:
         if scheme == "data:":
             return url if _DATA.fullmatch(url) else None
         if scheme.startswith("cid:"):
-            return self._own(unquote(url[4:]))
+            return self._own(bare_content_id(unquote(url[4:])))
         if not _REMOTE.match(url):
             return None
         if self.remote:
@@ -73,7 +62,6 @@ class Images:
         if url is None or len(url) > self._left:
             return None
         self._left -= len(url)
-        self.shown.add(content_id)
         return url
 
     def _inline(self, content_id: str) -> str | None:

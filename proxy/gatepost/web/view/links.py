@@ -3,17 +3,18 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from urllib.parse import urlsplit
 
 from gatepost.web.view.text import Anchor
+from gatepost.web.view.urls import urls_in
 
-__all__ = ["LinkView", "find_links", "view_links"]
+__all__ = ["LinkView", "find_links", "view_links", "words_of"]
 
 _LINKS_LIMIT = 500
+_IN_TEXT_LIMIT = 10_000
+"""URLs in the text that are looked at; the same may be there many times."""
 _URL_LIMIT = 4000
-_URL = re.compile(r"\bhttps?://[^\s<>\"'`{}|\\^\x00-\x20\x7f\u00a0\ufffd]++", re.IGNORECASE)
-_NOT_AT_END = ".,;:!?*_~'\"»”\u2019…"
 _NAMED_HOST = re.compile(
     r"(?:https?://)?((?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24})(?=[/:?#\s]|\Z)", re.IGNORECASE
 )
@@ -33,7 +34,7 @@ class LinkView:
 
 def find_links(text: str, anchors: Sequence[Anchor], *, anchors_first: bool = False) -> tuple[str, ...]:
     """The http and https URLs of the text and of the anchors; each once, at most 500."""
-    in_text = (_without_sentence_end(found[0][:_URL_LIMIT]) for found in _URL.finditer(text))
+    in_text = (found.url for found in islice(urls_in(text), _IN_TEXT_LIMIT) if found.is_web)
     in_anchors = (anchor.href[:_URL_LIMIT] for anchor in anchors if anchor.href[:4].lower() == "http")
     urls = chain(in_anchors, in_text) if anchors_first else chain(in_text, in_anchors)
     found: dict[str, None] = {}
@@ -44,20 +45,6 @@ def find_links(text: str, anchors: Sequence[Anchor], *, anchors_first: bool = Fa
     return tuple(found)
 
 
-def _without_sentence_end(url: str) -> str:
-    """Without the marks that end the sentence or the brackets around it."""
-    end = len(url)
-    closing = {")": url.count("(") - url.count(")"), "]": url.count("[") - url.count("]")}
-    while end:
-        sign = url[end - 1]
-        if sign in closing and closing[sign] < 0:
-            closing[sign] += 1
-        elif sign not in _NOT_AT_END:
-            break
-        end -= 1
-    return url[:end]
-
-
 def view_links(anchors: Sequence[Anchor]) -> tuple[LinkView, ...]:
     """The links with what one reads and where they lead, in order, at most 500."""
     return tuple(
@@ -66,6 +53,15 @@ def view_links(anchors: Sequence[Anchor]) -> tuple[LinkView, ...]:
             for anchor in anchors[:_LINKS_LIMIT]
         ]
     )
+
+
+def words_of(anchors: Sequence[LinkView]) -> dict[str, tuple[str, ...]]:
+    """For each URL the words of the links that lead there, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for anchor in anchors:
+        if anchor.text and anchor.text != anchor.href:
+            found.setdefault(anchor.href[:_URL_LIMIT], {})[anchor.text] = None
+    return {url: tuple(words) for url, words in found.items()}
 
 
 def _misleads(anchor: Anchor) -> bool:

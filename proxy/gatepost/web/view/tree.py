@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gatepost.mime.entity import Entity
+from gatepost.mime.entity import Entity, walk
 from gatepost.web.view.text import visible_line
 
-__all__ = ["Node", "make_tree", "walk"]
+__all__ = ["Node", "make_tree", "numbered"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +25,15 @@ class Node:
     disposition: str
     """``inline``, ``attachment``, another one, or empty."""
     size: int
-    """Octets; of a part that is no container after transfer decoding."""
+    """Bytes; of a part that is no container after transfer decoding."""
     fault: str
     """What is wrong with its structure; empty where nothing is."""
     children: tuple["Node", ...]
 
 
-def walk(root: Entity) -> Iterator[tuple[int, Entity]]:
+def numbered(root: Entity) -> Iterator[tuple[int, Entity]]:
     """All entities with their numbers."""
-    waiting, number = [root], 0
-    while waiting:
-        entity = waiting.pop()
-        number += 1
-        yield number, entity
-        waiting += reversed(entity.children)
+    return enumerate(walk(root), start=1)
 
 
 def make_tree(root: Entity, sizes: dict[int, int]) -> Node:

@@ -1,0 +1,44 @@
+"""Turn errors into a message and an exit status."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+__all__ = ["FAILED", "USAGE", "cli_errors"]
+
+FAILED = 1
+"""The operation failed."""
+USAGE = 2
+"""Wrong usage or settings."""
+
+
+@contextmanager
+def cli_errors() -> Iterator[None]:
+    """Print an error to standard error and exit: status 2 for settings, 1 for anything else."""
+    from gatepost.config import ConfigError  # noqa: PLC0415 - pydantic is slow to import
+    from gatepost.store import ConflictError, StoreError  # noqa: PLC0415 - likewise
+
+    try:
+        yield
+    except ConfigError as error:
+        _print(str(error))
+        raise typer.Exit(USAGE) from None
+    except (StoreError, ConflictError) as error:
+        _print(f"gatepost: {error}")
+        raise typer.Exit(FAILED) from None
+    except BrokenPipeError:
+        raise  # the reader has closed the pipe; typer exits quietly
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename else ""
+        _print(f"gatepost: {file}{error.strerror or error}")
+        raise typer.Exit(FAILED) from None
+
+
+def _print(text: str) -> None:
+    """Print an error; in systemd's journal it has that priority."""
+    from gatepost.process.log import with_priority  # noqa: PLC0415 - likewise
+
+    print(with_priority(text, logging.ERROR), file=sys.stderr)

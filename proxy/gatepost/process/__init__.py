@@ -1,0 +1,1 @@
+"""Processes: which run, as which user, and with which resources."""

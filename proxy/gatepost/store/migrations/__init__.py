@@ -1,1 +1,0 @@
-"""How an older database becomes one of today; run by `gatepost.store.database.migrate`."""

@@ -1,0 +1,83 @@
+"""Which backend a store has, by the scheme of its URL; a backend is imported when it is first opened."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from gatepost.config.store import StoreSettings
+from gatepost.store.contents import Contents, Restored
+from gatepost.store.contract import Archive, Backend, Conversations, Mailbox, Store
+from gatepost.store.errors import StoreError
+
+__all__ = [
+    "back_up",
+    "import_backend",
+    "open_archive",
+    "open_conversations",
+    "open_mailbox",
+    "open_store",
+    "restore",
+]
+
+_BACKENDS = {
+    "postgresql": "gatepost.store.postgresql",
+    "postgres": "gatepost.store.postgresql",
+    "sqlite": "gatepost.store.sqlite",
+}
+"""The modules that are a `Backend`, by the scheme of the URL."""
+
+
+def import_backend(settings: StoreSettings) -> None:
+    """Import the modules of a store's backend, so that processes that are forked later share them.
+
+    Raises StoreError with a text for the operator.
+    """
+    _backend(settings)
+
+
+def open_store(settings: StoreSettings, base: Path) -> Store:
+    """Open a store to write, from an event loop's thread; blocks. It is made or migrated where needed.
+
+    Raises StoreError with a text for the operator. A relative place is relative to ``base``.
+    """
+    return _backend(settings).open_store(settings, base)
+
+
+def open_archive(settings: StoreSettings, base: Path) -> Archive:
+    """Open a store that exists, to look up; raises StoreError with a text for the operator."""
+    return _backend(settings).open_archive(settings, base)
+
+
+def open_mailbox(settings: StoreSettings, base: Path) -> Mailbox:
+    """Open a store that exists, to read messages; raises StoreError with a text for the operator."""
+    return _backend(settings).open_mailbox(settings, base)
+
+
+def open_conversations(settings: StoreSettings, base: Path) -> Conversations:
+    """Open a store that exists, to read conversations; raises StoreError with a text for the operator."""
+    return _backend(settings).open_conversations(settings, base)
+
+
+def back_up(settings: StoreSettings, base: Path, file: Path, *, replace: bool = False) -> Contents:
+    """Copy a store to one new file, while others write it; raises StoreError with a text for the operator.
+
+    See `gatepost.store.contract.Backend.back_up`.
+    """
+    return _backend(settings).back_up(settings, base, file, replace=replace)
+
+
+def restore(settings: StoreSettings, base: Path, file: Path, *, replace: bool = False) -> Restored:
+    """Make the store from a backup; raises StoreError with a text for the operator.
+
+    See `gatepost.store.contract.Backend.restore`.
+    """
+    return _backend(settings).restore(settings, base, file, replace=replace)
+
+
+def _backend(settings: StoreSettings) -> Backend:
+    scheme, separator, _ = settings.url.partition(":")
+    if not separator or scheme not in _BACKENDS:  # the rest of it may hold a password
+        raise StoreError(
+            "store.url is not the URL of a store, expected sqlite:///FILE or postgresql://HOST/DATABASE"
+        )
+    return cast("Backend", import_module(_BACKENDS[scheme]))

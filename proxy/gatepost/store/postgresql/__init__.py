@@ -1,0 +1,57 @@
+"""The backend that stores everything in a PostgreSQL database, which several machines may share.
+
+Nothing outside of this folder imports psycopg.
+"""
+
+from pathlib import Path
+
+from gatepost.config.store import StoreSettings
+from gatepost.store.contents import Contents, Restored
+from gatepost.store.contract import Archive, Conversations, Mailbox, Store
+from gatepost.store.errors import StoreError
+from gatepost.store.postgresql.database import Database
+from gatepost.store.postgresql.search import TextSearch
+from gatepost.store.sql.archive import SqlArchive
+from gatepost.store.sql.conversations import SqlConversations
+from gatepost.store.sql.mailbox import SqlMailbox
+from gatepost.store.sql.store import SqlStore
+from gatepost.store.sql.unwritten import Unwritten
+
+__all__ = ["back_up", "open_archive", "open_conversations", "open_mailbox", "open_store", "restore"]
+
+_NO_BACKUP = (
+    "a store on a PostgreSQL server is backed up and restored with the server's own means,"
+    " like pg_dump and pg_restore"
+)
+
+
+def open_store(settings: StoreSettings, _base: Path) -> Store:
+    """See `gatepost.store.contract.Backend`."""
+    database = Database.create(settings)
+    return SqlStore(database, SqlArchive(database), settings.keep, Unwritten.in_memory())
+
+
+def open_archive(settings: StoreSettings, _base: Path) -> Archive:
+    """See `gatepost.store.contract.Backend`."""
+    return SqlArchive(Database.existing(settings))
+
+
+def open_mailbox(settings: StoreSettings, _base: Path) -> Mailbox:
+    """See `gatepost.store.contract.Backend`."""
+    database = Database.existing(settings)
+    return SqlMailbox(database, TextSearch(database))
+
+
+def open_conversations(settings: StoreSettings, _base: Path) -> Conversations:
+    """See `gatepost.store.contract.Backend`."""
+    return SqlConversations(Database.existing(settings))
+
+
+def back_up(_settings: StoreSettings, _base: Path, _file: Path, *, replace: bool) -> Contents:  # noqa: ARG001 - the contract's name
+    """Raise StoreError: the server's own means do it, for all nodes at once."""
+    raise StoreError(_NO_BACKUP)
+
+
+def restore(_settings: StoreSettings, _base: Path, _file: Path, *, replace: bool) -> Restored:  # noqa: ARG001 - as above
+    """Raise StoreError, as `back_up`."""
+    raise StoreError(_NO_BACKUP)

@@ -1,0 +1,174 @@
+"""One open store on a server: prepared, read and written in transactions."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+import psycopg
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool
+
+from gatepost.config.store import StoreSettings
+from gatepost.store.errors import StoreUnavailable
+from gatepost.store.postgresql import preparing
+from gatepost.store.postgresql.contents import Pieces
+from gatepost.store.postgresql.driver import Lock, Place, error_for, lock, try_lock
+from gatepost.store.postgresql.groups import GroupWriter
+from gatepost.store.sql.changes import Change
+
+__all__ = ["Database"]
+
+_CONNECTIONS = 5
+_PATIENCE_SECONDS = 10
+"""To wait for one of the connections."""
+_LOCK_WRITE = text(lock(Lock.WRITE))
+_TRY_RETENTION = text(try_lock(Lock.RETENTION))
+_WAIT_SHORTLY = text("SET LOCAL lock_timeout = '500ms'")
+_SNAPSHOT = "SELECT pg_current_snapshot()::text"
+
+
+class Database:
+    """A pool of connections, and two of their own: for groups of changes, and to notice commits."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._place = Place(settings.url, settings.read_password)
+        self.contents = Pieces()
+        self._closed = False
+        self._engine = create_engine(
+            "postgresql+psycopg://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=_PATIENCE_SECONDS,
+            pool_pre_ping=True,  # a server that was restarted is no error for the next reader
+            use_native_hstore=False,
+            hide_parameters=True,  # they are personal mail
+        )
+        self._groups = GroupWriter(self._place)
+        self._watch: psycopg.Connection | None = None
+        self._watch_lock = threading.Lock()
+        self._snapshot = ""
+        self._changes = 0
+
+    @property
+    def name(self) -> str:
+        """Its URL without the user and the password."""
+        return self._place.name
+
+    @classmethod
+    def create(cls, settings: StoreSettings) -> Self:
+        """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError."""
+        return cls._opened(settings, preparing.prepare)
+
+    @classmethod
+    def existing(cls, settings: StoreSettings) -> Self:
+        """Open to read: must exist and be of today's version. Raises StoreError."""
+        return cls._opened(settings, preparing.require_current)
+
+    @classmethod
+    def _opened(cls, settings: StoreSettings, look: "preparing.Look") -> Self:
+        database = cls(settings)
+        try:
+            with database.transaction() as connection:
+                look(connection, database.name)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database. Raises StoreError."""
+        with self._connected(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction that waits for no other; rolled back on any error. Raises StoreError."""
+        with self._connected() as connection:
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that excludes all others that change messages; rolled back on any error.
+
+        Raises StoreError.
+        """
+        with self.transaction() as connection:
+            connection.execute(_LOCK_WRITE)
+            yield connection
+
+    def write_group(self, group: Sequence[Change]) -> None:
+        """Write a group of changes in one transaction; for one thread. Raises StoreError."""
+        self._groups.write(group)
+
+    def maintains(self) -> bool:
+        """All nodes do, one at a time: see `maintenance`."""
+        return True
+
+    @contextmanager
+    def maintenance(self) -> Iterator[Connection | None]:
+        """As `write`, for retention; None where another node is about it just now."""
+        with self.transaction() as connection:
+            if connection.scalar(_TRY_RETENTION):
+                connection.execute(_WAIT_SHORTLY)  # records wait meanwhile
+                connection.execute(_LOCK_WRITE)
+                yield connection
+            else:
+                yield None
+
+    def check_room(self) -> None:
+        """Raise StoreError if the server takes no changes; whether its disk is full cannot be seen."""
+        with self._connected() as connection:
+            preparing.require_writable(connection, self.name)
+
+    def changes(self) -> int:
+        """A number that differs after any commit; one question to the server. Raises StoreError."""
+        with self._watch_lock:
+            try:
+                if self._watch is None or self._watch.closed:
+                    self._watch = self._connect(autocommit=True)
+                found = self._watch.execute(_SNAPSHOT).fetchone()
+            except psycopg.Error as error:
+                raise error_for(error, self.name) from error
+            if found and found[0] != self._snapshot:
+                self._snapshot = found[0]
+                self._changes += 1
+            return self._changes
+
+    def close(self) -> None:
+        """Close all connections, those in use when they are returned; there are no others from now on."""
+        self._groups.close()
+        self._closed = True
+        pool = self._engine.pool
+        self._engine.dispose()
+        pool.dispose()  # of what was returned before the pool was replaced
+        with self._watch_lock:
+            if self._watch is not None:
+                self._watch.close()
+
+    @contextmanager
+    def _connected(self, **options: object) -> Iterator[Connection]:
+        pool = self._engine.pool
+        try:
+            with self._engine.connect().execution_options(**options) as connection:
+                yield connection
+        except DBAPIError as error:
+            raise error_for(error.orig or error, self.name) from error
+        except PoolTimeoutError as error:
+            raise StoreUnavailable(f"the store {self.name} has too many readers") from error
+        except psycopg.Error as error:
+            raise error_for(error, self.name) from error
+        finally:
+            if self._engine.pool is not pool:  # SQLAlchemy leaves these to the garbage collector
+                pool.dispose()
+
+    def _connect(self, *, autocommit: bool = False) -> psycopg.Connection:
+        if self._closed:
+            raise StoreUnavailable(f"the store {self.name} is closed")
+        return self._place.connect(autocommit=autocommit)

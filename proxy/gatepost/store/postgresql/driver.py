@@ -1,0 +1,136 @@
+"""The driver: how to connect, what a session is set to, and what its errors mean."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.string import StrDumperUnknown
+
+from gatepost.printable import storable, without_controls
+from gatepost.store.errors import StoreError, StoreFull, StoreUnavailable, StoreUnusable
+
+__all__ = ["LOCK_SECONDS", "Lock", "Place", "error_for", "lock", "try_lock"]
+
+LOCK_SECONDS = 5.0
+"""To wait for a lock that another transaction holds."""
+_SESSION = """
+SET synchronous_commit = on;
+SET lock_timeout = '{lock:.0f}ms';
+SET idle_in_transaction_session_timeout = '60s';
+SET standard_conforming_strings = on;
+"""
+"""Whatever the server's defaults: a commit is on the disk, and on a synchronous standby's, before the answer.
+
+The transaction of a client that is cut off ends after a while, and its locks with it.
+"""
+_DEFAULTS = {
+    "application_name": "gatepost",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""What the URL does not say; a server that is gone is noticed after 20 to 25 seconds."""
+
+
+class Lock:
+    """The advisory locks of a store, each held until the end of a transaction."""
+
+    WRITE = 1
+    """Held by those who change messages: the numbers of messages are in the order of their commits."""
+    RETENTION = 2
+    TEXTS = 3
+    SCHEMA = 4
+
+
+_KEY = "hashtext('gatepost ' || current_schema())"
+
+
+def lock(number: int) -> str:
+    """SQL that waits for a `Lock`."""
+    return f"SELECT pg_advisory_xact_lock({_KEY}, {number})"
+
+
+def try_lock(number: int) -> str:
+    """SQL that takes a `Lock`, if it is free, and says so."""
+    return f"SELECT pg_try_advisory_xact_lock({_KEY}, {number})"
+
+
+class _StorableDumper(StrDumperUnknown):
+    """Text that people look for may hold what no database accepts, as text that is stored may not."""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(storable(obj))
+
+
+class Place:
+    """A database on a server."""
+
+    def __init__(self, url: str, password: Callable[[], str | None]) -> None:
+        """Raises StoreError for a URL that libpq does not understand, without showing it.
+
+        ``password`` reads it for each connection; it may raise OSError and ValueError.
+        """
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:
+            raise StoreUnusable(
+                "store.url is not understood, expected postgresql://USER@HOST:PORT/DATABASE"
+            ) from None
+        self._password = password
+        self._conninfo: dict[str, Any] = {**_DEFAULTS, **given}
+        host = quote(str(given.get("host", "")), safe=":,[]")
+        port = f":{given['port']}" if "port" in given else ""
+        self.name = f"postgresql://{host}{port}/{given.get('dbname', '')}"
+        """Without the user and the password."""
+
+    def connect(self, *, autocommit: bool = False, any_text: bool = True) -> psycopg.Connection:
+        """Open a connection; raises psycopg.Error.
+
+        ``any_text``: it takes NUL and lone surrogates in parameters, which are replaced.
+        """
+        try:
+            password = self._password()
+        except (OSError, ValueError) as error:
+            raise psycopg.OperationalError(f"store.password_file: {error}") from error
+        given = {**self._conninfo, "password": password} if password else self._conninfo
+        connection = psycopg.connect(**given, autocommit=True)
+        try:
+            connection.execute(_SESSION.format(lock=LOCK_SECONDS * 1000))
+            if any_text:
+                connection.adapters.register_dumper(str, _StorableDumper)
+            connection.autocommit = autocommit
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+_UNAVAILABLE = ("08", "25006", "28", "3D000", "40", "53", "55P03", "57", "58", "XX")
+"""Classes and codes of errors that may be over later (PostgreSQL, appendix A)."""
+_FULL = "53100"
+_NO_RIGHT = "42501"
+
+
+def error_for(error: BaseException, name: str) -> StoreError:
+    """The `StoreError` for an error of the driver; no values, which may be mail, are shown."""
+    code = getattr(error, "sqlstate", None)
+    diagnosis = getattr(error, "diag", None)
+    said = without_controls((diagnosis and diagnosis.message_primary) or "; ".join(str(error).splitlines()))
+    if code is None:
+        kind = (
+            StoreUnavailable
+            if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+            else StoreError
+        )
+        return kind(f"the store {name} cannot be reached: {said}")
+    if code == _FULL:
+        return StoreFull(f"the store {name} is full: {said}")
+    if code.startswith(_UNAVAILABLE):
+        return StoreUnavailable(f"the store {name} is not available: {said} ({code})")
+    if code == _NO_RIGHT:
+        return StoreUnavailable(f"the store {name} lacks a right: {said} ({code})")
+    return StoreError(f"the store {name} refused a statement: {said} ({code})")

@@ -1,0 +1,133 @@
+"""Makes the tables of a store, brings them up to date, and refuses a database that is of no use."""
+
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import Connection, insert, text
+from sqlalchemy.exc import DBAPIError
+
+from gatepost.store.errors import StoreError, StoreUnavailable, StoreUnusable
+from gatepost.store.postgresql.driver import Lock, lock
+from gatepost.store.postgresql.schema import own_metadata
+from gatepost.store.sql.schema import VERSION, metadata, version
+from gatepost.store.sql.versions import migrate, version_of
+
+__all__ = ["Look", "prepare", "require_current", "require_writable"]
+
+_log = logging.getLogger(__name__)
+
+Look = Callable[[Connection, str], None]
+"""Takes a connection and the name of the database; raises StoreError."""
+_OLDEST = 14
+_TABLE_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_TRIGRAMS = "pg_trgm"
+
+
+def require_current(connection: Connection, name: str) -> None:
+    """Raise StoreError if there is no store, or none of today's version."""
+    _require_server(connection, name)
+    found = version_of(connection, name)
+    if found is None:
+        raise StoreError(f"there is no store {name} yet; `gatepost serve` makes it")
+    if found < VERSION:
+        raise StoreError(f"the store {name} is of an older version; `gatepost serve` brings it up to date")
+
+
+def prepare(connection: Connection, name: str) -> None:
+    """Make the tables, or migrate them, within the connection's transaction; one process at a time."""
+    _require_server(connection, name)
+    if connection.scalar(text("SELECT current_setting('fsync')")) != "on":
+        _log.warning("the server of %s has fsync = off: it loses mail when its machine fails", name)
+    require_writable(connection, name)
+    connection.execute(text(lock(Lock.SCHEMA)))
+    found = version_of(connection, name)
+    if found is None:
+        _require_schema(connection, name)
+        _make(connection)
+    elif found < VERSION:
+        _log.info("migrating the store from version %s to %s", found, VERSION)
+        migrate(connection)
+    _require_rights(connection, name)
+    _index_texts(connection, name)
+
+
+def require_writable(connection: Connection, name: str) -> None:
+    """Raise StoreUnavailable for a standby, or if transactions are read-only."""
+    refuses = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+    if connection.scalar(text(refuses)):
+        raise StoreUnavailable(f"the server of {name} takes no changes: it is a standby, or set to read-only")
+
+
+def _require_server(connection: Connection, name: str) -> None:
+    major, encoding = connection.execute(
+        text("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
+    ).one()
+    if major < _OLDEST:
+        raise StoreUnusable(f"the server of {name} is PostgreSQL {major}, expected {_OLDEST} or later")
+    if encoding != "UTF8":
+        raise StoreUnusable(f"the database {name} has the encoding {encoding}, expected UTF8")
+
+
+def _require_schema(connection: Connection, name: str) -> None:
+    found = connection.execute(
+        text(
+            "SELECT current_user, current_schema(),"
+            " has_schema_privilege(current_schema(), 'CREATE'), current_setting('search_path')"
+        )
+    ).one()
+    user, schema, may_create, path = found
+    if schema is None:
+        raise StoreUnusable(f"the database {name} has no schema of the search path {path}, expected one")
+    if not may_create:
+        raise StoreUnusable(
+            f"{user} may not make tables in the schema {schema} of {name},"
+            f" expected that right: GRANT CREATE ON SCHEMA {schema} TO {user}"
+        )
+
+
+def _make(connection: Connection) -> None:
+    metadata.create_all(connection, checkfirst=False)
+    own_metadata.create_all(connection, checkfirst=False)
+    for table, column in (("kept", "content"), ("kept_pieces", "octets")):  # mail is compressed badly
+        connection.execute(text(f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL"))
+    connection.execute(insert(version).values(version_num=VERSION))
+
+
+def _require_rights(connection: Connection, name: str) -> None:
+    lacking = connection.execute(
+        text(
+            "SELECT current_user, wanted, name FROM unnest(CAST(:tables AS text[])) AS name,"
+            " unnest(CAST(:rights AS text[])) AS wanted WHERE NOT has_table_privilege(name, wanted)"
+        ),
+        {"rights": [*_TABLE_RIGHTS], "tables": [*metadata.tables, *own_metadata.tables]},
+    ).first()
+    if lacking:
+        user, wanted, table = lacking
+        raise StoreUnusable(
+            f"{user} may not {wanted} in the table {table} of {name},"
+            f" expected that right: GRANT {', '.join(_TABLE_RIGHTS)} ON {table} TO {user}"
+        )
+
+
+def _index_texts(connection: Connection, name: str) -> None:
+    """Index the texts by three letters; where the server lacks what that needs each search reads all."""
+    found = connection.scalar(text("SELECT to_regclass('kept_texts_seen')"))
+    if found is not None:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {_TRIGRAMS}"))
+            schema = connection.scalar(
+                text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = :name"),
+                {"name": _TRIGRAMS},
+            )
+            for column in ("seen", "fields"):
+                index = f"kept_texts_{column} ON kept_texts USING gin ({column} {schema}.gin_trgm_ops)"
+                connection.execute(text(f"CREATE INDEX {index}"))
+    except DBAPIError as error:
+        said = getattr(getattr(error.orig, "diag", None), "message_primary", "")
+        _log.warning(
+            "searches in %s will be slow from some 10,000 messages on: %s."
+            " Run CREATE EXTENSION %s as an administrator, and restart Gatepost",
+            *(name, said, _TRIGRAMS),
+        )

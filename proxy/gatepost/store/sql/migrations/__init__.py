@@ -1,0 +1,1 @@
+"""How an older database becomes one of today; run by `gatepost.store.sqlite.database.migrate`."""

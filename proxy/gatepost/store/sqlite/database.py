@@ -1,0 +1,273 @@
+"""One open database: created, migrated, read and written in transactions."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Connection, FromClause, create_engine, insert
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool
+
+from gatepost.config.store import StoreSettings
+from gatepost.maintenance_lock import MaintenanceLock
+from gatepost.store.errors import StoreError, StoreUnavailable
+from gatepost.store.sql.changes import Change
+from gatepost.store.sql.schema import VERSION, metadata, version
+from gatepost.store.sql.versions import migrate, version_of
+from gatepost.store.sqlite import driver
+from gatepost.store.sqlite.groups import apply
+from gatepost.store.sqlite.locks import WriteQueue
+
+__all__ = ["COPIED_ALONE", "Database"]
+
+_log = logging.getLogger(__name__)
+
+_READERS = 5
+_PATIENCE_SECONDS = 10
+"""To wait for one of the connections."""
+
+COPIED_ALONE = (
+    "If it is a copy of another store's file, that store's content was still in the file beside it that ends "
+    "in -wal: copy a store with `gatepost backup` and `gatepost restore`"
+)
+"""What an empty database may mean, and what to do."""
+
+
+class _Contents:
+    """The row of a message has all of it."""
+
+    def rest(self, _connection: Connection, _kept_id: str) -> bytes:
+        return b""
+
+    def remove(self, connection: Connection, kept_ids: Collection[str]) -> None:
+        pass
+
+    def in_row(self, content: bytes) -> bytes:
+        return content
+
+    def put_rest(self, connection: Connection, kept_id: str, content: bytes) -> None:
+        pass
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes ``INDEXED BY`` hints, which SQLAlchemy's own compiler for SQLite leaves out without a word."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002
+        return text
+
+
+class Database:
+    """The store's file and a bounded number of connections to it; for several threads."""
+
+    def __init__(
+        self, path: Path, *, connections: int, cache_kib: int, attached: Mapping[str, Path] | None = None
+    ) -> None:
+        self.path = path
+        self._cache_kib = cache_kib
+        self.contents = _Contents()
+        self._maintenance = MaintenanceLock(path)
+        self._attached = attached or {}
+        self._checkpoints = False
+        self._closed = False
+        self._engine = create_engine(
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=_PATIENCE_SECONDS,
+            hide_parameters=True,  # they are personal mail
+        )
+        self._engine.dialect.statement_compiler = _Compiler
+        self._queue = WriteQueue(path)
+        self._file: tuple[int, int] | None = None
+        self._watch: sqlite3.Connection | None = None
+        """Reads no rows; it only notices commits."""
+        self._watch_lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """Its file."""
+        return str(self.path)
+
+    @classmethod
+    def create(cls, settings: StoreSettings, base: Path) -> Self:
+        """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError."""
+        path = driver.locate(settings.url, base)
+        driver.create_file(path)
+        is_new = path.stat().st_size == 0
+        database = cls(path, connections=1, cache_kib=driver.WRITERS_CACHE_KIB)
+        try:
+            with database.write() as connection:
+                _prepare(connection, path, is_new=is_new)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def existing(
+        cls, settings: StoreSettings, base: Path, *, attached: Mapping[str, Path] | None = None
+    ) -> Self:
+        """Open to read: must exist and be of today's version. Raises StoreError.
+
+        ``attached`` are further databases by their schema names.
+        """
+        path = driver.locate(settings.url, base)
+        if not path.is_file():
+            raise StoreError(f"there is no store {path} yet; `gatepost serve` makes it")
+        database = cls(path, connections=_READERS, cache_kib=driver.READERS_CACHE_KIB, attached=attached)
+        try:
+            with database.read() as connection:
+                _require_current(connection, path)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database. Raises StoreError."""
+        with self._connected("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is committed at its end, or rolled back on any error. Raises StoreError."""
+        self._check_file()
+        with self._queue.turn(), self._connected("BEGIN IMMEDIATE") as connection:
+            yield connection
+            connection.commit()
+
+    def write_group(self, group: Sequence[Change]) -> None:
+        """Write a group of changes in one transaction. Raises StoreError."""
+        with self.write() as connection:
+            apply(connection, group)
+
+    def maintains(self) -> bool:
+        """True if this process checkpoints and applies retention; tries to become the one that does."""
+        if not self._checkpoints and self._maintenance.acquire():
+            self.start_checkpoints()
+        return self._checkpoints
+
+    @contextmanager
+    def maintenance(self) -> Iterator[Connection]:
+        """As `write`; for the process that `maintains`."""
+        with self.write() as connection:
+            yield connection
+
+    def check_room(self) -> None:
+        """Raise StoreError if the disk is full."""
+        driver.check_room(self.path)
+
+    @contextmanager
+    def _connected(self, opening: str) -> Iterator[Connection]:
+        self._check_file()
+        pool = self._engine.pool
+        try:
+            with self._engine.connect() as connection:
+                try:
+                    connection.exec_driver_sql(opening)
+                    yield connection
+                except DBAPIError as error:
+                    if not driver.leaves_connection_intact(error.orig or error):
+                        connection.invalidate()
+                    raise
+        except DBAPIError as error:
+            raise driver.error_for(error.orig or error, self.path) from error
+        except PoolTimeoutError as error:
+            raise StoreUnavailable(f"the store {self.path} has too many readers") from error
+        except sqlite3.Error as error:
+            raise driver.error_for(error, self.path) from error
+        finally:
+            if self._engine.pool is not pool:  # SQLAlchemy leaves these to the garbage collector
+                pool.dispose()
+
+    def _check_file(self) -> None:
+        """SQLite goes on writing to a file that was removed, and that mail would be lost."""
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise StoreUnavailable(f"the store {self.path} is gone: {error.strerror}") from error
+        found = (status.st_dev, status.st_ino)
+        if self._file is None:
+            self._file = found
+        elif self._file != found:
+            raise StoreUnavailable(f"the store {self.path} was replaced while in use; restart gatepost")
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreUnavailable(f"the store {self.path} is closed")
+        connection = driver.connect(self.path, cache_kib=self._cache_kib)
+        if self._checkpoints:
+            driver.enable_checkpoints(connection)
+        for name, path in self._attached.items():
+            driver.attach(connection, name, path)
+        return connection
+
+    def changes(self) -> int:
+        """A number that differs after any commit, to an attached database too; takes microseconds.
+
+        Raises StoreError.
+        """
+        number = 0
+        with self._watch_lock:
+            try:
+                self._watch = self._watch or self._connect()
+                for schema in ("main", *self._attached):
+                    (version,) = self._watch.execute(f"PRAGMA {schema}.data_version").fetchone()
+                    number = number << 32 | version
+            except sqlite3.Error as error:
+                raise driver.error_for(error, self.path) from error
+        return number
+
+    def reconnect(self) -> None:
+        """Close all connections, those in use when they are returned; the next ones open the files again."""
+        self._dispose()
+        with self._watch_lock:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
+
+    def start_checkpoints(self) -> None:
+        """Checkpoint from now on; for the writer of the process that holds the `MaintenanceLock`."""
+        self._checkpoints = True
+        self._dispose()
+
+    def _dispose(self) -> None:
+        pool = self._engine.pool
+        self._engine.dispose()
+        pool.dispose()  # of what was returned before the pool was replaced
+
+    def close(self) -> None:
+        """Close all connections, those in use when they are returned; there are no others from now on."""
+        self._closed = True
+        self.reconnect()
+        self._queue.close()
+        self._maintenance.release()
+
+
+def _require_current(connection: Connection, path: Path) -> None:
+    found = version_of(connection, str(path))
+    if found is None:
+        raise StoreError(f"the store {path} is empty; `gatepost serve` makes its tables. {COPIED_ALONE}")
+    if found < VERSION:
+        raise StoreError(f"the store {path} is of an older version; `gatepost serve` brings it up to date")
+
+
+def _prepare(connection: Connection, path: Path, *, is_new: bool) -> None:
+    found = version_of(connection, str(path))
+    if found is None:
+        if not is_new:
+            _log.warning("the store %s was empty. %s", path, COPIED_ALONE)
+        metadata.create_all(connection, checkfirst=False)
+        connection.execute(insert(version).values(version_num=VERSION))
+    elif found < VERSION:
+        _log.info("migrating the store from version %s to %s", found, VERSION)
+        migrate(connection)

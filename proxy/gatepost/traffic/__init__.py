@@ -1,0 +1,1 @@
+"""The events of SMTP sessions, for a terminal, the store and the web desk."""

@@ -1,0 +1,68 @@
+"""A secret that every user of the machine can read is reported at its place in the settings."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from gatepost.config import load
+from gatepost.process.exposure import exposed_files
+
+RULES = """\
+listen:
+  - address: 127.0.0.1:0
+    tls: {certificate: mx.pem, key: mx.key}
+    auth: {users: users.yaml}
+  - {address: "127.0.0.1:1", auth: {users: any, without_tls: true}}
+relay:
+  - recipients: "*@example.com"
+    to: inbox
+  - recipients: "*@example.org"
+    to: inbox
+web: {password_file: desk}
+"""
+ROUTE = """\
+relay:
+  - recipients: "*"
+    clients: authenticated
+    to: [smtp://127.0.0.1:9, {host: mail.example.com, auth: {username: gw, password_file: upstream}}]
+"""
+EVERYBODY = " every user of this machine can read "
+
+
+@pytest.fixture
+def folder():
+    """A folder that every user may enter, unlike those of pytest."""
+    with tempfile.TemporaryDirectory(prefix="gatepost-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for secret in ("mx.pem", "mx.key", "users.yaml", "desk", "upstream"):
+            (folder / secret).write_text("secret\n")
+            (folder / secret).chmod(0o644)
+        yield folder
+
+
+def places(folder, rules):
+    (folder / "rules.yaml").write_text(rules)
+    found = [
+        str(problem).removeprefix(f"{folder}/rules.yaml:")
+        for problem in exposed_files(load(folder / "rules.yaml"))
+    ]
+    assert all(EVERYBODY in line for line in found)
+    return [line.partition(":" + EVERYBODY)[0] for line in found]
+
+
+def test_each_kind_of_secret_is_named(folder):
+    assert places(folder, RULES) == ["3:37", "4:19", "11:22"]
+    assert places(folder, ROUTE) == ["4:91"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660])
+def test_a_file_for_owner_and_group_is_not(folder, mode):
+    for secret in folder.iterdir():
+        secret.chmod(mode)
+    assert places(folder, RULES) == []
+
+
+def test_nor_is_one_in_a_folder_that_others_cannot_enter(folder):
+    folder.chmod(0o750)
+    assert places(folder, RULES) == []

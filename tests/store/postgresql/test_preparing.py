@@ -1,0 +1,215 @@
+"""A database is made, or refused with what was found and what was expected, and then nothing is written."""
+
+import itertools
+import threading
+
+import pytest
+from gatepost.config.store import StoreSettings
+from gatepost.store import StoreError, StoreUnavailable
+from gatepost.store.postgresql import open_archive, open_store, preparing
+from gatepost.store.postgresql.database import Database
+from gatepost.store.sql.schema import VERSION
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def database(postgresql):
+    """The name of an empty database."""
+    name = f"database{next(NUMBERS)}"
+    postgresql.execute(f"CREATE DATABASE {name}")
+    return name
+
+
+@pytest.fixture
+def role(postgresql):
+    """The name of a user without any right that not everybody has."""
+    name = f"role{next(NUMBERS)}"
+    postgresql.execute(f"CREATE ROLE {name} LOGIN")
+    return name
+
+
+def opened(url, opener=Database.create, **settings):
+    opener(StoreSettings(url=url, **settings)).close()
+
+
+def tables(postgresql, database):
+    found = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    return {name for (name,) in postgresql.execute(found, database=database)}
+
+
+@pytest.mark.parametrize("opener", [Database.create, Database.existing])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://h/n?nothing=1", "store.url is not understood, expected postgresql://"),
+        (
+            "postgresql://127.0.0.1:1/mail",
+            r"the store postgresql://127\.0\.0\.1:1/mail cannot be reached: .*refused",
+        ),
+        ("postgresql:///mail?host=/nowhere", r"the store postgresql://%2Fnowhere/mail cannot be reached: "),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named_without_its_user(url, said, opener):
+    with pytest.raises(StoreError, match=said) as raised:
+        opened(url.replace("//", "//secret@", 1) if "127" in url else url, opener)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_database_or_user_that_does_not_exist_is_named(postgresql):
+    with pytest.raises(StoreUnavailable, match='database "none" does not exist'):
+        opened(postgresql.url("none"))
+    with pytest.raises(StoreUnavailable, match='role "none" does not exist'):
+        opened(postgresql.url(user="none"))
+
+
+def test_a_server_that_is_too_old_is_refused(postgresql, database, monkeypatch):
+    monkeypatch.setattr(preparing, "_OLDEST", 99)
+    with pytest.raises(StoreError, match=r"is PostgreSQL [0-9]+, expected 99 or later"):
+        opened(postgresql.url(database))
+    assert tables(postgresql, database) == set()
+
+
+def test_a_database_of_another_encoding_is_refused(postgresql):
+    postgresql.execute("CREATE DATABASE latin ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(StoreError, match=r"latin has the encoding LATIN1, expected UTF8"):
+        opened(postgresql.url("latin"))
+    assert tables(postgresql, "latin") == set()
+
+
+def test_a_user_who_may_not_make_tables_is_told_which_right_is_missing(postgresql, database, role):
+    with pytest.raises(
+        StoreError, match=rf"{role} may not make tables .*: GRANT CREATE ON SCHEMA public TO {role}"
+    ):
+        opened(postgresql.url(database, user=role))
+    with pytest.raises(StoreError, match="has no schema of the search path nowhere, expected one"):
+        opened(postgresql.url(database, options="-csearch_path%3Dnowhere"))
+    assert tables(postgresql, database) == set()
+
+
+def test_a_user_who_may_not_write_a_table_is_told_which_right_is_missing(postgresql, database, role):
+    opened(postgresql.url(database))
+    postgresql.execute(
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}", database=database
+    )
+    opened(postgresql.url(database, user=role))
+    postgresql.execute(f"REVOKE DELETE ON kept FROM {role}", database=database)
+    with pytest.raises(StoreError, match=rf"{role} may not DELETE in the table kept .* ON kept TO {role}"):
+        opened(postgresql.url(database, user=role))
+
+
+@pytest.mark.parametrize(
+    ("version", "opener", "said"),
+    [
+        ("9999", Database.create, rf"is of version 9999, newer than this Gatepost's \({VERSION}\)"),
+        ("9999", Database.existing, "is of version 9999, newer"),
+        ("0001", Database.existing, "is of an older version; `gatepost serve` brings it up to date"),
+    ],
+)
+def test_a_store_of_another_version_is_left_as_it_is(postgresql, settings, version, opener, said):
+    with postgresql.connect(settings.url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = %s", [version])
+        connection.commit()
+        try:
+            with pytest.raises(StoreError, match=said):
+                opened(settings.url, opener)
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(version,)]
+        finally:
+            connection.execute("UPDATE alembic_version SET version_num = %s", [VERSION])
+
+
+def test_a_database_of_something_else_is_left_as_it_is(postgresql, database):
+    postgresql.execute("CREATE TABLE letters (text text)", database=database)
+    for opener in (Database.create, Database.existing):
+        with pytest.raises(StoreError, match="is a database, but not one of Gatepost's"):
+            opened(postgresql.url(database), opener)
+    assert tables(postgresql, database) == {"letters"}
+
+
+def test_of_many_nodes_that_start_at_once_one_makes_the_tables(postgresql, database):
+    errors = []
+    together = threading.Barrier(6)
+
+    def start():
+        together.wait()
+        try:
+            opened(postgresql.url(database))
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert postgresql.execute("SELECT version_num FROM alembic_version", database=database) == [(VERSION,)]
+
+
+INDEXED = "SELECT count(*) FROM pg_indexes WHERE indexname IN ('kept_texts_seen', 'kept_texts_fields')"
+
+
+def test_without_the_extension_for_searches_the_log_says_what_to_do_until_it_is_there(
+    postgresql, database, role, caplog
+):
+    postgresql.execute(f"GRANT CREATE ON SCHEMA public TO {role}", database=database)
+    url = postgresql.url(database, user=role)
+    opened(url)
+    assert "searches in" in caplog.text
+    assert "Run CREATE EXTENSION pg_trgm as an administrator, and restart Gatepost" in caplog.text
+    assert postgresql.execute(INDEXED, database=database) == [(0,)]
+    postgresql.execute("CREATE EXTENSION pg_trgm", database=database)
+    caplog.clear()
+    opened(url)
+    assert "searches" not in caplog.text
+    assert postgresql.execute(INDEXED, database=database) == [(2,)]
+
+
+def test_a_server_that_loses_mail_in_a_power_cut_is_named(postgresql, settings, caplog):
+    opened(settings.url)
+    assert "has fsync = off: it loses mail when its machine fails" in caplog.text
+
+
+def test_a_password_is_read_for_each_connection_and_never_shown(postgresql, settings, tmp_path):
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    with open_archive(settings.model_copy(update={"password_file": file}), tmp_path) as archive:
+        assert archive.record("none") is None
+    file.unlink()
+    with pytest.raises(StoreUnavailable, match=r"store\.password_file: .*No such file"):
+        opened(
+            settings.url, lambda given: Database.existing(given.model_copy(update={"password_file": file}))
+        )
+
+
+async def test_older_nodes_write_while_a_newer_one_brings_the_store_up_to_date(
+    postgresql, database, tmp_path, make_record, make_kept, everything, monkeypatch
+):
+    """A migration adds a column, as all migrations do."""
+    settings = StoreSettings(url=postgresql.url(database))
+    older = open_store(settings, tmp_path)
+
+    def migrate(connection):
+        connection.exec_driver_sql("ALTER TABLE transactions ADD COLUMN mood text")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0008'")
+
+    monkeypatch.setattr(preparing, "migrate", migrate)
+    monkeypatch.setattr(preparing, "VERSION", "0008")
+    monkeypatch.setattr("gatepost.store.sql.versions.VERSION", "0008")
+    written = []
+
+    def upgrade():
+        opened(settings.url)
+
+    thread = threading.Thread(target=upgrade)
+    for number in range(60):
+        if number == 20:
+            thread.start()
+        record, kept = make_record(), make_kept()
+        await older.commit(record, [kept])
+        written.append((record.id, kept.id))
+    thread.join()
+    await older.commit(last := make_record())
+    assert postgresql.execute("SELECT version_num FROM alembic_version", database=database) == [("0008",)]
+    assert everything(older) == ({last.id, *(r for r, _ in written)}, {k for _, k in written})
+    await older.close()

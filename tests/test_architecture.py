@@ -1,0 +1,55 @@
+"""docs/architecture.md lists every module in its own words, and names no file that is not there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+PLUGINS = ROOT / "plugins"
+SOURCE = ROOT / "proxy" / "gatepost"
+TITLE = "## Every module\n"
+
+
+def test_every_module_is_listed_with_the_first_line_of_its_docstring(request):
+    before, title, listed = PAGE.read_text().partition(TITLE)
+    expected = "\n" + "\n".join(sections())
+    if request.config.getoption("--update-architecture"):
+        PAGE.write_text(before + TITLE + expected)
+    else:
+        assert title + listed == TITLE + expected, f"to mend this: pytest {__file__} --update-architecture"
+
+
+def test_every_module_says_in_one_line_what_it_is():
+    lines = {path: summary(path) for path in SOURCE.rglob("*.py")}
+    assert not [path for path, line in lines.items() if not re.fullmatch(r"[A-Z`].{10,118}\.", line)]
+
+
+@pytest.mark.parametrize("folder", ["proxy/gatepost", "plugins", "docs", "tests", "deploy", "benchmarks"])
+def test_every_file_that_the_page_names_is_there(folder):
+    named = re.findall(rf"`({folder}/[\w./-]+)`", PAGE.read_text().partition(TITLE)[0])
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def sections():
+    """The list as lines of Markdown: the modules at the top, then one section for each folder."""
+    folders = sorted(path for path in SOURCE.iterdir() if (path / "__init__.py").is_file())
+    top = sorted(path for path in SOURCE.glob("*.py") if path.name != "__init__.py")
+    yield from (entry(path, SOURCE) for path in top)
+    for folder in folders:
+        yield from ("", f"### `{folder.name}/`", "", summary(folder / "__init__.py"), "")
+        modules = (path for path in sorted(folder.rglob("*.py")) if path.name != "__init__.py")
+        yield from (entry(path, folder) for path in modules)
+    yield from ("", "### `plugins/`", "", "The shipped filters, and modules that belong to one of them.", "")
+    yield from (entry(path, PLUGINS) for path in sorted(PLUGINS.glob("*.py")))
+    yield ""
+
+
+def entry(path, folder):
+    return f"- `{path.relative_to(folder)}`: {summary(path)}"
+
+
+def summary(path):
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0].replace("``", "`")
