@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis.strategies import none
 
 STARTED_BY_FIXTURES = {
     "sink": "smtp-sink",
@@ -95,8 +96,15 @@ def pytest_collection():
     try:
         return (yield)
     finally:
+        make_random_numbers_of_hypothesis()
         gc.freeze()
         gc.enable()
+
+
+@settings(max_examples=1, database=None)
+@given(none())
+def make_random_numbers_of_hypothesis(_):
+    """Its first property makes a generator and warns if nothing refers to it, blind to what is frozen."""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
