@@ -23,10 +23,11 @@ def only_one(path: Path) -> Iterator[Path]:
         os.close(folder)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file anew, or make one that only its owner can read; raises OSError, and then it is as before.
+def replace_text(path: Path, text: str, *, group: int | None = None) -> None:
+    """Write a file anew, or make one; raises OSError, and then it is as before.
 
-    A reader finds the old text or the new one.
+    A reader finds the old text or the new one. A new file can be read by its owner only, and by the ``group``
+    with this number, if there is one.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -36,6 +37,9 @@ def replace_text(path: Path, text: str) -> None:
                 if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(handle, old.st_uid, old.st_gid)
                 os.fchmod(handle, old.st_mode & 0o7777)
+            elif group is not None:
+                os.fchown(handle, -1, group)
+                os.fchmod(handle, 0o640)
             file.write(text)
             file.flush()
             os.fsync(handle)

@@ -1,5 +1,8 @@
 """``gatepost token``: what programs send to the web desk instead of a password."""
 
+import grp
+import os
+import pwd
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +21,7 @@ from gatepost.units import seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gatepost.config import LoadedConfig
     from gatepost.config.tokens import Token
 
     Tokens = Mapping[str, Token]
@@ -104,19 +108,48 @@ def revoke(name: Name, config: SettingsFile = Path("rules.yaml")) -> None:
 def _change(config: Path, change: "Callable[[Tokens], Tokens]") -> None:
     from gatepost.config.tokens import read_tokens, tokens_text  # noqa: PLC0415 - pydantic
 
-    with cli_errors(), only_one(_file(config)) as path:
-        try:
-            changed = change(read_tokens(path))
-        except ValueError as error:
-            _fail(str(error))
-        replace_text(path, tokens_text(changed))
+    with cli_errors():
+        loaded = _loaded(config)
+        with only_one(_file_of(loaded, config)) as path:
+            try:
+                changed = change(read_tokens(path))
+            except ValueError as error:
+                _fail(str(error))
+            replace_text(path, tokens_text(changed), group=_group(loaded))
 
 
-def _file(config: Path) -> Path:
+def _group(loaded: "LoadedConfig") -> int | None:
+    """The group of the gateway, which must read a file that root makes; None for others than root.
+
+    Without a user in the settings, as with systemd, the store belongs to the gateway.
+    """
+    from gatepost.config.fields import store_file  # noqa: PLC0415 - pydantic
+
+    if os.geteuid() != 0:
+        return None
+    user, group = loaded.config.user, loaded.config.group
+    if group:
+        return grp.getgrnam(group).gr_gid
+    if user:
+        return pwd.getpwnam(user).pw_gid
+    store = loaded.base / store_file(loaded.config.store.url)
+    owner = store.stat() if store.exists() else None
+    return owner.st_gid if owner and owner.st_uid else None
+
+
+def _loaded(config: Path) -> "LoadedConfig":
     from gatepost.config import load  # noqa: PLC0415 - pydantic and YAML
 
     with cli_errors():
-        web = load(config).config.web
+        return load(config)
+
+
+def _file(config: Path) -> Path:
+    return _file_of(_loaded(config), config)
+
+
+def _file_of(loaded: "LoadedConfig", config: Path) -> Path:
+    web = loaded.config.web
     if web is None or web.tokens_file is None:
         _fail(f"{config} names no file of tokens, expected for example  web: {{tokens_file: tokens.yaml}}")
     return web.tokens_file

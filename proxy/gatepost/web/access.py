@@ -12,7 +12,7 @@ from gatepost.model.user import Need, User
 from gatepost.web.audit import audit, noted
 from gatepost.web.problems import Kind, Problem
 
-__all__ = ["Guarded", "user_of"]
+__all__ = ["Guarded", "still_allowed", "user_of"]
 
 _API = "/api/v1/"
 _OTHER_PLACE = 300
@@ -23,6 +23,15 @@ def user_of(request: Request) -> User | None:
     """The user who has logged in; None on pages that need no login."""
     user: User | None = request.scope.get("gatepost.user")
     return user
+
+
+def still_allowed(scope: Scope) -> bool:
+    """True if the user of a request is still logged in, with the same role and domains.
+
+    For answers that take long: `Security` has looked only when the request came.
+    """
+    user = scope.get("gatepost.user")
+    return user is None or scope["gatepost.user_now"]() == user
 
 
 class Guarded(Route):

@@ -10,9 +10,10 @@ from anyio import to_thread
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gatepost.store import StoreError
+from gatepost.web.access import still_allowed
 
 __all__ = ["Changes", "EventStream", "OwnChanges", "change_events"]
 
@@ -27,13 +28,28 @@ _WATCHERS = 100
 _ALIVE_SECONDS = 15
 """A page that has received nothing for 40 s takes the connection for lost (desk.js)."""
 _SEND_SECONDS = 30.0
+_ALLOWED_SECONDS = 2.0
+"""Between two looks at whether the user of an open stream is still logged in."""
 
 
 class EventStream(EventSourceResponse):
-    """Endless events that a browser takes for ended, not for broken off, when the desk stops."""
+    """Endless events that a browser takes for ended, not for broken off, when the desk stops.
+
+    They end within seconds after the session of their user has ended, or the user's rights have changed.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI says it
-        await super().__call__(scope, receive, send)
+        async def receive_while_allowed() -> Message:
+            received = asyncio.ensure_future(receive())
+            try:
+                while not (await asyncio.wait({received}, timeout=_ALLOWED_SECONDS))[0]:
+                    if not still_allowed(scope):
+                        return {"type": "http.disconnect"}
+                return received.result()
+            finally:
+                received.cancel()
+
+        await super().__call__(scope, receive_while_allowed, send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

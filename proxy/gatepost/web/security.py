@@ -9,8 +9,9 @@ file to import. Each response has headers that keep a browser from doing more wi
 import asyncio
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import quote, urlsplit
@@ -23,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gatepost.config.fields import is_loopback
 from gatepost.logline import LogLine
 from gatepost.model.saved import FILE_OCTETS
-from gatepost.model.user import EVERYTHING
+from gatepost.model.user import EVERYTHING, User
 from gatepost.web.access import user_of
 from gatepost.web.accounts import Accounts, LoggedIn
 from gatepost.web.audit import audit
@@ -127,6 +128,11 @@ class Guard:
             to_add_host=_ADD_HOST[mode],
         )
 
+    def user_of_session(self, token: str) -> User | None:
+        """The user of a session as the settings are now, without using the session; None if it has ended."""
+        session = self.sessions.peek(token)
+        return self.accounts.now(session) if session else None
+
     def knows(self, host: str) -> bool:
         """True if a Host field names this desk. A bare address cannot be rebound, a name can."""
         name = _bare(host)
@@ -208,25 +214,34 @@ class Security:
         guard = self._guard
         path: str = scope["path"]
         if guard.accounts.are_open:
-            scope["gatepost.user"] = EVERYTHING
+            _record(scope, EVERYTHING, lambda: EVERYTHING if guard.accounts.are_open else None)
             return None
         if path.startswith(_OPEN_PATHS):
             return None
         request = Request(scope)
-        session = guard.sessions.logged_in(request.cookies.get(guard.cookie, ""))
-        user = guard.accounts.now(session) if session else None
-        if user is None and (given := Login.from_header(request.headers.get("authorization", ""))):
-            if not given.name and (user := guard.accounts.of_token(given.password)):
-                scope["gatepost.user"] = user
+        cookie = request.cookies.get(guard.cookie, "")
+        session = guard.sessions.logged_in(cookie)
+        if session and (user := guard.accounts.now(session)):
+            _record(scope, user, lambda: guard.user_of_session(cookie))
+            return None
+        if given := Login.from_header(request.headers.get("authorization", "")):
+            secret = given.password
+            if not given.name and (user := guard.accounts.of_token(secret)):
+                _record(scope, user, lambda: guard.accounts.of_token(secret))
                 return None
-            checked = await check_password(guard, client_of(request), given.name, given.password)
+            checked = await check_password(guard, client_of(request), given.name, secret)
             if isinstance(checked, Response):
                 return checked
-            user = checked.user if checked else None
-        if user is not None:
-            scope["gatepost.user"] = user
-            return None
+            if checked:
+                _record(scope, checked.user, partial(guard.accounts.now, checked))
+                return None
         return _ask_to_log_in(request)
+
+
+def _record(scope: Scope, user: User, now: Callable[[], User | None]) -> None:
+    """Record the user of a request, and how to look up later who that is; see `still_allowed`."""
+    scope["gatepost.user"] = user
+    scope["gatepost.user_now"] = now
 
 
 def _unknown_host(host: str, to_add: str) -> str:

@@ -65,16 +65,25 @@ class Sessions:
 
     def logged_in(self, token: str) -> LoggedIn | None:
         """The user of a session; None if it has ended or does not exist."""
-        session = self._sessions.get(token)
+        session = self._open(token)
         if session is None:
             return None
-        now = self._clock()
-        if now - session.used_at > _SESSION_SECONDS:
-            del self._sessions[token]
-            return None
-        session.used_at = now
+        session.used_at = self._clock()
         self._sessions.move_to_end(token)
         return session.logged_in
+
+    def peek(self, token: str) -> LoggedIn | None:
+        """As `logged_in`, but the session's time goes on: an open page alone does not keep it."""
+        session = self._open(token)
+        return session.logged_in if session else None
+
+    def _open(self, token: str) -> _Session | None:
+        """The session, if its time has not ended."""
+        session = self._sessions.get(token)
+        if session and self._clock() - session.used_at > _SESSION_SECONDS:
+            del self._sessions[token]
+            return None
+        return session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

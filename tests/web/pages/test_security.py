@@ -2,10 +2,14 @@
 
 import asyncio
 from base64 import b64encode
+from dataclasses import replace
 
 import pytest
-from gatepost.model.user import EVERYTHING
+from gatepost.config.tokens import Token, hash_of, tokens_text
+from gatepost.model.user import EVERYTHING, Role, User
+from gatepost.web import events
 from gatepost.web.accounts import Accounts, LoggedIn
+from gatepost.web.app import create_app
 from gatepost.web.security import Guard, Security
 from gatepost.web.sessions import Login, Sessions
 from starlette.responses import PlainTextResponse
@@ -290,6 +294,67 @@ def test_only_the_password_is_the_password(given):
     assert not Accounts(password="secret").is_password(given)
     assert Accounts(password="secret").is_password("secret")
     assert Login.from_header("Bearer secret") == Login(name="", password="secret")
+
+
+class Watching:
+    """A browser with a stream of events that does nothing but wait."""
+
+    def __init__(self, app, **headers):
+        self.began, self.sent = asyncio.Event(), []
+        fields = [
+            (b"host", b"127.0.0.1"),
+            *((name.encode(), value.encode()) for name, value in headers.items()),
+        ]
+        scope = {"type": "http", "method": "GET", "path": "/events", "headers": fields, "query_string": b""}
+        self.task = asyncio.create_task(app(scope, asyncio.Event().wait, self._take))
+
+    async def _take(self, message):
+        self.sent.append(message)
+        self.began.set()
+
+    async def wait_for_end(self):
+        await asyncio.wait_for(self.task, 30)
+        assert self.sent[0]["status"] == 200
+        assert self.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+@pytest.mark.parametrize("how", ["log out", "time", "removed", "new rights", "token revoked"])
+async def test_events_end_soon_after_the_session_of_their_user(desk, hashes, how, tmp_path, monkeypatch):
+    """A user who was removed would otherwise see new mail come for as long as the page is open."""
+    monkeypatch.setattr(events, "_ALLOWED_SECONDS", 0.01)
+    clock = [0.0]
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(tokens_text({"ci": Token(sha256=hash_of("gatepost_x"), role=Role.READER)}))
+    users = [User(name="reader", role=Role.READER), User(name="operator", role=Role.OPERATOR)]
+    accounts = Accounts(users=users, hashes=hashes, tokens=tokens)
+    app = create_app(desk, accounts=accounts)
+    guard = next(one.kwargs["guard"] for one in app.user_middleware if one.cls is Security)
+    guard.sessions._clock = lambda: clock[0]
+    kept = guard.sessions.begin(await accounts.log_in("operator", "operator's secret"))
+    ended = guard.sessions.begin(await accounts.log_in("reader", "reader's secret"))
+    other = Watching(app, cookie=f"{guard.cookie}={kept}")
+    if how == "token revoked":
+        watching = Watching(app, authorization="Bearer gatepost_x")
+    else:
+        watching = Watching(app, cookie=f"{guard.cookie}={ended}")
+    await watching.began.wait()
+    await other.began.wait()
+    match how:
+        case "log out":
+            guard.sessions.end(ended)
+        case "time":
+            clock[0] += 12 * 3600 - 1
+            assert guard.sessions.logged_in(kept)
+            clock[0] += 2
+        case "removed":
+            accounts._take(users[1:], hashes)
+        case "new rights":
+            accounts._take([replace(users[0], domains=frozenset({"example.com"})), users[1]], hashes)
+        case "token revoked":
+            tokens.write_text(tokens_text({}))
+    await watching.wait_for_end()
+    assert not other.task.done()
+    other.task.cancel()
 
 
 async def test_events_stream_through_the_middleware(client_of):

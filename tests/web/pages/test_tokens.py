@@ -1,5 +1,7 @@
 """Tokens of programs: made, listed and revoked by a command, and what the desk takes them for."""
 
+import os
+import pwd
 import stat
 from datetime import UTC, datetime, timedelta
 
@@ -61,6 +63,23 @@ def test_a_token_has_domains_and_an_end(token, file):
     ci = User(name="token ci", role=Role.OPERATOR, domains=frozenset({"example.com"}))
     assert KnownTokens(file).user(secret) == ci
     assert KnownTokens(file, now=lambda: found.expires).user(secret) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that others must read")
+@pytest.mark.parametrize("told_by", ["user", "group", "store"])
+def test_the_gateway_can_read_a_file_that_root_makes_and_cannot_change_it(token, tmp_path, file, told_by):
+    rules = tmp_path / "rules.yaml"
+    nobody = pwd.getpwnam("nobody")
+    if told_by == "store":  # of a gateway that systemd starts as its user
+        (tmp_path / "gatepost.db").touch()
+        os.chown(tmp_path / "gatepost.db", nobody.pw_uid, nobody.pw_gid)
+    else:
+        group = "group: nogroup\n" if told_by == "group" else ""
+        rules.write_text(f"{rules.read_text()}user: nobody\n{group}")
+    for name in ("ci", "backup"):
+        assert token("new", name, "--role", "reader")[0] == 0
+        found = file.stat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, nobody.pw_gid, 0o640)
 
 
 def test_tokens_are_listed_without_what_they_are(token):
