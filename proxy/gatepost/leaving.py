@@ -52,7 +52,7 @@ async def leaving(
         plan = make_plan(part.envelope, of_part, target, config.mixed_recipients)
         finished = await finish_plan(plan, pipeline, part, seconds=config.limits.filter_time)
         evaluations += finished.evaluations
-        received = received_field(part, config.hostname)
+        received = received_field(part, config.hostname, config.shown_node)
         messages += [
             Leaving(
                 recipients=tuple(recipient.address for recipient in parcel.recipients),

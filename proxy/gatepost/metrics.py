@@ -46,6 +46,12 @@ class Metric:
 
 
 METRICS: Final = (
+    Metric(
+        name="node_info",
+        kind="gauge",
+        meaning="Always 1; the label is the name of this node, by which others can be joined",
+        labels=("node",),
+    ),
     Metric(name="sessions", kind="counter", meaning="SMTP sessions opened"),
     Metric(name="sessions_open", kind="gauge", meaning="SMTP sessions open now"),
     Metric(

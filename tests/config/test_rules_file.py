@@ -12,7 +12,7 @@ from gatepost.process.certificate import make_certificate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-KEYS = "hostname, listen, workers, user, group, pid_file, relay, limits, store, web, dns, state, log, lists, rules, mixed_recipients, bare_newline, early_talkers, strict_addresses"
+KEYS = "hostname, node, listen, workers, user, group, pid_file, relay, limits, store, web, dns, state, log, lists, rules, mixed_recipients, bare_newline, early_talkers, strict_addresses"
 RULE_KEYS = "name, filter, with, when, action, score, reply, tag, hold, mode, on_error, timeout, learn, isolation, memory"
 WHEN_KEYS = "sender, recipient, client, helo, authenticated, tls, early_talker, header, size, score, hit, auth, not, any, all"
 STORE_URL = "expected one like sqlite:///gatepost.db or postgresql://USER@HOST/DATABASE"
@@ -26,6 +26,9 @@ ROUTE = "relay:\n  - to: inbox\n"
     ("text", "lines"),
     [
         ("hostnam: mx\n", [f"1:1: unknown key 'hostnam' (did you mean 'hostname'?), expected one of: {KEYS}"]),
+        ("node: mx a\n", [
+            "1:7: 'mx a', expected a name of at most 64 letters, digits, '.', '_' and '-' that begins with a letter or digit",
+        ]),
         ("weeb: {}\n", [f"1:1: unknown key 'weeb' (did you mean 'web'?), expected one of: {KEYS}"]),
         (
             "hostname: mx.example.com\nweb: 0.0.0.0:8025\n",

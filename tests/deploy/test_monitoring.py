@@ -58,7 +58,7 @@ SELECTOR = re.compile(r"\b([a-zA-Z_][a-zA-Z0-9_]*)\b(?!\s*\()(?:\{([^}]*)\})?")
 
 def selectors(query):
     """Each metric that a query names, with its matchers: label, operator, value."""
-    bare = re.sub(r"\bby\s*\([^)]*\)|\[[^\]]*\]", "", query)
+    bare = re.sub(r"\b(?:by|on|group_left)\s*\([^)]*\)|\[[^\]]*\]", "", query)
     for name, matchers in SELECTOR.findall(bare):
         if name not in KEYWORDS and not re.fullmatch(r"[0-9.]+", name):
             yield name, re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"', matchers)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 DOT_ATOM = r"[A-Za-z0-9_?-]+(?:\.[A-Za-z0-9_?-]+)*\.?"
 FIELD = re.compile(
     rf"Received: from (?P<name>{DOT_ATOM}|\[[A-Za-z0-9.:-]+\]) \(\[192\.0\.2\.1\]\)\r\n"
-    r"\tby mx\.example\.com \(Gatepost\) with (?:UTF8)?E?SMTP id x"
+    r"\tby mx\.example\.com \(Gatepost(?:, node (?P<node>[A-Za-z0-9._-]+))?\) with (?:UTF8)?E?SMTP id x"
     r"(?:\r\n\tfor <(?P<address>[^\x00-\x1f\x7f]+)>)?;\r\n"
     r"\tThu, 01 Jan 1970 00:00:00 \+0000\r\n"
 )
 
 
-def received(helo="", recipient="b@example.com", parameters=()):
+def received(helo="", recipient="b@example.com", parameters=(), node=""):
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     transaction = Transaction(
         id="x",
@@ -37,7 +37,7 @@ def received(helo="", recipient="b@example.com", parameters=()):
         message=Message(content=b""),
         received_at=epoch,
     )
-    return received_field(transaction, "mx.example.com").decode()
+    return received_field(transaction, "mx.example.com", node).decode()
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,8 @@ def test_whatever_they_are_the_field_is_one_field(helo, address):
     assert FIELD.fullmatch(field)
     parsed = HeaderRegistry()("Received", field.partition(": ")[2].replace("\r\n", ""))
     assert not parsed.defects
+
+
+def test_the_node_is_in_a_comment_behind_the_name_that_all_nodes_have():
+    assert FIELD.fullmatch(received(node="mx-a"))["node"] == "mx-a"
+    assert FIELD.fullmatch(received())["node"] is None

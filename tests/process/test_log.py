@@ -76,6 +76,22 @@ def test_json_is_an_object_a_line_with_the_fields_of_the_event(stderr):
     assert failed["exception"].endswith("ValueError: two\nlines")
 
 
+def test_the_node_is_in_every_line_of_json_and_of_the_audit_log(stderr):
+    set_up_log(logging.INFO)
+    log_as(LogSettings(format="json"), node="mx-a")
+    log.warning("one")
+    assert json.loads(stderr.getvalue())["node"] == "mx-a"
+    audit = logging.getLogger("gatepost.audit")
+    for is_named in (True, False):
+        log_as(LogSettings(), node="mx-a", is_named=is_named)
+        audit.info("audit message.release ok user='bob'")
+        log.info("two")
+    named, _, unnamed, _ = lines = stderr.getvalue().splitlines()[1:]
+    assert named.endswith("audit message.release ok user='bob' node=mx-a")
+    assert unnamed.endswith("user='bob'")
+    assert all(line.endswith("INFO two") for line in lines[1::2])
+
+
 def test_a_quiet_log_has_warnings_and_what_is_announced(stderr):
     set_up_log(logging.WARNING)
     log.info("nothing of interest")

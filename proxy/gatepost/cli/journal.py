@@ -46,6 +46,10 @@ def journal(
         str | None,
         typer.Option(help="Authenticated as this user (AUTH); * for any characters.", metavar="USER"),
     ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(help="Written by this node of several; * for any characters.", metavar="NAME"),
+    ] = None,
     session: Annotated[str | None, typer.Option(help="Of the session with this ID.", metavar="ID")] = None,
     message_id: Annotated[
         str | None, typer.Option(help="With this Message-ID; * for any characters.", metavar="MESSAGE-ID")
@@ -82,6 +86,7 @@ def journal(
         mail_from=sender,
         recipient=recipient,
         user=user,
+        node=node,
         session_id=session,
         message_id=message_id,
         rule=rule,
@@ -158,6 +163,7 @@ def _show(record: Record, kept: list["KeptSummary"]) -> None:
         (
             ("transaction", record.id),
             ("session", record.session_id),
+            ("node", record.node),
             ("kept", ", ".join(f"{one.id} ({one.box}, {one.state})" for one in kept) or None),
             ("ended", clock(record.received_at)),
             ("took", took),

@@ -23,6 +23,7 @@ _HOSTNAME = re.compile(
 )
 _HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 _RULE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME_EXPECTED = "a name of at most 64 letters, digits, '.', '_' and '-' that begins with a letter or digit"
 
 
 def _is_ip(text: str, version: int) -> bool:
@@ -67,6 +68,19 @@ def machine_name() -> str:
     """The machine's own name, or ``localhost`` if that is not a domain name."""
     name = socket.gethostname()
     return name if _is_hostname(name) else "localhost"
+
+
+def check_node(value: str) -> str:
+    """The name of a node, which must be safe in a log, in labels of metrics, in queries and in Received."""
+    if not _RULE_NAME.fullmatch(value):
+        raise expected(_NAME_EXPECTED)
+    return value
+
+
+def node_name() -> str:
+    """The machine's own name, as far as it can be a node's."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).lstrip("._-")[:64]
+    return name or "localhost"
 
 
 def check_upstream_host(value: str) -> str:
@@ -209,9 +223,7 @@ def file_or_any(value: Any) -> Any:
 def check_rule_name(value: str) -> str:
     """The rule's name, which must be safe in replies, logs and header fields."""
     if not _RULE_NAME.fullmatch(value):
-        raise expected(
-            "a name of at most 64 letters, digits, '.', '_' and '-' that begins with a letter or digit"
-        )
+        raise expected(_NAME_EXPECTED)
     return value
 
 

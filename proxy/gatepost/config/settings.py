@@ -18,8 +18,10 @@ from gatepost.config.fields import (
     check_group,
     check_hostname,
     check_list_name,
+    check_node,
     check_user,
     machine_name,
+    node_name,
     one_or_many,
 )
 from gatepost.config.limits import Limits
@@ -41,6 +43,8 @@ class Config(Settings):
 
     hostname: Annotated[str, BeforeValidator(check_hostname)] = Field(default_factory=machine_name)
     """The name in the greeting, in EHLO and in Received. Default: the machine's."""
+    node: Annotated[str, AfterValidator(check_node)] = Field(default_factory=node_name)
+    """The name of this node among those with the same store. Default: the machine's."""
     listen: Annotated[tuple[ListenerSettings, ...], BeforeValidator(one_or_many)] = (
         ListenerSettings(address="127.0.0.1:2525"),
     )
@@ -81,6 +85,11 @@ class Config(Settings):
     """A client that does not wait for the greeting: 421 4.7.0, or accepted, and known by ``when``."""
     strict_addresses: Bool = True
     """Accept MAIL and RCPT only as RFC 5321 spells them; False: as Postfix does by default."""
+
+    @property
+    def shown_node(self) -> str:
+        """The node's name for Received; empty if the settings do not have one: the machine's stays inside."""
+        return self.node if "node" in self.model_fields_set else ""
 
     @property
     def processes(self) -> int:

@@ -321,7 +321,7 @@ class SessionHandler:
             opened.screening.evaluations += finished.evaluations
         executor = PlanExecutor(
             plan=plan,
-            trace=partial(received_field, transaction, config.hostname),
+            trace=partial(received_field, transaction, config.hostname, config.shown_node),
             content=transaction.message.content,
             ok_text=f"Ok: {transaction.id}",
             delivery=opened.delivery,
@@ -438,6 +438,7 @@ class SessionHandler:
     ) -> Record:
         return make_record(
             transaction_id=record_id or new_id(),
+            node=self._policy.config.node,
             session=session,
             received_at=datetime.now(UTC),
             mail_from=envelope.mail_from if envelope else None,

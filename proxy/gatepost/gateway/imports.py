@@ -32,6 +32,7 @@ def import_messages(
     messages: Iterable[SavedMessage],
     *,
     client: IPv4Address | IPv6Address,
+    node: str | None = None,
 ) -> list[str | StoreError]:
     """Store messages in their order, each with a record in the journal; blocks.
 
@@ -43,6 +44,7 @@ def import_messages(
         base: the folder of rules.yaml.
         messages: what was read from files.
         client: the address of the client that imports them, for the journal.
+        node: the name of this node, likewise.
 
     Returns:
         For each message that was read its id in the store, or why it is not there.
@@ -59,7 +61,7 @@ def import_messages(
         try:
             results: list[str | StoreError] = []
             for group in _groups(messages):
-                committing = (_commit(store, session, message) for message in group)
+                committing = (_commit(store, session, message, node) for message in group)
                 results += await asyncio.gather(*committing)
                 if any(isinstance(result, StoreError) for result in results[-len(group) :]):
                     break
@@ -83,7 +85,9 @@ def _groups(messages: Iterable[SavedMessage]) -> Iterator[list[SavedMessage]]:
         yield group
 
 
-async def _commit(store: Store, session: Session, message: SavedMessage) -> str | StoreError:
+async def _commit(
+    store: Store, session: Session, message: SavedMessage, node: str | None
+) -> str | StoreError:
     """Returns the id of the stored message, or why it is not stored."""
     kept = Kept(
         box=Box.INBOX,
@@ -105,6 +109,7 @@ async def _commit(store: Store, session: Session, message: SavedMessage) -> str 
     ]
     record = make_record(
         transaction_id=new_id(),
+        node=node,
         session=session,
         received_at=datetime.now(UTC),
         mail_from=message.mail_from,

@@ -66,6 +66,7 @@ class OpenTransaction:
         """
         return make_record(
             transaction_id=self.id,
+            node=self.policy.config.node,
             session=transaction.session if transaction else self.session,
             received_at=transaction.received_at if transaction else datetime.now(UTC),
             mail_from=self.envelope.mail_from,

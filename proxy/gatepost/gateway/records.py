@@ -36,6 +36,7 @@ def refused_recipient(recipient: Recipient, reply: Reply, outcome: Outcome | Non
 def make_record(
     *,
     transaction_id: str,
+    node: str | None,
     session: Session,
     received_at: datetime,
     mail_from: str | None,
@@ -51,6 +52,7 @@ def make_record(
 
     Args:
         transaction_id: its identifier.
+        node: the name of this node; None: it is not known.
         session: its state at the end of the transaction.
         received_at: when the last byte of the message was read, or else when the transaction ended.
         mail_from: the reverse-path; None before MAIL.
@@ -93,6 +95,7 @@ def make_record(
         upstream_reply=upstream.upstream_reply if upstream else None,
         seconds=seconds,
         failed_user=failed_user,
+        node=node,
     )
 
 

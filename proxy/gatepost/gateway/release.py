@@ -42,6 +42,8 @@ class _Sending:
     recipients: tuple[Recipient, ...]
     reason: str
     """Why, for the journal."""
+    node: str
+    """The name of this node, for the journal."""
 
     @property
     def envelope(self) -> Envelope:
@@ -78,6 +80,7 @@ class _Sending:
         kept = self.kept
         return make_record(
             transaction_id=new_id(),
+            node=self.node,
             session=self.session,
             received_at=datetime.now(UTC),
             mail_from=self.mail_from,
@@ -116,6 +119,7 @@ def release(config: Config, base: Path, kept: KeptMessage, to: Sequence[str] | N
         mail_from=kept.mail_from,
         recipients=recipients,
         reason=f"released from quarantine: {kept.id}",
+        node=config.node,
     )
 
     async def deliver(store: Store, relay: Relay) -> MessageResult:
@@ -163,6 +167,7 @@ def forward(config: Config, base: Path, kept: KeptMessage, to: Sequence[str] | N
         mail_from=kept.mail_from if settings.sender is None else settings.sender,
         recipients=tuple(Recipient(address=address) for address in to or kept.recipients),
         reason=f"forwarded: {kept.id}",
+        node=config.node,
     )
 
     async def deliver(store: Store, relay: Relay) -> MessageResult:

@@ -23,15 +23,22 @@ _PATH = re.compile(
 """The addresses that may follow FOR (RFC 5321 section 4.4); others would break the field's syntax."""
 
 
-def received_field(transaction: Transaction, hostname: str) -> bytes:
-    """The Received field that this server puts before the message, folded, with its line end."""
+def received_field(transaction: Transaction, hostname: str, node: str = "") -> bytes:
+    """The Received field that this server puts before the message, folded, with its line end.
+
+    Args:
+        transaction: the complete one.
+        hostname: for the BY clause, whose domain is the name under which all nodes greet.
+        node: the name of the node for the comment behind it; empty: there is none.
+    """
     session, recipients = transaction.session, transaction.envelope.recipients
     smtputf8 = transaction.envelope.smtputf8
     recipient = _for(recipients[0].address, smtputf8) if len(recipients) == 1 else ""
     protocol = f"UTF8{session.protocol.replace('E', '', 1)}" if smtputf8 else session.protocol
+    server = f"Gatepost, node {node}" if node else "Gatepost"
     field = (
         f"Received: from {_origin(session.helo, session.client)}\r\n"
-        f"\tby {hostname} (Gatepost) with {protocol} id {transaction.id}{recipient};\r\n"
+        f"\tby {hostname} ({server}) with {protocol} id {transaction.id}{recipient};\r\n"
         f"\t{_date((transaction.received_at - _EPOCH) // _SECOND)}\r\n"
     )
     return field.encode("utf-8")

@@ -107,6 +107,8 @@ class Record:
     """From the last byte of the message to the reply."""
     failed_user: str | None = None
     """The user name of an AUTH that failed, cut at 256 characters; None: the record is not about one."""
+    node: str | None = None
+    """The node that wrote the record (the setting ``node``); None: it is of a version without names."""
 
     @property
     def early_end(self) -> EarlyEnd | None:

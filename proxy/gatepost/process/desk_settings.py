@@ -78,7 +78,8 @@ class DeskSettings:
         self, messages: Iterable[SavedMessage], client: IPv4Address | IPv6Address
     ) -> list[str | StoreError]:
         """Store saved messages; see `gatepost.gateway.imports`."""
-        return import_messages(self._loaded.config.store, self._loaded.base, messages, client=client)
+        config = self._loaded.config
+        return import_messages(config.store, self._loaded.base, messages, client=client, node=config.node)
 
     def learners(self) -> tuple[str, ...]:
         """The names of the rules with ``learn: true``."""

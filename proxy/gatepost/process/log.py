@@ -21,6 +21,7 @@ __all__ = ["announce", "log_as", "set_up_log", "with_priority", "write_log"]
 
 log = logging.getLogger("gatepost")
 
+_AUDIT = "gatepost.audit"
 _SYSLOG = "/dev/log"
 _LATER_SECONDS = 0.05
 """How long a line may wait for others."""
@@ -42,9 +43,19 @@ def set_up_log(level: int) -> None:
     log_as(LogSettings())
 
 
-def log_as(settings: LogSettings) -> None:
-    """Write the log from now on as the settings say; processes that are started later do so too."""
-    lines: logging.Formatter = _Json() if settings.format == "json" else _Text(timed=settings.to != "syslog")
+def log_as(settings: LogSettings, *, node: str = "", is_named: bool = False) -> None:
+    """Write the log from now on as the settings say; processes that are started later do so too.
+
+    Args:
+        settings: format and place.
+        node: the name of this node, which lines in JSON have; empty: there is none.
+        is_named: the settings have that name, so that lines of the audit log have it as text too.
+    """
+    lines: logging.Formatter = (
+        _Json(node)
+        if settings.format == "json"
+        else _Text(timed=settings.to != "syslog", node=node if is_named else "")
+    )
     handler: logging.Handler
     if settings.to == "syslog":
         handler, lines = _Syslog(_SYSLOG, SysLogHandler.LOG_MAIL, socket.SOCK_DGRAM), _Named(lines)
@@ -172,15 +183,18 @@ class _Text(logging.Formatter):
     Control characters are escaped: an exception may contain what a client sent.
     """
 
-    def __init__(self, *, timed: bool) -> None:
+    def __init__(self, *, timed: bool, node: str) -> None:
         super().__init__()
         self._timed = timed
+        self._audited = f" node={node}" if node else ""
         self._now = (0, "")
         """A second since 1970, and how it is shown."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the event as text for a terminal or a file."""
         text = f"{record.levelname} {super().format(record)}"
+        if self._audited and record.name == _AUDIT:
+            text += self._audited
         if self._timed:
             text = f"{self._time(int(record.created))} {text}"
         if text.isprintable():
@@ -197,6 +211,10 @@ class _Text(logging.Formatter):
 class _Json(logging.Formatter):
     """One JSON object (RFC 8259) for each event, on one line and in ASCII."""
 
+    def __init__(self, node: str) -> None:
+        super().__init__()
+        self._node = {"node": node} if node else {}
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the event as JSON; fields that are None are left out."""
         told: dict[str, object] = {
@@ -205,6 +223,7 @@ class _Json(logging.Formatter):
             "message": record.getMessage(),
             "logger": record.name,
             "process": record.process,
+            **self._node,
         }
         if isinstance(record.msg, LogLine):
             told |= {name: value for name, value in record.msg.fields().items() if value is not None}

@@ -39,6 +39,7 @@ log = logging.getLogger("gatepost")
 
 _SET_AT_START = (
     "hostname",
+    "node",
     "workers",
     "user",
     "group",

@@ -73,8 +73,13 @@ def serve(path: Path, *, ready: Ready) -> None:
         SystemExit: a worker could not start, and has logged the reason.
     """
     loaded = _read(path)
-    log_as(loaded.config.log)
+    _log_as(loaded.config, loaded.config)
     supervise(loaded, ready=ready, reload_from=path)
+
+
+def _log_as(config: Config, started: Config) -> None:
+    """Log as the settings say, under the name of the node that was started."""
+    log_as(config.log, node=started.node, is_named=bool(started.shown_node))
 
 
 def _read(path: Path) -> LoadedConfig:
@@ -169,7 +174,7 @@ class _Processes:
             self._counters = SharedCounters(2 * config.processes)  # a process and its successor
             bound = () if config.web.socket else (sockets.bind_desk(config.web.address),)
             self._desk = WorkerSlot(kind="desk", sockets=bound, loaded=loaded)
-        self._expiry = ExpiryWatch(self._counters.publish_supervisors if self._counters else None)
+        self._expiry = ExpiryWatch(self._publish_supervisors if self._counters else None)
 
     def run(self, ready: Ready) -> None:
         """Run all until the end; in a child, only that child."""
@@ -196,6 +201,11 @@ class _Processes:
                 report=report,
                 counters=self._counters,
             ).run()
+
+    def _publish_supervisors(self, samples: dict[Key, float]) -> None:
+        """Publish the samples of this process, with the name of the node."""
+        if self._counters:
+            self._counters.publish_supervisors({**samples, ("node_info", self._started.node): 1})
 
     def _take(self, report: Report, loaded: LoadedConfig) -> None:
         """All workers have these settings."""
@@ -226,7 +236,7 @@ class _Processes:
         Raises ConfigError: a certificate was replaced by an invalid one.
         """
         check_listeners(loaded)
-        log_as(loaded.config.log)  # for this process, and for those that it starts
+        _log_as(loaded.config, self._started)  # for this process, and for those that it starts
         _log_warnings(loaded)
         config, started = loaded.config, self._started
         kept: dict[str, Any] = {}
@@ -234,6 +244,8 @@ class _Processes:
             kept |= {"user": started.user, "group": started.group}
         if [one.address for one in config.listen] != [one.address for one in started.listen]:
             kept["listen"] = started.listen
+        if config.node != started.node:
+            kept["node"] = started.node
         if config.pid_file != started.pid_file:
             kept["pid_file"] = started.pid_file
         if config.processes != len(self._workers):

@@ -29,6 +29,7 @@ async def archive(store, make_record, make_kept):
             client="192.0.2.20",
             mail_from="",
             authenticated="carol",
+            node="mx-b",
             evaluations=(),
         )
     )
@@ -39,6 +40,7 @@ async def archive(store, make_record, make_kept):
             received_at=first.received_at + timedelta(hours=2),
             client="2001:db8::1",
             mail_from=None,
+            node="mx-a",
             recipients=(refused,),
             evaluations=(),
             message_id="<100%_sure@example.com>",
@@ -74,6 +76,9 @@ async def archive(store, make_record, make_kept):
         ({"user": "c*l"}, "b"),
         ({"user": ""}, ""),
         ({"user": "*"}, "b"),
+        ({"node": "MX-B"}, "b"),
+        ({"node": "mx-*"}, "cb"),
+        ({"node": "mx"}, ""),
         ({"id": "d"}, ""),
         ({"recipient": "*@example.*"}, "cba"),
         ({"recipient": "bob@example.ne_"}, ""),
@@ -109,6 +114,7 @@ async def test_records_are_found_by_what_is_known_of_them(archive, query, found)
         ("id:kept-of-c", "c"),
         ("id:session from:ann", "a"),
         ("user:carol", "b"),
+        ("node:mx-a", "c"),
         ("rule:words session:session", "ca"),
         ("after:2026-11-23T18:30Z before:2026-11-23T19:30Z", "b"),
     ],

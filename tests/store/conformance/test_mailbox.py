@@ -34,10 +34,13 @@ async def messages(store, make_record, make_kept):
     """Four messages a, b, c, d, one a day; d is the newest."""
     described = {
         "a": (
-            {"client": "192.0.2.1", "evaluations": ()},
+            {"client": "192.0.2.1", "evaluations": (), "node": "mx-a"},
             {"recipients": ("bob+One@example.org",), "rule": None},
         ),
-        "b": ({"client": "2001:db8::1", "authenticated": "Ann"}, {"box": Box.INBOX, "rule": "tag+b"}),
+        "b": (
+            {"client": "2001:db8::1", "authenticated": "Ann", "node": "mx-b"},
+            {"box": Box.INBOX, "rule": "tag+b"},
+        ),
         "c": (
             {"client": "192.0.2.20", "authenticated": "bob"},
             {"recipients": ("bob+two+x@[IPv6:::1]", "tag@x", '"a b+quoted"@x')},
@@ -80,6 +83,10 @@ def found(mailbox, text):
         ("user:ann", "b"),
         ("-user:ann", "dca"),
         ("user:nobody", ""),
+        ("node:mx-a", "a"),
+        ("node:MX-*", "ba"),
+        ("-node:mx-a", "dcb"),
+        ("node:mx", ""),
         ("tag:one", "a"),
         ("tag:two+x", "c"),
         ("tag:x", ""),

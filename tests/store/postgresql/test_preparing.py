@@ -3,12 +3,15 @@
 import itertools
 import threading
 
+import psycopg
 import pytest
 from gatepost.config.store import StoreSettings
-from gatepost.store import StoreError, StoreUnavailable
+from gatepost.store import JournalQuery, StoreError, StoreUnavailable
 from gatepost.store.postgresql import open_archive, open_store, preparing
 from gatepost.store.postgresql.database import Database
-from gatepost.store.sql.schema import VERSION
+from gatepost.store.sql.inserts import Insert
+from gatepost.store.sql.rows import transaction_row
+from gatepost.store.sql.schema import VERSION, transactions
 
 NUMBERS = itertools.count()
 
@@ -186,16 +189,17 @@ async def test_older_nodes_write_while_a_newer_one_brings_the_store_up_to_date(
     postgresql, database, tmp_path, make_record, make_kept, everything, monkeypatch
 ):
     """A migration adds a column, as all migrations do."""
+    newer = f"{int(VERSION) + 1:04}"
     settings = StoreSettings(url=postgresql.url(database))
     older = open_store(settings, tmp_path)
 
     def migrate(connection):
         connection.exec_driver_sql("ALTER TABLE transactions ADD COLUMN mood text")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0008'")
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{newer}'")
 
     monkeypatch.setattr(preparing, "migrate", migrate)
-    monkeypatch.setattr(preparing, "VERSION", "0008")
-    monkeypatch.setattr("gatepost.store.sql.versions.VERSION", "0008")
+    monkeypatch.setattr(preparing, "VERSION", newer)
+    monkeypatch.setattr("gatepost.store.sql.versions.VERSION", newer)
     written = []
 
     def upgrade():
@@ -210,6 +214,28 @@ async def test_older_nodes_write_while_a_newer_one_brings_the_store_up_to_date(
         written.append((record.id, kept.id))
     thread.join()
     await older.commit(last := make_record())
-    assert postgresql.execute("SELECT version_num FROM alembic_version", database=database) == [("0008",)]
+    assert postgresql.execute("SELECT version_num FROM alembic_version", database=database) == [(newer,)]
     assert everything(older) == ({last.id, *(r for r, _ in written)}, {k for _, k in written})
     await older.close()
+
+
+async def test_a_node_without_a_name_goes_on_writing_beside_one_that_has_a_name(
+    postgresql, database, tmp_path, make_record
+):
+    settings = StoreSettings(url=postgresql.url(database))
+    opened(settings.url)
+    postgresql.execute("ALTER TABLE transactions DROP COLUMN node", database=database)
+    postgresql.execute("UPDATE alembic_version SET version_num = '0007'", database=database)
+    old_insert = Insert(transactions, "postgresql", without=("node",)).one
+
+    def write_as_before(name):
+        with psycopg.connect(settings.url) as connection:
+            connection.execute(old_insert, transaction_row(make_record(id=name))[:-1])
+
+    write_as_before("before")
+    store = open_store(settings, tmp_path)
+    write_as_before("after")
+    await store.commit(make_record(id="named", node="mx-a"))
+    nodes = {record.id: record.node for record in store.archive.records(JournalQuery(), limit=9)}
+    await store.close()
+    assert nodes == {"before": None, "after": None, "named": "mx-a"}

@@ -31,9 +31,10 @@ def is_recorded(record: Record, query: JournalQuery, *, of_kept: str | None) -> 
         and query.session_id in (None, record.session_id)
         and (
             query.user is None
-            or _is_user(record.authenticated, query.user)
-            or _is_user(record.failed_user, query.user)
+            or _is_name(record.authenticated, query.user)
+            or _is_name(record.failed_user, query.user)
         )
+        and (query.node is None or _is_name(record.node, query.node))
         and (query.message_id is None or matches(record.message_id, query.message_id, folded=False))
         and (query.rule is None or query.rule in _rules(record))
         and (query.disposition is None or query.disposition in record.dispositions)
@@ -57,7 +58,7 @@ def is_kept(message: KeptSummary, query: KeptQuery, *, session_id: str | None) -
     )
 
 
-def _is_user(name: str | None, pattern: str) -> bool:
+def _is_name(name: str | None, pattern: str) -> bool:
     return name is not None and matches(name, pattern)
 
 

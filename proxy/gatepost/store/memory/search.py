@@ -98,6 +98,8 @@ def _is_named(fact: Fact, value: str, entry: Entry, records: Mapping[str, Record
         case Fact.USER:
             user = record.authenticated if record else None
             return user is not None and ascii_lower(user) == ascii_lower(value)
+        case Fact.NODE:
+            return record is not None and record.node is not None and matches(record.node, value)
         case Fact.TAG:
             return value.lower() in address_tags(message.recipients)
         case Fact.RECIPIENT:

@@ -47,6 +47,8 @@ class JournalQuery:
     until: datetime | None = None
     domains: tuple[str, ...] | None = None
     """There are recipients, and all are in these domains, which are in lower-case A-labels."""
+    node: str | None = None
+    """The node that wrote it; ``*`` matches any characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 All terms must match, and each field may be named once::
 
     from:ADDRESS to:ADDRESS address:ADDRESS client:IP user:NAME rule:NAME is:DISPOSITION
-    id:TRANSACTION|SESSION|KEPTID|<MESSAGE-ID> session:ID after:TIME before:TIME
+    id:TRANSACTION|SESSION|KEPTID|<MESSAGE-ID> session:ID node:NAME after:TIME before:TIME
 
 ``*`` matches any characters. ``from:<>`` is the null reverse-path. A TIME is how long ago (``90m``, ``2h``,
 ``7d``) or a date, with or without a time. A word alone is taken for what it looks like: the address of a
@@ -30,6 +30,7 @@ _FIELDS = {
     "rule": "rule",
     "is": "disposition",
     "session": "session_id",
+    "node": "node",
     "after": "since",
     "before": "until",
 }

@@ -80,6 +80,8 @@ class Fact(StrEnum):
     """The name that AUTH established."""
     CLIENT = "client"
     """The client's address; ``*`` matches any characters."""
+    NODE = "node"
+    """The node that received it, while the journal has its transaction; ``*`` matches any characters."""
     TAG = "tag"
     """The part after ``+`` in the local part of a forward-path."""
     RECIPIENT = "recipient"

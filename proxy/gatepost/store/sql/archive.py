@@ -216,6 +216,8 @@ def _journal_conditions(query: JournalQuery) -> Iterable[ColumnElement[bool]]:
         yield table.session_id == query.session_id
     if query.user is not None:
         yield or_(matches(table.authenticated, query.user), matches(table.failed_user, query.user))
+    if query.node is not None:
+        yield matches(table.node, query.node)
     if query.domains is not None:
         yield all_within(recipients.c.address, of_recipient == table.id, query.domains)
     ends = select(of_recipient).where(of_recipient == table.id)

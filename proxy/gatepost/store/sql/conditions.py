@@ -264,6 +264,12 @@ def _named(fact: Fact, value: str, source: Source) -> ColumnElement[bool]:
             return source.recipient(ascii_lower(value))
         case Fact.MAILBOX:
             return or_(source.tag(value.lower()), source.user(value))
+        case Fact.NODE:
+            ids = kept.alias("ids").c
+            of_node = select(1).where(
+                transactions.c.id == ids.transaction_id, matches(transactions.c.node, value)
+            )
+            return source.columns.number.in_(select(ids.number).where(of_node.exists()))
         case Fact.CLIENT:
             return matches(source.columns.client, value)
         case Fact.ID:

@@ -85,6 +85,7 @@ def transaction_row(record: Record) -> Row:
         record.seconds,
         _evaluations(record.evaluations) if record.evaluations else None,
         record.failed_user,
+        record.node,
     )
     user = record.authenticated or record.failed_user or ""
     foreign = (record.helo, user, record.mail_from or "", record.message_id)

@@ -35,7 +35,7 @@ __all__ = [
     "version",
 ]
 
-VERSION = "0007"
+VERSION = "0008"
 """The newest migration's revision."""
 
 STRING = String().with_variant(String(collation="C"), "postgresql")
@@ -73,6 +73,7 @@ transactions = Table(
     Column("seconds", Float, nullable=False),
     Column("evaluations", TEXT),
     Column("failed_user", TEXT),
+    Column("node", STRING),
     sqlite_with_rowid=False,
 )
 """The journal: one row for each transaction; ``evaluations`` is JSON, or NULL where no rule was asked."""

@@ -97,6 +97,9 @@ class JournalRecord(Answer):
     failed_user: Text | None = Field(
         description="The user name of an AUTH that failed; null: the record is about something else."
     )
+    node: Text | None = Field(
+        description="The node that wrote the record; null: it is of a version without names of nodes."
+    )
     early_end: EarlyEnd | None = Field(
         description="Of a transaction that ended before RCPT: how, and by which rule; null: see `recipients`."
     )

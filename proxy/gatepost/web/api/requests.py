@@ -169,7 +169,7 @@ class OfTransaction(Parameters):
 
 
 class ListJournal(Parameters):
-    """Which records; `*` in an address, a client, a user or a Message-ID matches any characters."""
+    """Which records; `*` in an address, a client, a user, a node or a Message-ID matches any characters."""
 
     id: Id | None = Field(
         None, description="The id of a transaction, of its session, or of a message kept from it."
@@ -180,6 +180,7 @@ class ListJournal(Parameters):
     address: str | None = Field(None, max_length=320, description="The reverse-path or a forward-path.")
     session_id: Id | None = Field(None, description="The session's id, as in conversations.")
     user: str | None = Field(None, max_length=320, description="The user name that AUTH established.")
+    node: str | None = Field(None, max_length=64, description="The node that wrote the record.")
     message_id: str | None = Field(None, max_length=1000)
     rule: str | None = Field(
         None,
