@@ -61,6 +61,7 @@ def test_json_is_every_line_of_the_log(gateway, listen):
     assert relayed.pop("time") > "2020"
     assert relayed.pop("seconds") > 0
     assert relayed.pop("process") == failed["process"] != running.pid, "the worker's"
+    assert relayed.pop("node") == failed["node"] == record.node
     assert relayed == {
         "level": "INFO",
         "logger": "gatepost.transaction",

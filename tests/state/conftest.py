@@ -9,7 +9,7 @@ import redis
 from gatepost.state import State
 from gatepost.state import redis as redis_state
 from gatepost.state.database import Database
-from gatepost.state.redis import RedisState
+from gatepost.state.redis import RedisClient, RedisState
 from gatepost.state.sqlite import SqliteState
 
 
@@ -141,8 +141,10 @@ async def on_server(clock):
     """Open a state on a server; all are closed at the end."""
     opened = []
 
-    def on_server(url, space="test", **options):
-        opened.append(RedisState(url, clock=lambda: clock.now, **options))
+    def on_server(url, space="test", keeps_changes=True, **options):
+        opened.append(
+            RedisState(RedisClient(url, **options), clock=lambda: clock.now, keeps_changes=keeps_changes)
+        )
         return State(opened[-1], space)
 
     yield on_server

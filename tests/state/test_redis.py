@@ -11,7 +11,7 @@ import trustme
 from gatepost.state import Amount, State
 from gatepost.state import redis as redis_state
 from gatepost.state.contract import StateError
-from gatepost.state.redis import RedisKeys, RedisState
+from gatepost.state.redis import RedisClient, RedisKeys, RedisState
 from gatepost.state.sqlite import SqliteState
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,7 +39,7 @@ def test_it_counts_as_the_file_does_also_when_the_clock_is_set(server, steps):
         now = [1_700_000_000.25]
         server.client.flushall()
         backends = (
-            RedisState(server.url, clock=lambda: now[0]),
+            RedisState(RedisClient(server.url), clock=lambda: now[0]),
             SqliteState(None, max_entries=99, clock=lambda: now[0]),
         )
         for pause, amounts in steps:
@@ -101,7 +101,7 @@ async def test_those_whose_rule_is_late_leave_nothing_behind_that_others_read(se
 
 
 async def test_what_was_asked_is_finished_before_it_closes(server):
-    backend = RedisState(server.url)
+    backend = RedisState(RedisClient(server.url))
     waiting = [asyncio.ensure_future(State(backend, "test").add(one())) for _ in range(100)]
     await asyncio.sleep(0)
     await backend.close()
@@ -111,7 +111,7 @@ async def test_what_was_asked_is_finished_before_it_closes(server):
 
 
 def test_it_works_on_one_event_loop_after_the_other(server):
-    backend = RedisState(server.url)
+    backend = RedisState(RedisClient(server.url))
 
     async def count():
         (counted,) = await State(backend, "test").add(one())

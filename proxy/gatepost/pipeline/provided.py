@@ -89,11 +89,10 @@ class Provided:
 def _state(loaded: LoadedConfig, *, keeps_changes: bool) -> Backend:
     settings = loaded.config.state
     if settings.url:
-        from gatepost.state.redis import RedisState  # noqa: PLC0415 - an extra, and few settings name a server
+        from gatepost.state.redis import RedisClient, RedisState  # noqa: PLC0415 - an extra; few settings have it
 
-        return RedisState(
-            settings.url, password=settings.read_password, ca=settings.ca, keeps_changes=keeps_changes
-        )
+        client = RedisClient(settings.url, password=settings.read_password, ca=settings.ca)
+        return RedisState(client, keeps_changes=keeps_changes)
     return SqliteState(state_file(loaded), max_entries=settings.max_entries, keeps_changes=keeps_changes)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from redis.retry import Retry
 from gatepost.state.contract import Amount, Counted, Entry, StateError, Value
 from gatepost.state.windows import SLICES, Slices, fitted
 
-__all__ = ["RedisKeys", "RedisState"]
+__all__ = ["Password", "RedisClient", "RedisKeys", "RedisState", "name_of", "no_password"]
 
 _SECONDS = 2.0
 """For an operation, with all it needs: a free connection, the password, the answer."""
@@ -68,25 +68,24 @@ return found
 """Decides as `fitted` does: all amounts are added, or none."""
 
 
-def _none() -> None:
-    """No password."""
+def no_password() -> None:
+    """None."""
 
 
-class RedisState:
-    """A `Backend`; it connects with the first operation, and again after what went wrong.
+class RedisClient:
+    """A client of a server; it connects with the first operation, and again after what went wrong.
 
-    The server forgets what is over, and limits its memory. An operation is never repeated: it may
-    have counted, though there was no answer.
+    An operation is never repeated: it may have been done, though there was no answer.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        password: Password = _none,
+        password: Password = no_password,
         ca: Path | None = None,
-        keeps_changes: bool = True,
-        clock: Callable[[], float] = time.time,
+        connections: int = _CONNECTIONS,
+        seconds: float | None = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -94,56 +93,43 @@ class RedisState:
             url: as redis-py reads it, without a password: ``redis://``, ``rediss://`` or ``unix://``.
             password: reads it when it is needed; it may raise OSError and ValueError.
             ca: PEM file of further authorities to trust with ``rediss://``.
-            keeps_changes: False: reads only; for a trial.
-            clock: seconds since 1970, for windows; values end by the clock of the server.
+            connections: the most; further operations wait for one.
+            seconds: for an operation, with all it needs; None: 2 seconds.
         """
-        self._url = url
+        self.url = url
         self._password = password
         self._ca = ca
-        self._keeps_changes = keeps_changes
-        self.now = clock
+        self._connections = connections
+        self._seconds = seconds
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: redis.asyncio.Redis | None = None
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def get(self, space: str, key: str) -> Value | None:
-        """The value, unless its time is over."""
+    async def result(self, asked: Callable[[redis.asyncio.Redis], Coroutine[Any, Any, _Result]]) -> _Result:
+        """The result of an operation; raises StateError."""
+        loop = asyncio.get_running_loop()
+        seconds = _SECONDS if self._seconds is None else self._seconds
+        with _errors(self.url, seconds):
+            if self._client is None or self._loop is not loop:
+                self._loop, self._client = loop, self._connected(seconds)
+            task = loop.create_task(asked(self._client))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+            try:
+                await asyncio.wait((task,), timeout=seconds)
+            finally:
+                task.cancel()  # without waiting for it: redis-py may go on for a while when it is cancelled
+            if not task.done():
+                raise TimeoutError
+            return task.result()
 
-        async def asked(client: redis.asyncio.Redis) -> Value | None:
-            found = await client.get(_name(space, 0, key))
-            return None if found is None else _unpacked(found)
+    async def run_script(self, script: str, names: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        """What a script in Lua returns; raises StateError."""
 
-        return await self._result(asked)
+        async def asked(client: redis.asyncio.Redis) -> Any:
+            return await client.register_script(script)(names, arguments)
 
-    async def set(self, space: str, key: str, value: Value, seconds: float) -> None:
-        """Replace the value."""
-
-        async def asked(client: redis.asyncio.Redis) -> None:
-            if self._keeps_changes:
-                await client.set(_name(space, 0, key), _packed(value), px=_milliseconds(seconds))
-
-        await self._result(asked)
-
-    async def add(self, space: str, amounts: tuple[Amount, ...]) -> tuple[Counted, ...]:
-        """Add all amounts, or none if one of them has no room."""
-        now = self.now()
-        names = [_name(space, one.seconds, one.key) for one in amounts]
-        arguments: list[str | int] = [int(self._keeps_changes)]
-        for one in amounts:
-            current = math.floor(now / (one.seconds / SLICES))
-            life = _milliseconds(one.seconds * (SLICES + 1) / SLICES)
-            arguments += (current - SLICES, current, one.amount, one.limit, life)
-
-        async def asked(client: redis.asyncio.Redis) -> tuple[Counted, ...]:
-            found = await client.register_script(_ADD)(names, arguments)
-            slices = {name: _slices(flat) for name, flat in zip(names, found, strict=True)}
-            results = []
-            for name, one in zip(names, amounts, strict=True):
-                slices[name], counted = fitted(slices[name], one, now)
-                results.append(counted)
-            return tuple(results)
-
-        return await self._result(asked)
+        return await self.result(asked)
 
     async def close(self) -> None:
         """Finish what was asked, and close the connections."""
@@ -153,52 +139,100 @@ class RedisState:
             await self._client.aclose()
         self._client = None
 
-    async def _result(self, asked: Callable[[redis.asyncio.Redis], Coroutine[Any, Any, _Result]]) -> _Result:
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._loop, self._client = loop, self._connected()
-        task = loop.create_task(asked(self._client))
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        with _errors(self._url):
-            try:
-                await asyncio.wait((task,), timeout=_SECONDS)
-            finally:
-                task.cancel()  # without waiting for it: redis-py may go on for a while when it is cancelled
-            if not task.done():
-                raise TimeoutError
-            return task.result()
-
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # else asyncio logs that of a task that nobody waits for
 
-    def _connected(self) -> redis.asyncio.Redis:
+    def _connected(self, seconds: float) -> redis.asyncio.Redis:
         return redis.asyncio.Redis.from_pool(
             redis.asyncio.BlockingConnectionPool.from_url(
-                self._url,
-                max_connections=_CONNECTIONS,
+                self.url,
+                max_connections=self._connections,
                 timeout=None,
                 retry=AsyncRetry(NoBackoff(), 0),
-                **_options(self._password, self._ca),
+                **_options(self._password, self._ca, seconds),
             )
         )
+
+
+class RedisState:
+    """A `Backend` on a server, which forgets what is over, and limits its memory."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        *,
+        keeps_changes: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            client: of the server.
+            keeps_changes: False: reads only; for a trial.
+            clock: seconds since 1970, for windows; values end by the clock of the server.
+        """
+        self._client = client
+        self._keeps_changes = keeps_changes
+        self.now = clock
+
+    async def get(self, space: str, key: str) -> Value | None:
+        """The value, unless its time is over."""
+
+        async def asked(client: redis.asyncio.Redis) -> Value | None:
+            found = await client.get(name_of(space, 0, key))
+            return None if found is None else _unpacked(found)
+
+        return await self._client.result(asked)
+
+    async def set(self, space: str, key: str, value: Value, seconds: float) -> None:
+        """Replace the value."""
+
+        async def asked(client: redis.asyncio.Redis) -> None:
+            if self._keeps_changes:
+                await client.set(name_of(space, 0, key), _packed(value), px=_milliseconds(seconds))
+
+        await self._client.result(asked)
+
+    async def add(self, space: str, amounts: tuple[Amount, ...]) -> tuple[Counted, ...]:
+        """Add all amounts, or none if one of them has no room."""
+        now = self.now()
+        names = [name_of(space, one.seconds, one.key) for one in amounts]
+        arguments: list[str | int] = [int(self._keeps_changes)]
+        for one in amounts:
+            current = math.floor(now / (one.seconds / SLICES))
+            life = _milliseconds(one.seconds * (SLICES + 1) / SLICES)
+            arguments += (current - SLICES, current, one.amount, one.limit, life)
+
+        found = await self._client.run_script(_ADD, names, arguments)
+        slices: dict[str, Slices] = {}
+        with _errors(self._client.url, _SECONDS):
+            slices |= {name: _slices(flat) for name, flat in zip(names, found, strict=True)}
+        results = []
+        for name, one in zip(names, amounts, strict=True):
+            slices[name], counted = fitted(slices[name], one, now)
+            results.append(counted)
+        return tuple(results)
+
+    async def close(self) -> None:
+        """Finish what was asked, and close the connections."""
+        await self._client.close()
 
 
 class RedisKeys:
     """What filters remember on a server, for operators. Blocks; its methods raise `StateError`."""
 
-    def __init__(self, url: str, *, password: Password = _none, ca: Path | None = None) -> None:
-        """Connect to nothing yet; the arguments are those of `RedisState`."""
+    def __init__(self, url: str, *, password: Password = no_password, ca: Path | None = None) -> None:
+        """Connect to nothing yet; the arguments are those of `RedisClient`."""
         self._url = url
-        options = _options(password, ca)
+        options = _options(password, ca, _SECONDS)
         self._client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
 
     def entries(self, space: str) -> Iterator[Entry]:
         """What a filter remembers, in the order of the keys."""
         found = []
-        with _errors(self._url):
+        with _errors(self._url, _SECONDS):
             for names in self._names(f"{quote(space, safe='')}:*"):
                 pipeline = self._client.pipeline(transaction=False)
                 for name in names:
@@ -211,7 +245,7 @@ class RedisKeys:
     def spaces(self) -> dict[str, int]:
         """The filters that remember something, with the number of their entries."""
         numbers: dict[str, int] = {}
-        with _errors(self._url):
+        with _errors(self._url, _SECONDS):
             for names in self._names("*"):
                 for name in names:
                     space = unquote(name.split(b":", 3)[1].decode())
@@ -221,7 +255,7 @@ class RedisKeys:
     def forget(self, space: str, keys: Iterable[str]) -> None:
         """Delete the values and counts of these keys."""
         unwanted = set(keys)
-        with _errors(self._url):
+        with _errors(self._url, _SECONDS):
             for names in self._names(f"{quote(space, safe='')}:*"):
                 if found := [name for name in names if _entry(name, 0).key in unwanted]:
                     self._client.delete(*found)
@@ -237,37 +271,37 @@ class RedisKeys:
         return (names[begin : begin + _AT_ONCE] for begin in range(0, len(names), _AT_ONCE))
 
 
-def _options(password: Password, ca: Path | None) -> dict[str, Any]:
+def _options(password: Password, ca: Path | None, seconds: float) -> dict[str, Any]:
     try:
         secret = password()
     except (OSError, ValueError) as error:
         raise StateError(f"the password of the state's server cannot be read: {error}") from error
     return {
         "password": secret,
-        "socket_timeout": _SECONDS,
-        "socket_connect_timeout": _SECONDS,
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
         "protocol": 2,  # without HELLO, which servers before 6 do not know
         **({"ssl_ca_certs": str(ca)} if ca else {}),
     }
 
 
 @contextmanager
-def _errors(url: str) -> Iterator[None]:
+def _errors(url: str, seconds: float) -> Iterator[None]:
     """What goes wrong with the server is a `StateError`."""
     try:
         yield
     except StateError:
         raise
     except Exception as error:
-        raise StateError(f"the state on {url} {_meaning(error)}") from error
+        raise StateError(f"the state on {url} {_meaning(error, seconds)}") from error
 
 
-def _meaning(error: Exception) -> str:
+def _meaning(error: Exception, seconds: float) -> str:
     if isinstance(error.__cause__, redis.AuthenticationError):  # redis-py wraps it on a Unix socket
         error = error.__cause__
     match error:
         case TimeoutError() | redis.TimeoutError():
-            return f"did not answer within {_SECONDS:g} s"
+            return f"did not answer within {seconds:g} s"
         case redis.AuthenticationError():
             return f"refused the password: {error}"
         case redis.OutOfMemoryError():
@@ -279,7 +313,7 @@ def _meaning(error: Exception) -> str:
     return f"answered what is no answer of Redis: {type(error).__name__}: {error}"
 
 
-def _name(space: str, seconds: float, key: str) -> str:
+def name_of(space: str, seconds: float, key: str) -> str:
     """The name on the server of a value (0 seconds) or of a count, like ``gatepost:ratelimit:60:joe``."""
     return f"{_PREFIX}:{quote(space, safe='')}:{seconds:.15g}:{key}"
 
