@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ CUT_SECONDS = float(os.environ.get("GATEPOST_CLUSTER_CUT_SECONDS", "3"))
 NODES = int(os.environ.get("GATEPOST_CLUSTER_NODES", "2"))
 CALM_SECONDS = 0.7
 """Between two things that happen, and before what was ended is started again."""
+HAPROXY_SECONDS = 2.5
+"""After which HAProxy knows that a node is ready, or that it is not."""
 NEEDED = ("postgres", "haproxy", "redis-server", "smtp-sink", "ip", "iptables")
 RELEASED = 20
 
@@ -54,7 +57,7 @@ class Trouble:
             assert node.stop() == 0
             node.start()
             wait_until(node.is_ready, f"{node.name} is ready")
-            time.sleep(2.5)  # until HAProxy knows it
+            time.sleep(HAPROXY_SECONDS)
 
     def the_workers_are_replaced(self) -> None:
         for node in self.cluster.nodes:
@@ -68,6 +71,14 @@ class Trouble:
 
     def the_database_is_restarted(self) -> None:
         self.cluster.databases.restart()
+
+    def the_database_is_gone_for_a_while(self) -> None:
+        """So no node is ready, and HAProxy sends mail to all of them."""
+        self.cluster.databases.primary.stop(signal.SIGINT)
+        for node in self.cluster.nodes:
+            wait_until(lambda node=node: not node.is_ready(), f"{node.name} is not ready")
+        time.sleep(HAPROXY_SECONDS)
+        self.cluster.databases.primary.start()
 
     def redis_is_killed(self) -> None:
         self.cluster.redis.kill()
@@ -93,6 +104,7 @@ class Trouble:
             self.the_nodes_are_restarted_one_after_the_other,
             self.a_node_is_cut_off,
             self.the_database_is_restarted,
+            self.the_database_is_gone_for_a_while,
             self.haproxy_is_killed,
             self.the_workers_are_replaced,
         ]
@@ -112,11 +124,14 @@ class Trouble:
         return any(killed - FLUSH_SECONDS <= attempt.ended <= killed + 0.5 for killed in self.kills)
 
     def table(self, attempts: list[Attempt]) -> str:
-        """What clients noticed: the longest time without an accepted message, of each kind."""
-        lines = [f"{'event':<50}{'relayed':>9}{'quarantined':>13}"]
+        """What clients noticed: the longest time without an accepted message, and for one transaction."""
+        lines = [f"{'event':<50}{'relayed':>9}{'quarantined':>13}{'slowest':>11}"]
         for name, began, ended in self.times:
             gaps = [longest_gap(attempts, end, began, ended) for end in ("relayed", "quarantined")]
-            lines.append(f"{name:<50}{gaps[0]:>7.2f} s{gaps[1]:>11.2f} s")
+            slowest = max(
+                one.ended - one.began for one in attempts if one.began <= ended and one.ended >= began
+            )
+            lines.append(f"{name:<50}{gaps[0]:>7.2f} s{gaps[1]:>11.2f} s{slowest:>9.2f} s")
         return "\n".join(lines)
 
 
