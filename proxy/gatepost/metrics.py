@@ -108,6 +108,13 @@ METRICS: Final = (
         is_newest=True,
     ),
     Metric(
+        name="connections_out_of_service",
+        kind="gauge",
+        meaning="Workers that cannot count the connections of clients on all nodes now, because the server "
+        "of the state does not answer; defers is all if every connection is refused meanwhile, else none",
+        labels=("defers",),
+    ),
+    Metric(
         name="upstream_connections",
         kind="counter",
         meaning="Connections opened to an upstream server",

@@ -57,7 +57,14 @@ class Probe:
                 return answer.code, json.load(answer)["checks"]
 
     def becomes(self, **failed):
-        checks = {"store": "ok", "workers": "ok", "rules": "ok", "upstreams": "ok", **failed}
+        checks = {
+            "store": "ok",
+            "workers": "ok",
+            "rules": "ok",
+            "connections": "ok",
+            "upstreams": "ok",
+            **failed,
+        }
         status = 503 if failed else 200
         self.wait_until(lambda: self() == (status, checks), f"/readyz is {status} with {failed}")
 

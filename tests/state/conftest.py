@@ -141,7 +141,7 @@ async def on_server(clock):
     """Open a state on a server; all are closed at the end."""
     opened = []
 
-    def on_server(url, space="test", keeps_changes=True, **options):
+    def on_server(url, space="test", *, keeps_changes=True, **options):
         opened.append(
             RedisState(RedisClient(url, **options), clock=lambda: clock.now, keeps_changes=keeps_changes)
         )

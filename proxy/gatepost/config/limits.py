@@ -1,6 +1,6 @@
 """The section `limits`: bounds in size, number and time."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -32,7 +32,9 @@ class Limits(Settings):
     connections: Count = 1000
     """Of all listeners; past it 421 4.7.0."""
     connections_per_client: Count = 100
-    """From one client address; past it 421 4.7.0."""
+    """From one client address; past it 421 4.7.0. Over all nodes, if `state` has the URL of a server."""
+    on_error: Literal["own", "defer"] = "own"
+    """While that server does not answer: each process counts its own clients, or 421 4.3.0 for all."""
     memory: Bytes = 512 << 20
     """All messages in flight, in bytes as received; past it 452 4.3.1.
 

@@ -37,6 +37,8 @@ BYE: Final = Reply.parse("221 2.0.0 Bye")
 # The connection, EHLO and STARTTLS (RFC 3207) -------------------------------------------------------------
 
 TOO_MANY_CONNECTIONS: Final = Reply.parse("421 4.7.0 Too many connections, try again later")
+CONNECTIONS_UNKNOWN: Final = Reply.parse("421 4.3.0 Connections cannot be counted now, try again later")
+"""The server that counts those of all nodes does not answer."""
 EARLY_TALKER: Final = Reply.parse("421 4.7.0 You must wait for the greeting")
 HELO_NEEDS_NAME: Final = Reply.parse("501 5.5.4 A domain name or address literal is expected")
 HELO_FIRST: Final = Reply.parse("503 5.5.1 Send EHLO or HELO first")

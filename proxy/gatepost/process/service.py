@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import uvloop
@@ -31,6 +32,9 @@ from gatepost.relay import Relay
 from gatepost.server import Server
 from gatepost.store import StoreUnusable, open_store
 from gatepost.traffic.watching import Tap, fan_out
+
+if TYPE_CHECKING:
+    from gatepost.state.connections import ConnectionCounts
 
 __all__ = ["Addresses", "Ready", "Service", "Supervision", "serve", "with_new_rules"]
 
@@ -129,6 +133,7 @@ class Service:
             raise ConfigError([loaded.problem(("store", "url"), str(error))]) from error
         recorder = Recorder(self.store.converse) if config.store.conversations else None
         self._relay = Relay(hostname=config.hostname, limits=config.limits) if relays else None
+        self._counts = _counts(loaded)
         self._holder = Holder(holds) if holds else None
         self._gateway = Gateway(
             self._policy(loaded, rules), store=self.store, relay=self._relay, holder=self._holder
@@ -143,6 +148,7 @@ class Service:
             accepts_early_talkers=config.early_talkers == "accept",
             tap=fan_out(tap, recorder.tap if recorder else None),
             sockets=sockets,
+            counts=self._counts,
         )
         self._background: set[asyncio.Task[None]] = set()
 
@@ -174,6 +180,10 @@ class Service:
         samples["sessions_open",] = self._server.connections.open
         samples["sessions_refused", "connections"] = self._server.connections.refused
         samples["sessions_refused", "connections_per_client"] = self._server.connections.refused_clients
+        if self._counts:
+            samples["sessions_refused", "on_error"] = self._server.connections.refused_unknown
+            defers = "all" if self.limits.on_error == "defer" else "none"
+            samples["connections_out_of_service", defers] = int(self._counts.is_failing)
         samples["store_backlog",] = self.store.backlog
         samples["journal_records_lost",] = self.store.lost
         for rule in self._gateway.policy.pipeline.out_of_service():
@@ -187,6 +197,8 @@ class Service:
         """Listen; raises OSError if an address is in use."""
         self._filters.start()
         await self._gateway.policy.pipeline.open()
+        if self._counts:
+            self._counts.start()
         await self._server.start()
         if self._relay:
             for servers in self._gateway.policy.servers:
@@ -235,11 +247,31 @@ class Service:
         if self._relay:
             await self._relay.close()
         await self.store.close()
+        if self._counts:
+            await self._counts.close()
         await asyncio.gather(*(pipeline.reports.finish(_REPORTS_SECONDS) for pipeline in self._pipelines))
         await self._filters.close()
         await self._provided.close()
         self._loading.close()
         self._threads.close()
+
+
+def _counts(loaded: LoadedConfig) -> "ConnectionCounts | None":
+    """The counts of connections that all nodes share, if there is a server for them."""
+    settings, config = loaded.config.state, loaded.config
+    if not settings.url:
+        return None
+    from gatepost.state.connections import ANSWER_SECONDS, ConnectionCounts  # noqa: PLC0415 - needs an extra
+    from gatepost.state.redis import RedisClient  # noqa: PLC0415 - likewise
+
+    client = RedisClient(
+        settings.url,
+        password=settings.read_password,
+        ca=settings.ca,
+        connections=1,
+        seconds=ANSWER_SECONDS,
+    )
+    return ConnectionCounts(client, node=config.node, limit=config.limits.connections_per_client)
 
 
 def _part_of(limits: Limits, share: int) -> Limits:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from time import time_ns
 
-from gatepost.model import replies
 from gatepost.model.mail import Session, new_id
 from gatepost.server.endpoint import IPAddress, ip_address
 from gatepost.server.replies import SessionEnd
@@ -27,8 +26,8 @@ async def accept_client(wire: Wire, source: str, port: int) -> tuple[Session, IP
 
         client, port = await read_client(wire) or (client, port)
     counted = None if endpoint.trusts(client) else client
-    if counted and not endpoint.connections.enter_client(counted):
-        raise SessionEnd(None if endpoint.implicit_tls else replies.TOO_MANY_CONNECTIONS)
+    if counted and (refusal := await endpoint.connections.enter_client(counted)):
+        raise SessionEnd(None if endpoint.implicit_tls else refusal)
     wire.session_id = new_id()
     if tap := endpoint.tap:
         wire.tap = tap

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from ipaddress import ip_address as any_address
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from gatepost.config import ConfigError, LoadedConfig, Problem
 from gatepost.config.certificate import CertificateSettings
@@ -13,12 +13,17 @@ from gatepost.config.limits import Limits
 from gatepost.config.listen import ListenerSettings
 from gatepost.config.patterns import Networks
 from gatepost.config.tokens import read_tokens
+from gatepost.model import replies
+from gatepost.model.verdict import Reply
 from gatepost.server.auth import Users
 from gatepost.server.contract import Gateway
 from gatepost.server.data import BareNewline, MemoryBudget
 from gatepost.server.desk_users import desk_hashes
 from gatepost.throttle import Throttle
 from gatepost.traffic.watching import Tap
+
+if TYPE_CHECKING:
+    from gatepost.state.connections import ConnectionCounts
 
 __all__ = [
     "ConnectionLimits",
@@ -52,8 +57,10 @@ def ip_address(text: str) -> IPAddress:
 class ConnectionLimits:
     """Counts the connections of all listeners, in total and for each client address."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, shared: "ConnectionCounts | None" = None) -> None:
+        """``shared`` counts those of each client on all nodes; None: only this process's are counted."""
         self._limits = limits
+        self._shared = shared
         self.opened = 0
         """Connections since the start."""
         self.open = 0
@@ -62,6 +69,8 @@ class ConnectionLimits:
         """Connections over `limits.connections`."""
         self.refused_clients = 0
         """Connections over `limits.connections_per_client`."""
+        self.refused_unknown = 0
+        """Connections that could not be counted on all nodes, with `limits.on_error` ``defer``."""
         self._clients: dict[IPAddress, int] = {}
 
     def enter(self) -> bool:
@@ -77,17 +86,39 @@ class ConnectionLimits:
         """A connection that `enter` counted has ended."""
         self.open -= 1
 
-    def enter_client(self, client: IPAddress) -> bool:
-        """Count one more connection of this client; False if it has too many."""
+    async def enter_client(self, client: IPAddress) -> Reply | None:
+        """Count one more connection of this client; returns the reply if it has too many, or nobody knows."""
         count = self._clients.get(client, 0)
         if count >= self._limits.connections_per_client:
             self.refused_clients += 1
-            return False
+            return replies.TOO_MANY_CONNECTIONS
         self._clients[client] = count + 1
-        return True
+        if not self._shared:
+            return None
+        try:
+            admitted = await self._shared.enter(str(client))
+        except BaseException:  # the session is cut off
+            self._leave(client)
+            raise
+        if admitted:
+            return None
+        if admitted is None:
+            if self._limits.on_error == "own":
+                return None
+            self._shared.leave(str(client))
+            self.refused_unknown += 1
+        else:
+            self.refused_clients += 1
+        self._leave(client)
+        return replies.TOO_MANY_CONNECTIONS if admitted is False else replies.CONNECTIONS_UNKNOWN
 
     def leave_client(self, client: IPAddress) -> None:
         """A connection that `enter_client` counted has ended."""
+        self._leave(client)
+        if self._shared:
+            self._shared.leave(str(client))
+
+    def _leave(self, client: IPAddress) -> None:
         if others := self._clients.pop(client) - 1:
             self._clients[client] = others
 

@@ -121,8 +121,8 @@ class Forwarder:
         self._asked_about = None
         self._source = session.client
         self._tell(session)
-        if not self._count(session.client):
-            raise SessionEnd(replies.TOO_MANY_CONNECTIONS)
+        if refusal := await self._count(session.client):
+            raise SessionEnd(refusal)
         return await self._state.handler.connect(session)
 
     async def helo(self, session: Session) -> tuple[Session, Reply | ReplyTiming | None]:
@@ -161,7 +161,7 @@ class Forwarder:
             return session, None
         if session is not self._state.session:
             self._tell(session)
-        if not self._count(session.client):
+        if await self._count(session.client):
             await handler.refused_early(session, envelope, replies.CLIENT_TOO_BUSY)
             return session, replies.CLIENT_TOO_BUSY
         refusal = await handler.introduce(session, envelope)
@@ -174,19 +174,19 @@ class Forwarder:
         self._xforward = _NOTHING
         self._xforward_is_unclear = False
 
-    def _count(self, client: IPAddress) -> bool:
-        """Count the connection as the client's instead of the last one's; False if it has too many.
+    async def _count(self, client: IPAddress) -> Reply | None:
+        """Count the connection as the client's instead of the last one's; returns the reply that refuses it.
 
         The source's own connections are not counted: it carries those of many clients.
         """
         if client == self._counted:
-            return True
+            return None
         self.close()
         if client != self._own.client:
-            if not self._endpoint.connections.enter_client(client):
-                return False
+            if refusal := await self._endpoint.connections.enter_client(client):
+                return refusal
             self._counted = client
-        return True
+        return None
 
     def _tell(self, session: Session) -> None:
         """The event that this client was named."""

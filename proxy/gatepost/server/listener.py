@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gatepost.config.limits import Limits
 from gatepost.config.listen import ListenerSettings
@@ -17,6 +17,9 @@ from gatepost.server.endpoint import ConnectionLimits, Endpoint, Tolerance
 from gatepost.server.session import SmtpSession
 from gatepost.server.wire import Wire
 from gatepost.traffic.watching import Tap
+
+if TYPE_CHECKING:
+    from gatepost.state.connections import ConnectionCounts
 
 __all__ = ["Server"]
 
@@ -33,7 +36,8 @@ class Server:
 
     ``bare_newline`` says what is done with CR or LF alone in a message, ``tolerance`` how commands may be
     spelt. Clients that do not wait for the greeting are refused unless ``accepts_early_talkers``, or
-    everything is tolerated. ``tap`` is called with each event of the sessions. ``sockets`` are bound already,
+    everything is tolerated. ``tap`` is called with each event of the sessions. ``counts``
+    are those of clients on all nodes; None: this process counts its own. ``sockets`` are bound already,
     one for each listener; without them the server binds its own.
     """
 
@@ -48,6 +52,7 @@ class Server:
         tolerance: Tolerance = "strict",
         accepts_early_talkers: bool = False,
         tap: Tap | None = None,
+        counts: "ConnectionCounts | None" = None,
         sockets: Sequence[socket.socket] | None = None,
     ) -> None:
         self.addresses: tuple[tuple[str, int], ...] = ()
@@ -61,7 +66,7 @@ class Server:
         self._accepts_early_talkers = accepts_early_talkers or tolerance == "everything"
         self._tap = tap
         self._sockets = sockets or (None,) * len(self._listeners)
-        self.connections = ConnectionLimits(limits)
+        self.connections = ConnectionLimits(limits, counts)
         """How many there are."""
         self._memory = MemoryBudget(limits.memory)
         self._endpoints: list[Endpoint] = []

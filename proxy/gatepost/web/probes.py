@@ -12,7 +12,7 @@ from gatepost.web.access import Guarded
 from gatepost.web.desk import Desk
 from gatepost.web.readiness import Check, Readiness
 
-__all__ = ["make_readiness", "routes", "rules_out_of_service"]
+__all__ = ["counts_connections_alone", "make_readiness", "routes", "rules_out_of_service"]
 
 _OUT_OF_SERVICE = "rules_out_of_service"
 
@@ -20,7 +20,8 @@ _OUT_OF_SERVICE = "rules_out_of_service"
 def make_readiness(desk: Desk, counters: SharedCounters | None, upstreams: Check | None) -> Readiness:
     """The checks of ``/readyz``: a worker runs, the store can be written, each route has a server.
 
-    And no rule that every message needs is without its service.
+    And no rule that every message needs is without its service, and no connection is refused because nobody
+    can count those of all nodes.
     """
     checks: dict[str, Check] = {"store": desk.unwritable}
     if counters:
@@ -32,11 +33,21 @@ def make_readiness(desk: Desk, counters: SharedCounters | None, upstreams: Check
             found = [rule for rule, defers in rules_out_of_service(counters) if defers == "all"]
             return f"no connection to the service of {', '.join(found)}" if found else ""
 
+        async def connections() -> str:
+            refused = counters.totals().get(("connections_out_of_service", "all"))
+            return "the server that counts those of all nodes does not answer" if refused else ""
+
         checks["workers"] = workers
+        checks["connections"] = connections
         checks["rules"] = rules
     if upstreams:
         checks["upstreams"] = upstreams
     return Readiness(checks)
+
+
+def counts_connections_alone(counters: SharedCounters) -> bool:
+    """True if some worker cannot count the connections of clients on all nodes now."""
+    return any(key[0] == "connections_out_of_service" and count for key, count in counters.totals().items())
 
 
 def rules_out_of_service(counters: SharedCounters) -> list[tuple[str, str]]:

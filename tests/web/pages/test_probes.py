@@ -44,7 +44,7 @@ async def test_no_other_path_is_open(client_of, path):
         assert (await http.get(path, headers={"host": "other.example"})).status_code == 421
 
 
-@pytest.mark.parametrize("broken", ["store", "workers", "rules", "upstreams"])
+@pytest.mark.parametrize("broken", ["store", "workers", "rules", "connections", "upstreams"])
 async def test_what_is_broken_is_named_without_details(client_of, desk, monkeypatch, broken):
     async def upstreams():
         return "mail.internal.example:25: Connection refused" if broken == "upstreams" else ""
@@ -57,10 +57,13 @@ async def test_what_is_broken_is_named_without_details(client_of, desk, monkeypa
     counters = SharedCounters(1) if broken == "workers" else working()
     if broken == "rules":
         counters.publish(0, {("rules_out_of_service", "secret", "all"): 1})
+    if broken == "connections":
+        counters.publish(0, {("connections_out_of_service", "all"): 1})
     async with client_of(password=PASSWORD, counters=counters, upstreams=upstreams) as http:
         answer = await http.get("/readyz", headers={"authorization": f"Bearer {PASSWORD}"})
         assert answer.status_code == 503
-        checks = {"store": "ok", "workers": "ok", "rules": "ok", "upstreams": "ok", broken: "failed"}
+        names = ("store", "workers", "rules", "connections", "upstreams")
+        checks = dict.fromkeys(names, "ok") | {broken: "failed"}
         assert answer.json() == {"status": "not ready", "checks": checks}
         assert (await http.get("/healthz")).status_code == 200
 

@@ -15,7 +15,7 @@ from gatepost.model.user import Need
 from gatepost.store import Counted, Newest, RuleTally, Span, Statistics, Timeline, Top
 from gatepost.web.access import Guarded
 from gatepost.web.charts import Bar, Column, Series, horizontal_bars, stacked_columns
-from gatepost.web.probes import rules_out_of_service
+from gatepost.web.probes import counts_connections_alone, rules_out_of_service
 from gatepost.web.rendering import desk_of, milliseconds, render
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ async def overview_page(request: Request) -> Response:
     return render(
         request,
         "overview.html",
+        counts_alone=counters is not None and counts_connections_alone(counters),
         out_of_service=[rule for rule, _ in rules_out_of_service(counters)] if counters else [],
         spans=tuple(Span),
         overview=overview,
