@@ -19,7 +19,7 @@ CONSTRAINTS = [
     for line in (ROOT / "deploy" / "constraints.txt").read_text().splitlines()
     if line.strip() and not line.strip().startswith("#")
 ]
-EXTRAS = ("archives", "office", "postgres", "redis", "systemd", "yara")
+EXTRAS = ("archives", "office", "oidc", "postgres", "redis", "systemd", "yara")
 IN_USE = [
     *map(Requirement, PROJECT["dependencies"]),
     *(Requirement(one) for extra in EXTRAS for one in OPTIONAL[extra]),

@@ -235,6 +235,8 @@ def _desk(loaded: "LoadedConfig") -> Iterator[str]:
     from gatepost.process.desk_password import desk_password_file  # noqa: PLC0415 - not for --help
 
     web = loaded.config.web
+    if web and web.oidc:
+        yield f"single sign-on by {web.oidc.issuer}"
     if web and web.password_file:
         yield f"web desk with the password in {web.password_file}"
     elif web and web.users:

@@ -19,6 +19,7 @@ from gatepost.config.fields import (
     one_or_many,
 )
 from gatepost.config.forward import ForwardSettings
+from gatepost.config.oidc import OidcSettings
 from gatepost.config.patterns import expected
 from gatepost.config.section import Settings
 from gatepost.config.webhook import WebhookSettings
@@ -77,6 +78,8 @@ class WebSettings(Settings):
     """A YAML file of user names and argon2 hashes, which has the passwords of `users`."""
     tokens_file: Annotated[Path, AfterValidator(at_base)] | None = None
     """The YAML file of tokens that ``gatepost token`` writes; default: there are none."""
+    oidc: OidcSettings | None = None
+    """Where users can log in with OpenID Connect; default: nowhere."""
     forward: ForwardSettings | None = None
     """The server to which a message can be forwarded; default: messages cannot be forwarded."""
 
@@ -94,10 +97,11 @@ class WebSettings(Settings):
             raise ValueError("socket_group without a Unix socket, expected address: unix:/path")
         host = self.address.rpartition(":")[0].strip("[]")
         open_to_others = not self.socket and not is_loopback(host)
-        if self.password_file is None and not self.users and self.needs_password and open_to_others:
+        has_login = self.password_file or self.users or self.oidc
+        if not has_login and self.needs_password and open_to_others:
             raise ValueError(
                 f"{self.address!r} is open to other machines without a password, "
-                "expected password_file or users"
+                "expected password_file, users or oidc"
             )
         if self.password == "":
             raise ValueError(f"no password in {self.password_file}, expected one on its first line")
@@ -113,10 +117,21 @@ class WebSettings(Settings):
             raise ValueError(f"the user {twice!r} twice in users, expected each name once")
         return self
 
+    @model_validator(mode="after")
+    def _comes_back(self) -> Self:
+        if self.oidc and (problem := self.oidc.callback_problem(self.base_path)):
+            raise ValueError(problem)
+        return self
+
     @property
     def socket(self) -> Path | None:
         """The path of the Unix socket; None: it listens on a TCP port."""
         return Path(self.address.removeprefix(_UNIX)) if self.address.startswith(_UNIX) else None
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """Further host names for browsers: `hosts`, and that of `OidcSettings.redirect_uri`."""
+        return (*self.hosts, *((self.oidc.host,) if self.oidc else ()))
 
     @property
     def password(self) -> str | None:

@@ -1,74 +1,20 @@
 """The section `web.webhook`: the URL to which the web desk reports each new message."""
 
 import base64
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
-from gatepost.config.fields import File, check_upstream_host, first_line
+from gatepost.config.fields import File, first_line
+from gatepost.config.http_url import HttpUrl, http_url
 from gatepost.config.section import Settings
 
-__all__ = ["WebhookSettings", "WebhookUrl"]
+__all__ = ["WebhookSettings"]
 
-_EXPECTED: Final = "expected an http or https URL like https://hooks.example.com/mail"
 _PREFIX: Final = "whsec_"
 _SECRET_BYTES: Final = range(24, 65)
 """https://www.standardwebhooks.com"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookUrl:
-    """An http or https URL; only its origin is for the log, since path and user may be secrets."""
-
-    tls: bool
-    host: str
-    """A host name or an IP address without brackets."""
-    port: int
-    target: str = field(repr=False)
-    """Path and query, as they are sent."""
-    user: str | None = field(repr=False)
-    """``name:password``, for basic authentication (RFC 7617)."""
-
-    @property
-    def authority(self) -> str:
-        """Host and port as in the Host field (RFC 9110 section 7.2)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        """Scheme, host and port."""
-        return f"{'https' if self.tls else 'http'}://{self.authority}"
-
-
-def _url(text: Any) -> WebhookUrl:
-    """The URL in a text; the error does not show it."""
-    if isinstance(text, WebhookUrl):
-        return text
-    if (
-        not isinstance(text, str)
-        or not (text.isascii() and text.isprintable())
-        or set(' "<>\\^`{|}') & set(text)
-    ):
-        raise ValueError(f"this is not a URL, {_EXPECTED}")
-    try:
-        url = urlsplit(text)
-        port = url.port
-        host = url.hostname and check_upstream_host(url.hostname)
-    except ValueError:  # so are pydantic's
-        raise ValueError(f"host or port of the URL are wrong, {_EXPECTED}") from None
-    if url.scheme not in ("http", "https"):
-        raise ValueError(f"the URL's scheme is neither http nor https, {_EXPECTED}")
-    if not host or port == 0:
-        raise ValueError(f"host or port of the URL are wrong, {_EXPECTED}")
-    if "#" in text:
-        raise ValueError(f"the URL has a fragment (#), {_EXPECTED}")
-    tls = url.scheme == "https"
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    named = None if url.username is None else f"{unquote(url.username)}:{unquote(url.password or '')}"
-    return WebhookUrl(tls=tls, host=host, port=port or (443 if tls else 80), target=target, user=named)
 
 
 def _secret(file: Path) -> bytes:
@@ -88,7 +34,7 @@ def _secret(file: Path) -> bytes:
 class WebhookSettings(Settings):
     """Where new messages are reported; also written as the URL alone."""
 
-    url: Annotated[WebhookUrl, BeforeValidator(_url)]
+    url: Annotated[HttpUrl, BeforeValidator(http_url)]
     secret_file: File | None = None
     """A file whose first line is the secret to sign with; default: requests are not signed."""
 

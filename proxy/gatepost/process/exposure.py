@@ -42,6 +42,8 @@ def _secrets(loaded: LoadedConfig) -> Iterator[tuple[Location, Path]]:
         yield ("web", "users_file"), config.web.users_file
     if config.web and config.web.tokens_file:
         yield ("web", "tokens_file"), config.web.tokens_file
+    if config.web and config.web.oidc:
+        yield ("web", "oidc", "client_secret_file"), config.web.oidc.client_secret_file
     if config.web and config.web.webhook and config.web.webhook.secret_file:
         yield ("web", "webhook", "secret_file"), config.web.webhook.secret_file
 

@@ -1,16 +1,22 @@
-"""Who may log in to the desk: users and programs, and people with the single password."""
+"""Who may log in to the desk: users, programs, users of a provider, and people with the single password."""
 
 import hmac
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from gatepost.config.tokens import PREFIX
 from gatepost.config.web import WebSettings
 from gatepost.model.user import EVERYTHING, User
 from gatepost.server import Users, desk_hashes
 from gatepost.web.known_tokens import KnownTokens
+from gatepost.web.oidc import USERS_PREFIX, Finished, Identity
+
+if TYPE_CHECKING:
+    from gatepost.config.oidc import OidcSettings
+    from gatepost.web.oidc.sign_on import SignOn
 
 __all__ = ["Accounts", "LoggedIn"]
 
@@ -22,6 +28,12 @@ class LoggedIn:
     user: User
     proof: str = ""
     """The hash of the user's password, so that another password ends the sessions; empty for others."""
+    identity: Identity | None = None
+    """Who it is at the provider; None: the user has not logged in there."""
+    id_token: str = field(default="", repr=False)
+    """Of the provider, for the log-out there."""
+    lasts_seconds: float = math.inf
+    """Time from the log-in to the end of the session, also of one that is used."""
 
 
 class Accounts:
@@ -34,6 +46,7 @@ class Accounts:
         users: Sequence[User] = (),
         hashes: Mapping[str, str] | None = None,
         tokens: Path | None = None,
+        sign_on: "SignOn | None" = None,
     ) -> None:
         """Raises ValueError for an empty password.
 
@@ -42,20 +55,24 @@ class Accounts:
             users: those with passwords of their own.
             hashes: the argon2 hash of each of them, by name.
             tokens: the file of the tokens of programs.
+            sign_on: logs users of a provider in.
         """
         if password == "":
             raise ValueError("the password is empty")
         self._password = None if password is None else password.encode()
         self._tokens = KnownTokens(tokens) if tokens else None
         self._take(users, hashes or {})
-        self._began_open = self.are_open = password is None and not users
+        self.sign_on = sign_on
+        """Logs users of a provider in; None: there is no provider."""
+        self._began_open = self.are_open = password is None and not users and sign_on is None
         """True if nobody needs to log in."""
 
     @classmethod
     def of(cls, web: WebSettings, password: str | None) -> Self:
         """Those of the settings; raises OSError and ValueError."""
         users, hashes = [one.user for one in web.users], desk_hashes(web)
-        return cls(password=password, users=users, hashes=hashes, tokens=web.tokens_file)
+        sign_on = _sign_on(web.oidc)
+        return cls(password=password, users=users, hashes=hashes, tokens=web.tokens_file, sign_on=sign_on)
 
     def _take(self, users: Sequence[User], hashes: Mapping[str, str]) -> None:
         self._users = {user.name: user for user in users}
@@ -69,9 +86,11 @@ class Accounts:
         again, with the password that it then has.
         """
         hashes = desk_hashes(web)
+        if web.oidc != (self.sign_on and self.sign_on.settings):
+            self.sign_on = _sign_on(web.oidc)
         before = self._check
         self._take([one.user for one in web.users], hashes)
-        self.are_open = self._began_open and not web.users
+        self.are_open = self._began_open and not web.users and self.sign_on is None
         if before:
             before.close()
 
@@ -79,6 +98,11 @@ class Accounts:
     def have_names(self) -> bool:
         """True if a login needs a name."""
         return bool(self._users)
+
+    @property
+    def can_be_typed(self) -> bool:
+        """True if somebody can log in with a password."""
+        return self.have_names or self.has_password
 
     @property
     def has_password(self) -> bool:
@@ -92,9 +116,21 @@ class Accounts:
             checked = await self._check.check(name, password)
         if user := self._users.get(name):
             return LoggedIn(user=user, proof=self._hashes[name]) if checked else None
-        if self.is_password(password):
+        if self.is_password(password) and not (self.sign_on and name.startswith(USERS_PREFIX)):
             return LoggedIn(user=replace(EVERYTHING, name=name))
         return None
+
+    def signed_on(self, found: Finished) -> LoggedIn | None:
+        """Somebody whom the provider knows; None: nobody has given them a role."""
+        user = self.sign_on.user_of(found.identity) if self.sign_on else None
+        if self.sign_on is None or user is None:
+            return None
+        return LoggedIn(
+            user=user,
+            identity=found.identity,
+            id_token=found.id_token,
+            lasts_seconds=self.sign_on.settings.session_time,
+        )
 
     def named(self, name: str) -> User | None:
         """The user of that name; None for any other text, which may be a password."""
@@ -111,7 +147,18 @@ class Accounts:
 
     def now(self, logged_in: LoggedIn) -> User | None:
         """The user of a session as the settings are now; None if the session has ended with them."""
+        if logged_in.identity:
+            return self.sign_on.user_of(logged_in.identity) if self.sign_on else None
         name = logged_in.user.name
         if not logged_in.proof:  # by the single password, with a name that is a user's only now
             return None if name in self._users else logged_in.user
         return self._users.get(name) if self._hashes.get(name) == logged_in.proof else None
+
+
+def _sign_on(settings: "OidcSettings | None") -> "SignOn | None":
+    """Raises OSError and ValueError."""
+    if settings is None:
+        return None
+    from gatepost.web.oidc.sign_on import SignOn  # noqa: PLC0415 - its libraries are an extra
+
+    return SignOn(settings)

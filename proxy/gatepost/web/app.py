@@ -36,6 +36,7 @@ from gatepost.web.pages import (
     login,
     message,
     messages,
+    oidc,
     overview,
     parts,
 )
@@ -124,6 +125,7 @@ def _routes() -> list[BaseRoute]:
     return [
         Guarded("/events", _events, needs=Need.READ),
         *login.routes,
+        *oidc.routes,
         *live.routes,
         *held.routes,
         *conversation.routes,

@@ -41,14 +41,25 @@ def noted(scope: Scope) -> dict[str, Any]:
 
 
 def audit(
-    scope: Scope, action: str, result: Result, *, user: User | None, objects: Sequence[str] = ()
+    scope: Scope,
+    action: str,
+    result: Result,
+    *,
+    user: User | None,
+    name: str | None = None,
+    objects: Sequence[str] = (),
 ) -> None:
-    """Write a line. Text from outside is quoted; identifiers that no message has may be anything."""
+    """Write a line. Text from outside is quoted; identifiers that no message has may be anything.
+
+    ``name`` is that of somebody who is no user.
+    """
     client = scope["client"][0] if scope.get("client") else None
-    name = user.name if user else None
+    name = user.name if user else name
     text = f"audit {action} {result} client={client or 'Unix socket'}"
     if user:
-        text += f" role={user.role} user={name!r}"
+        text += f" role={user.role}"
+    if name is not None:
+        text += f" user={name!r}"
     if objects:
         text += f" objects={[*objects]!r}"
     log.info(

@@ -117,7 +117,9 @@ class Guard:
         """
         host, port = address or ("localhost", 0)
         if accounts.are_open and needs_password and not is_loopback(host):
-            raise ValueError(f"{host} is open to other machines: web.password_file or web.users is required")
+            raise ValueError(
+                f"{host} is open to other machines: web.password_file, web.users or web.oidc is required"
+            )
         names = {"localhost", "127.0.0.1", "::1", host.lower(), *(_bare(name) for name in hosts)}
         if host in ("0.0.0.0", "::"):
             names.add("*")

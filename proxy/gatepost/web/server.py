@@ -131,7 +131,7 @@ def run(
         app = create_app(
             desk,
             address=_address(listener),
-            hosts=web.hosts,
+            hosts=web.host_names,
             base_path=web.base_path,
             accounts=accounts,
             needs_password=web.needs_password,

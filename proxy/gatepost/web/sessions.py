@@ -25,6 +25,7 @@ _CLIENTS = 10_000
 class _Session:
     logged_in: LoggedIn
     used_at: float
+    ends_at: float
 
 
 class Sessions:
@@ -54,7 +55,8 @@ class Sessions:
     def begin(self, logged_in: LoggedIn) -> str:
         """The token of a new session."""
         token = secrets.token_urlsafe(32)
-        self._sessions[token] = _Session(logged_in, self._clock())
+        now = self._clock()
+        self._sessions[token] = _Session(logged_in, used_at=now, ends_at=now + logged_in.lasts_seconds)
         while len(self._sessions) > _SESSIONS:
             self._sessions.popitem(last=False)
         return token
@@ -80,7 +82,8 @@ class Sessions:
     def _open(self, token: str) -> _Session | None:
         """The session, if its time has not ended."""
         session = self._sessions.get(token)
-        if session and self._clock() - session.used_at > _SESSION_SECONDS:
+        now = self._clock()
+        if session and (now - session.used_at > _SESSION_SECONDS or now >= session.ends_at):
             del self._sessions[token]
             return None
         return session

@@ -39,7 +39,14 @@ ADMINISTRATOR_ONLY = {
     "DELETE /api/v1/breakpoints",
     "DELETE /api/v1/breakpoints/{breakpoint}",
 }
-FOR_EVERYBODY = {"GET /login", "POST /login", "GET /healthz", "GET /readyz"}
+FOR_EVERYBODY = {
+    "GET /login",
+    "POST /login",
+    "GET /login/oidc",
+    "GET /login/oidc/callback",
+    "GET /healthz",
+    "GET /readyz",
+}
 
 
 async def test_every_route_and_every_operation_declares_what_it_needs(desk, routes, requests):

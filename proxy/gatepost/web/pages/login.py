@@ -1,16 +1,24 @@
 """Log in and out, if a login is needed."""
 
+import logging
+from urllib.parse import quote
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from gatepost.logline import LogLine
 from gatepost.model.user import Need
 from gatepost.web.access import Guarded
+from gatepost.web.accounts import LoggedIn
 from gatepost.web.audit import audit
+from gatepost.web.oidc import LoginError
 from gatepost.web.rendering import render
 from gatepost.web.security import Guard, check_password, client_of
 from gatepost.web.view.text import visible_line
 
-__all__ = ["routes"]
+__all__ = ["begin_session", "own_page", "routes"]
+
+log = logging.getLogger(__name__)
 
 _NAME_LIMIT = 64
 
@@ -18,7 +26,7 @@ _NAME_LIMIT = 64
 async def _show(request: Request) -> Response:
     if _guard(request).accounts.are_open:
         return RedirectResponse("/", 303)
-    return _form(request, target=_next(request.query_params.get("next")))
+    return _form(request, target=own_page(request.query_params.get("next")))
 
 
 def _form(
@@ -31,6 +39,7 @@ def _form(
     **fields: str,
 ) -> Response:
     accounts = _guard(request).accounts
+    sign_on = accounts.sign_on
     return render(
         request,
         "login.html",
@@ -41,6 +50,9 @@ def _form(
         name=name,
         needs_name=accounts.have_names and not accounts.has_password,
         has_names=accounts.have_names,
+        can_be_typed=accounts.can_be_typed,
+        provider=sign_on.settings.shown if sign_on else "",
+        begin=f"/login/oidc?next={quote(target, safe='')}",
     )
 
 
@@ -55,29 +67,52 @@ async def _log_in(request: Request) -> Response:
     if isinstance(checked, Response):
         problem = bytes(checked.body).decode()
         retry = {"retry-after": checked.headers["retry-after"]}
-        return _form(request, target=_next(target), name=name, problem=problem, status=429, **retry)
+        return _form(request, target=own_page(target), name=name, problem=problem, status=429, **retry)
     if checked is None:
         problem = "Wrong name or password." if guard.accounts.have_names else "Wrong password."
-        return _form(request, target=_next(target), name=name, problem=problem, status=403)
+        return _form(request, target=own_page(target), name=name, problem=problem, status=403)
     audit(request.scope, "login", "ok", user=checked.user)
-    response = RedirectResponse(_next(target), 303)
+    response = RedirectResponse(own_page(target), 303)
+    begin_session(request, response, checked, is_https=_is_https(request))
+    return response
+
+
+def begin_session(request: Request, response: Response, logged_in: LoggedIn, *, is_https: bool) -> None:
+    """Begin a session, and have the response give its cookie to the browser."""
+    guard = _guard(request)
     response.set_cookie(
         guard.cookie,
-        guard.sessions.begin(checked),
+        guard.sessions.begin(logged_in),
         httponly=True,
         path=_path(request),
         samesite="strict",
-        secure=_is_https(request),
+        secure=is_https,
     )
-    return response
 
 
 async def _log_out(request: Request) -> Response:
     guard = _guard(request)
-    guard.sessions.end(request.cookies.get(guard.cookie, ""))
-    response = RedirectResponse("/login", 303)
+    token = request.cookies.get(guard.cookie, "")
+    session = guard.sessions.peek(token)
+    guard.sessions.end(token)
+    address = await _end_address(request, session.id_token) if session and session.identity else None
+    response: Response = RedirectResponse("/login", 303)
+    if address:  # a page, since form-action 'self' lets no form lead to another site
+        sign_on = guard.accounts.sign_on
+        shown = sign_on.settings.shown if sign_on else ""
+        response = render(request, "logged_out.html", address=address, provider=shown)
     response.delete_cookie(guard.cookie, path=_path(request))
     return response
+
+
+async def _end_address(request: Request, id_token: str) -> str | None:
+    """Where the user logs out at the provider too; None: nowhere, or the provider does not answer."""
+    sign_on = _guard(request).accounts.sign_on
+    try:
+        return await sign_on.end_address(id_token) if sign_on else None
+    except LoginError as error:
+        log.warning(LogLine(f"web desk: no log-out at the OpenID Connect provider: {error}"))
+        return None
 
 
 def _guard(request: Request) -> Guard:
@@ -95,7 +130,7 @@ def _is_https(request: Request) -> bool:
     return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
 
 
-def _next(target: str | None) -> str:
+def own_page(target: str | None) -> str:
     """The page after the login: always a path of this desk, whatever the link says."""
     path = target or "/"
     ours = path.startswith("/") and not path.startswith(("//", "/\\"))
