@@ -32,7 +32,7 @@ ROUTE = "relay:\n  - to: inbox\n"
         ("weeb: {}\n", [f"1:1: unknown key 'weeb' (did you mean 'web'?), expected one of: {KEYS}"]),
         (
             "hostname: mx.example.com\nweb: 0.0.0.0:8025\n",
-            ["2:6: '0.0.0.0:8025' is open to other machines without a password, expected password_file or users"],
+            ["2:6: '0.0.0.0:8025' is open to other machines without a password, expected password_file, users or oidc"],
         ),
         ("web: {address: localhost}\n", ["1:16: 'localhost', expected host:port like 127.0.0.1:8025, or unix:/path"]),
         ("hostname: a b\n", ["1:11: 'a b', expected a domain name like mx.example.com"]),
