@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from gatepost.cli import app
 from typer.testing import CliRunner
 
@@ -146,6 +147,16 @@ def test_what_a_filter_prints_is_not_output(check):
     assert "imported\nmade\nmade\n" in stderr
 
 
+SIGNED = """\
+from gatepost import hookimpl
+
+
+class Signed:
+    def __init__(self, *, api_key: str, password_file: str): ...
+
+    @hookimpl
+    def filter_message(self): ...
+"""
 HANGING = """
 import threading
 from gatepost import hookimpl
@@ -192,3 +203,22 @@ def test_a_memory_of_filters_that_cannot_be_used_is_a_problem(tmp_path):
     assert result.exit_code == 2
     assert f"1:15: {tmp_path}/memory is not a file that can be read and written" in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["memory", "rules.yaml"]
+
+
+def test_the_settings_are_printed_as_they_were_read_without_secrets(check, tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEPOST_SET_LIMITS__RECIPIENTS", "7")
+    rules = "rules: [{name: a, filter: ./h.py:Signed, with: {api_key: hunter2, password_file: p.txt}}]\n"
+    (tmp_path / "h.py").write_text(SIGNED)
+    status, stdout, _ = check(f"node: mx-a\n{rules}", "--print")
+    assert status == 0
+    assert yaml.safe_load(stdout) == {
+        "node": "mx-a",
+        "rules": [
+            {
+                "name": "a",
+                "filter": "./h.py:Signed",
+                "with": {"api_key": "(not shown)", "password_file": "p.txt"},
+            }
+        ],
+        "limits": {"recipients": 7},
+    }

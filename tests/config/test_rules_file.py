@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from gatepost.config import Config, ConfigError, load
-from gatepost.config.document import read_document
+from gatepost.config.sources import read_settings
 from gatepost.model.edits import AddHeader, PrefixSubject, RemoveHeader
 from gatepost.process.certificate import make_certificate
 from hypothesis import HealthCheck, given, settings
@@ -232,7 +232,7 @@ def test_the_same_mistake_many_times_is_cut_short(problems):
     ("make", "line"),
     [
         (lambda path: None, "rules.yaml: cannot be read: No such file or directory"),
-        (lambda path: path.mkdir(), "rules.yaml: cannot be read: Is a directory"),
+        (lambda path: path.mkdir(), "rules.yaml: a folder without settings, expected files *.yaml in it"),
         (lambda path: path.write_bytes(b"a: b\nc: \xff\n"), "rules.yaml:2:4: not UTF-8 text, expected UTF-8"),
         (lambda path: path.write_bytes(b"#" * ((1 << 20) + 1)), "rules.yaml: is larger than 1 MiB"),
     ],
@@ -295,7 +295,7 @@ def test_only_true_false_null_and_decimal_numbers_are_not_text(tmp_path):
     path.write_text(
         "a: [" + ", ".join(words) + "]\nb: [true, True, FALSE, ~, null, 12, -3, 1.5, '12', \"true\"]\n"
     )
-    data = read_document(path).data
+    data = read_settings(path).document.data
     assert data == {"a": words, "b": [True, True, False, None, None, 12, -3, 1.5, "12", "true"]}
 
 

@@ -24,12 +24,18 @@ __all__ = ["Found", "check", "examined", "print_found"]
 
 
 def check(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The settings file.", metavar="FILE")] = Path(
-        "rules.yaml"
-    ),
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The settings file, or a folder of them.", metavar="FILE")
+    ] = Path("rules.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    as_read: Annotated[
+        bool, typer.Option("--print", help="Print the settings as they were read, as YAML, without secrets.")
+    ] = False,
 ) -> None:
     """Check a settings file and print every error in it with its line and column.
+
+    The settings may be a folder: all files *.yaml in it together. Variables of the environment that begin
+    with GATEPOST_SET_ replace what the files have: GATEPOST_SET_STORE__URL is url in store.
 
     Exit status 2 if there are errors, else 0. Warnings do not change the exit status: a pattern that can
     never match, a certificate that is not valid or expires within 21 days, a secret that all users can read.
@@ -38,6 +44,8 @@ def check(
 
     If root runs it and the settings have a user, that user must be able to read the files named there.
     """
+    from gatepost.config.printed import as_yaml  # noqa: PLC0415 - YAML is slow to import
+
     with own_stdout() as stdout:
         found = examined(config)
         if as_json:
@@ -50,7 +58,9 @@ def check(
             print(json.dumps(told), file=stdout)
         else:
             print_found(found)
-            if found.loaded and not found.problems:
+            if found.loaded and as_read:
+                print(as_yaml(found.loaded), end="", file=stdout)
+            elif found.loaded and not found.problems:
                 print(f"{config}: ok: {_summary(found.loaded)}", file=stdout)
     if found.problems:
         raise typer.Exit(USAGE)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SettingsFile", "serve", "shown"]
 
-SettingsFile = Annotated[Path, typer.Option("--config", "-c", help="The settings file.", metavar="FILE")]
+SettingsFile = Annotated[
+    Path, typer.Option("--config", "-c", help="The settings file, or a folder of them.", metavar="FILE")
+]
 
 
 def serve(

@@ -15,7 +15,7 @@ import yaml
 
 from gatepost.config.problems import ConfigError, Mark, Problem, shown
 
-__all__ = ["Document", "Location", "node_mark", "read_document", "read_root", "read_text"]
+__all__ = ["Document", "Location", "as_document", "node_mark", "read_root", "read_text", "root_of"]
 
 Location = tuple[str | int, ...]
 """Keys and list positions from the top of the document to a value."""
@@ -120,22 +120,26 @@ def read_text(path: Path, *, largest: int = _LARGEST) -> str:
         raise ConfigError([problem]) from error
 
 
-def read_document(path: Path) -> Document:
-    """Read a YAML file; raises ConfigError if it cannot be read, is not YAML or exceeds the bounds.
+def as_document(path: Path, root: yaml.Node) -> Document:
+    """What is read from a file or a folder; raises ConfigError if it exceeds the bounds.
 
     Other problems are in `Document.problems`.
     """
-    return _Construction(path, None).document(read_root(path, "settings"))
+    return _Construction(path, None).document(root)
 
 
 def read_root(path: Path, expected: str) -> yaml.Node:
-    """Read a YAML file as a tree of nodes; raises ConfigError as `read_document`.
+    """Read a YAML file as a tree of nodes; raises ConfigError if it cannot be read or is not YAML.
 
     Args:
         path: the file; the marks of its nodes have it too.
         expected: what an empty file should have.
     """
-    text = read_text(path)
+    return root_of(read_text(path), path, expected)
+
+
+def root_of(text: str, path: Path, expected: str) -> yaml.Node:
+    """A text in YAML as `read_root` reads it from a file; ``path`` is where it comes from."""
     stream = io.StringIO(text)
     stream.name = path  # PyYAML takes it for the marks
     try:

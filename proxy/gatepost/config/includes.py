@@ -17,9 +17,12 @@ _EXPECTED = "a file of rules, or files of one folder like domains/*.yaml"
 class Includes:
     """A settings file, with the rules of the files that it includes."""
 
-    def __init__(self, document: Document) -> None:
-        """Read the files; raises ConfigError if there are too many values in all of them together."""
-        self._folder = document.path.parent
+    def __init__(self, document: Document, folder: Path) -> None:
+        """Read the files, whose names are relative to the folder.
+
+        Raises ConfigError if there are too many values in all of them together.
+        """
+        self._folder = folder
         self._read: dict[Path, int] = {}
         """Files, and the line of the include that has read each."""
         self.problems: list[Problem] = []

@@ -6,11 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from gatepost.config.document import Document, read_document, read_text
+from gatepost.config.document import Document, read_text
 from gatepost.config.includes import Includes
 from gatepost.config.list_entries import ListEntry, covered_by, expected_by, same_entry
 from gatepost.config.lists import entries_of, uses_of_list
 from gatepost.config.rules_file import LoadedConfig
+from gatepost.config.sources import folder_of, read_settings
 from gatepost.file_changes import append_line, only_one, replace_text
 from gatepost.printable import printable
 
@@ -111,7 +112,8 @@ def used(loaded: LoadedConfig) -> frozenset[str]:
 
 def _written(loaded: LoadedConfig) -> Document:
     """The settings as they are written, without the entries of lists."""
-    return Includes(read_document(loaded.document.path)).document
+    path = loaded.document.path
+    return Includes(read_settings(path).document, folder_of(path)).document
 
 
 def add_entry(

@@ -8,11 +8,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from gatepost.config.document import Document, Expand, Location, read_document
+from gatepost.config.document import Document, Expand, Location
 from gatepost.config.includes import Includes
 from gatepost.config.lists import Lists
 from gatepost.config.problems import ConfigError, Mark, Problem, in_order, shown
 from gatepost.config.settings import Config
+from gatepost.config.sources import folder_of, read_settings
 from gatepost.config.unmatchable import unmatchable
 from gatepost.config.validation import problems_of
 
@@ -27,11 +28,11 @@ _NO_FILE = Document(path=Path("(settings)"), root=yaml.MappingNode("", []), data
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedConfig:
-    """Settings, and the file that they come from."""
+    """Settings, and the file or folder that they come from."""
 
     config: Config
     base: Path = Path()
-    """The folder of rules.yaml, to which its paths are relative."""
+    """The folder of rules.yaml, or the folder of settings, to which paths in them are relative."""
     document: Document = _NO_FILE
     """The data as written, with included rules, lists expanded, and the place of every value."""
     warnings: tuple[Problem, ...] = ()
@@ -53,7 +54,7 @@ class Examined:
 
 
 def load(path: Path) -> LoadedConfig:
-    """Read and check a settings file; raises ConfigError with all its errors."""
+    """Read and check a settings file, or a folder of them; raises ConfigError with all its errors."""
     examined = examine(path)
     if examined.problems or examined.usable is None:
         raise ConfigError(examined.problems)
@@ -61,19 +62,26 @@ def load(path: Path) -> LoadedConfig:
 
 
 def examine(path: Path) -> Examined:
-    """Read and check a settings file, and go on after each mistake."""
-    base = path.absolute().parent
+    """Read and check a settings file, or a folder of them, and go on after each mistake."""
+    base = folder_of(path.absolute())
     try:
-        included = Includes(read_document(path))
+        sources = read_settings(path)
+        included = Includes(sources.document, folder_of(path))
     except ConfigError as error:
         return Examined(problems=error.problems, usable=None)
     written = included.document
     if not isinstance(written.data, dict):
         problem = written.problem((), shown(written.data), "a mapping of settings")
-        return Examined(problems=(*written.problems, problem), usable=None)
+        return Examined(problems=(*sources.problems, *written.problems, problem), usable=None)
     lists = Lists(written, base)
     document = written.expanded(lists.expand)
-    problems = [*document.problems, *included.problems, *lists.problems, *_repeated(document)]
+    problems = [
+        *sources.problems,
+        *document.problems,
+        *included.problems,
+        *lists.problems,
+        *_repeated(document),
+    ]
     warnings = in_order([*included.warnings, *unmatchable(document)])
     try:
         config = _validated(document, base)

@@ -1,0 +1,33 @@
+"""The settings as they were read from all places, for people."""
+
+import re
+from typing import Any
+
+import yaml
+
+from gatepost.config.rules_file import LoadedConfig
+
+__all__ = ["as_yaml"]
+
+_SECRET = re.compile(r"(.*_)?(password|hash|secret|token|api_?key)", re.IGNORECASE)
+"""Keys whose values are secrets, as filters may have them; keys of files have other names."""
+_NOT_SHOWN = "(not shown)"
+
+
+def as_yaml(loaded: LoadedConfig) -> str:
+    """The settings in YAML, with included rules and the entries of lists, without secrets."""
+    text: str = yaml.safe_dump(_shown(loaded.document.data), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case dict():
+            return {
+                key: _NOT_SHOWN if _SECRET.fullmatch(key) and not isinstance(inner, dict) else _shown(inner)
+                for key, inner in value.items()
+            }
+        case list():
+            return [_shown(inner) for inner in value]
+        case _:
+            return value

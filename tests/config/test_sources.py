@@ -1,0 +1,135 @@
+"""Settings come from a file, from the files of a folder, and from variables of the environment."""
+
+from pathlib import Path
+
+import pytest
+from gatepost.config import ConfigError, load
+from gatepost.config.list_changes import used
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write files into a folder of settings."""
+
+    def write(**files):
+        folder = tmp_path / "conf.d"
+        for name, text in files.items():
+            file = folder / name.replace("_yaml", ".yaml").replace("__", "/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return folder
+
+    return write
+
+
+def problems(path):
+    with pytest.raises(ConfigError) as raised:
+        load(path)
+    folder = f"{path}/" if path.is_dir() else f"{path.parent}/"
+    return [str(problem).replace(folder, "") for problem in raised.value.problems]
+
+
+def test_the_sections_of_all_files_of_a_folder_are_the_settings(folder):
+    path = folder(
+        a_yaml="hostname: mx.example.com\nlists: {blocked: blocked.txt}\n",
+        b_yaml="rules:\n  - include: rules/*.yaml\n",
+        blocked="192.0.2.1\n",
+        rules__one_yaml="- {name: no, filter: match, when: {client: $blocked}, action: reject}\n",
+        README="not read",
+    )
+    (path / "..data.yaml").write_text("hidden: as Kubernetes does it")
+    (path / "blocked.txt").write_text("192.0.2.1\n")
+    loaded = load(path)
+    assert loaded.config.hostname == "mx.example.com"
+    assert [rule.name for rule in loaded.config.rules] == ["no"]
+    assert loaded.config.lists["blocked"] == path / "blocked.txt"
+    assert loaded.base == path
+    assert str(loaded.problem(("hostname",), "wrong")) == f"{path}/a.yaml:1:11: wrong"
+
+
+def test_mistakes_in_a_folder_name_the_file_the_line_and_the_other_place(folder):
+    path = folder(
+        a_yaml="store: {}\nlog: json\n",
+        b_yaml="log: xml\nstore: {keep: {days: x}}\nstate: {max_entries: no}\n",
+        c_yaml="- a list\n",
+    )
+    (path / "d.yml").write_text("{}")
+    found = problems(path)
+    assert found[:2] == [
+        "b.yaml:1:1: 'log' is in a.yaml:2 already, expected each section in one file",
+        "b.yaml:2:1: 'store' is in a.yaml:1 already, expected each section in one file",
+    ]
+    assert found[2].startswith("b.yaml:3:22: 'no', expected a whole number")
+    assert found[3:] == [
+        "c.yaml:1:1: a list, expected a mapping of settings",
+        "d.yml: is not read, expected a name that ends with .yaml",
+    ]
+
+
+def test_a_folder_without_settings_is_a_mistake_unless_variables_have_them(folder, monkeypatch):
+    path = folder(README="")
+    assert problems(path) == [f"{path}: a folder without settings, expected files *.yaml in it"]
+    monkeypatch.setenv("GATEPOST_SET_NODE", "mx-a")
+    assert load(path).config.node == "mx-a"
+
+
+def test_a_variable_is_a_setting_whose_value_is_yaml(folder, monkeypatch):
+    path = (
+        folder(rules_yaml="hostname: a.example.com\nlimits: {recipients: 7, connections: 8}\n") / "rules.yaml"
+    )
+    for name, text in {
+        "HOSTNAME": "b.example.com",
+        "NODE": "'7'",
+        "LIMITS__CONNECTIONS_PER_CLIENT": "5",
+        "LIMITS__CONNECTIONS": "9",
+        "LISTEN": "[127.0.0.1:2525, {address: '[::1]:2525'}]",
+        "STORE__KEEP": "{messages: 3, days: 4}",
+        "STORE__KEEP__DAYS": "5",
+    }.items():
+        monkeypatch.setenv(f"GATEPOST_SET_{name}", text)
+    monkeypatch.setenv("GATEPOST_SERVE_CONFIG", "no setting")
+    config = load(path).config
+    assert (config.hostname, config.node) == ("b.example.com", "7")
+    limits = config.limits
+    assert (limits.recipients, limits.connections, limits.connections_per_client) == (7, 9, 5)
+    assert [one.address for one in config.listen] == ["127.0.0.1:2525", "[::1]:2525"]
+    assert (config.store.keep.messages, config.store.keep.days) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("STROE__URL", "x", ":1:1: unknown key 'stroe' (did you mean 'store'?), expected one of"),
+        ("LIMITS__CONNECTIONS", "many", ":1:1: 'many', expected a whole number"),
+        (
+            "STORE__URL",
+            "postgresql://joe:secret@h/d",
+            ":1:1: a password in the URL, expected it in password_file",
+        ),
+        ("LISTEN", "[a", ":2:1: not YAML: did not find expected ',' or ']' while parsing a flow sequence"),
+        ("NODE", "", ": is empty, expected a value, or no such variable"),
+        ("STORE____URL", "x", ": not the name of a setting, expected one like GATEPOST_SET_STORE__URL"),
+        ("", "x", ": not the name of a setting, expected one like GATEPOST_SET_STORE__URL"),
+        (
+            "LISTEN__ADDRESS",
+            "127.0.0.1:25",
+            ": listen in {file}:1 is no section, expected listen as a section with keys there, or ",
+        ),
+    ],
+)
+def test_a_mistake_in_a_variable_names_it(folder, monkeypatch, name, text, said):
+    path = folder(rules_yaml="listen: 127.0.0.1:0\n") / "rules.yaml"
+    monkeypatch.setenv(f"GATEPOST_SET_{name}", text)
+    (found,) = problems(path)
+    assert found.startswith(f"GATEPOST_SET_{name}{said.format(file='rules.yaml')}")
+    assert "secret" not in found
+
+
+def test_lists_are_changed_beside_a_folder_of_settings(folder):
+    path = folder(
+        a_yaml="lists: {blocked-clients: blocked}\n",
+        b_yaml="rules: [{name: no, filter: match, when: {client: $blocked-clients}, action: reject}]\n",
+        blocked="",
+    )
+    assert used(load(path)) == {"blocked-clients"}
+    assert load(path).config.lists["blocked-clients"] == Path(path / "blocked")
