@@ -66,3 +66,16 @@ def test_a_file_for_owner_and_group_is_not(folder, mode):
 def test_nor_is_one_in_a_folder_that_others_cannot_enter(folder):
     folder.chmod(0o750)
     assert places(folder, RULES) == []
+
+
+def test_so_is_the_secret_of_single_sign_on(folder):
+    pytest.importorskip("joserfc")
+    (folder / "rules.yaml").write_text(
+        "web:\n"
+        "  oidc:\n"
+        "    {issuer: 'https://sso.example.com', client_id: desk, client_secret_file: desk,\n"
+        "     redirect_uri: 'https://a.example/login/oidc/callback', roles: {groups: a, role: reader}}\n"
+    )
+    (found,) = exposed_files(load(folder / "rules.yaml"))
+    assert (found.line, found.column) == (3, 78)
+    assert EVERYBODY in str(found)

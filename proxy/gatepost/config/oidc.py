@@ -64,7 +64,7 @@ class OidcSettings(Settings):
     """A file whose first line is the client's secret."""
     redirect_uri: Annotated[str, BeforeValidator(_own_uri)]
     """The desk's own address for browsers, with `CALLBACK`, as registered at the provider."""
-    roles: Annotated[tuple[OidcRole, ...], Field(min_length=1)]
+    roles: Annotated[tuple[OidcRole, ...], BeforeValidator(one_or_many)]
     """Who may do what; who is in none of these groups may do nothing."""
     scopes: Annotated[tuple[Scope, ...], BeforeValidator(one_or_many)] = ("profile", "email")
     """Asked for beside ``openid``."""

@@ -53,12 +53,20 @@ def lists():
     settings._have_reloaded = lambda change: None
     return Lists(used=settings.used_lists, change=settings.change_list)
 
+def sign_on():
+    from gatepost.config.oidc import OidcSettings
+    from gatepost.web.oidc.sign_on import SignOn
+
+    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    return SignOn(OidcSettings.model_validate_json(options["oidc"].replace("ORIGIN", origin)))
+
 run(
     WebSettings(base_path=options.get("base_path", "/"), hosts=options.get("hosts", "desk.example")),
     StoreSettings(url="sqlite:///gatepost.db"),
     folder,
     accounts=Accounts(
-        password=(folder / "password").read_text().strip() if options.get("password") else None
+        password=(folder / "password").read_text().strip() if options.get("password") else None,
+        sign_on=sign_on() if options.get("oidc") else None,
     ),
     listener=listener,
     feed=None,

@@ -11,7 +11,10 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 from gatepost.config.oidc import OidcSettings
+from gatepost.config.store import StoreSettings
+from gatepost.store import open_store
 from gatepost.web.accounts import Accounts
+from gatepost.web.desk import Desk
 
 CLIENT, SECRET = "the desk", "s3cret: ü&"
 CALLBACK = "http://127.0.0.1:8025/login/oidc/callback"
@@ -36,6 +39,7 @@ class FakeProvider:
         self.published = [self.key]
         self.header = {"alg": "ES256", "kid": "one"}
         self.userinfo = {}
+        self.clock = time.time
 
     @staticmethod
     def new_key(kid, **options):
@@ -46,24 +50,26 @@ class FakeProvider:
     def count(self, name):
         return sum(path.endswith(name) for path in self.asked)
 
-    def claims(self, nonce, **claims):
-        now = int(time.time())
+    def claims(self, sent_nonce, **claims):
+        now = int(self.clock())
         return {
             "iss": self.issuer,
             "aud": CLIENT,
             "sub": "4711",
             "exp": now + 300,
             "iat": now,
-            "nonce": nonce,
+            "nonce": sent_nonce,
             "preferred_username": "ann",
             **claims,
         }
 
     def id_token(self, claims):
         from joserfc import jwt  # noqa: PLC0415 - an extra
+        from joserfc.jws import JWSRegistry  # noqa: PLC0415 - an extra
 
+        anything = JWSRegistry(algorithms=[self.header["alg"]], strict_check_header=False)
         left = {name: value for name, value in claims.items() if value is not None}
-        return jwt.encode(self.header, left, self.key, algorithms=[self.header["alg"]])
+        return jwt.encode(self.header, left, self.key, registry=anything)
 
     def log_in(self, address, **claims):
         """What a user's browser is led to after the log-in."""
@@ -132,6 +138,19 @@ def answer(status, body, kind="application/json"):
     return head.encode() + body
 
 
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """One for all tests of a module: no log-in changes its store."""
+    folder, url = tmp_path_factory.mktemp("desk"), StoreSettings(url="sqlite:///gatepost.db")
+
+    async def make_store():
+        await open_store(url, folder).close()
+
+    asyncio.run(make_store())
+    with Desk.open(url, folder, mode="gateway") as opened:
+        yield opened
+
+
 @pytest.fixture
 async def start_provider():
     """Start a provider; with options of the server, such as TLS."""
@@ -188,6 +207,7 @@ def desk_of(client_of, settings, accounts):
     def make(provider, *, clock=time.time, password="secret", **options):
         from gatepost.web.oidc.sign_on import SignOn  # noqa: PLC0415 - an extra
 
+        provider.clock = clock
         sign_on = SignOn(settings(provider, **options), clock=clock)
         known = Accounts(password=password, sign_on=sign_on)
         return SimpleNamespace(open=client_of(accounts=known), accounts=known, sign_on=sign_on)

@@ -250,7 +250,7 @@ async def test_the_log_out_ends_the_session_although_the_provider_has_none_for_i
         if why == "password":
             await http.post("/login", data={"password": "secret"}, headers=OWN)
         else:
-            await log_in(http, provider, exp=now[0] + 300, iat=now[0])
+            await log_in(http, provider)
         assert (await http.get("/journal")).status_code == 200
         if why == "down":
             now[0] += 3600
