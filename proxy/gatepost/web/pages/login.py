@@ -16,7 +16,7 @@ from gatepost.web.rendering import render
 from gatepost.web.security import Guard, check_password, client_of
 from gatepost.web.view.text import visible_line
 
-__all__ = ["begin_session", "own_page", "routes"]
+__all__ = ["begin_session", "end_address", "own_page", "routes"]
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ async def _log_out(request: Request) -> Response:
     token = request.cookies.get(guard.cookie, "")
     session = guard.sessions.peek(token)
     guard.sessions.end(token)
-    address = await _end_address(request, session.id_token) if session and session.identity else None
+    address = await end_address(request, session.id_token) if session and session.identity else None
     response: Response = RedirectResponse("/login", 303)
     if address:  # a page, since form-action 'self' lets no form lead to another site
         sign_on = guard.accounts.sign_on
@@ -105,7 +105,7 @@ async def _log_out(request: Request) -> Response:
     return response
 
 
-async def _end_address(request: Request, id_token: str) -> str | None:
+async def end_address(request: Request, id_token: str) -> str | None:
     """Where the user logs out at the provider too; None: nowhere, or the provider does not answer."""
     sign_on = _guard(request).accounts.sign_on
     try:

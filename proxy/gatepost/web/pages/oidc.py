@@ -13,7 +13,7 @@ from gatepost.model.user import Need
 from gatepost.web.access import Guarded
 from gatepost.web.audit import audit
 from gatepost.web.oidc import USERS_PREFIX, LoginError, Why
-from gatepost.web.pages.login import begin_session, own_page
+from gatepost.web.pages.login import begin_session, end_address, own_page
 from gatepost.web.rendering import render
 from gatepost.web.security import Guard, client_of
 
@@ -63,7 +63,8 @@ async def _finish(request: Request) -> Response:
     if logged_in is None:
         name = f"{USERS_PREFIX}{identity.name}"
         audit(request.scope, "login", "refused", user=None, name=name, objects=[identity.subject])
-        return _without_cookie(request, _page(request, Why.NO_ROLE, "/", name=identity.name))
+        address = await end_address(request, found.id_token)
+        return _without_cookie(request, _page(request, Why.NO_ROLE, "/", name=identity.name, address=address))
     audit(request.scope, "login", "ok", user=logged_in.user, objects=[identity.subject])
     response = render(request, "logged_in.html", target=own_page(found.target))
     begin_session(request, response, logged_in, is_https=sign_on.settings.is_https)
@@ -77,7 +78,8 @@ def _failed(request: Request, error: LoginError, target: str) -> Response:
     return _page(request, error.why, target)
 
 
-def _page(request: Request, why: Why, target: str, *, name: str = "") -> Response:
+def _page(request: Request, why: Why, target: str, *, name: str = "", address: str | None = None) -> Response:
+    """``name`` is that of an account, and ``address`` where its user can log out to take another one."""
     return render(
         request,
         "login_failed.html",
@@ -85,6 +87,8 @@ def _page(request: Request, why: Why, target: str, *, name: str = "") -> Respons
         title=why.title,
         advice=why.advice,
         name=name,
+        address=address,
+        provider=_sign_on(request).settings.shown,
         target=target,
     )
 

@@ -15,7 +15,15 @@ lines.once("line", (line) => {
     clients: [JSON.parse(line)],
     claims: { openid: ["sub"], profile: ["preferred_username"], groups: ["groups"] },
     cookies: { keys: ["for the tests"] },
-    features: { devInteractions: { enabled: false } },
+    features: {
+      devInteractions: { enabled: false },
+      rpInitiatedLogout: {
+        logoutSource: (context, form) => {
+          context.body = `<!doctype html><title>Provider</title>${form}
+            <button form="op.logoutForm" name="logout" value="yes">Yes, sign out</button>`;
+        },
+      },
+    },
     interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
     pkce: { required: () => true },
     findAccount: (_, id) => {
