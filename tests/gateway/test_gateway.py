@@ -364,3 +364,10 @@ def test_what_a_reload_does_not_change_is_said(caplog):
         gateway.reload({"limits": {"recipients": 1}})
         assert "limits has changed: it takes effect at the next start" in caplog.text
         assert gateway.send(to(A, B)).code == 250
+
+
+def test_a_reload_does_not_show_the_name_of_the_machine():
+    with FakeUpstream() as upstream, running_gateway({}, upstream=upstream) as gateway:
+        gateway.reload({"node": "mx-a"})
+        assert gateway.send(to(A)).code == 250
+        assert b" (Gatepost) with ESMTP " in upstream.messages[0].content

@@ -1,8 +1,9 @@
 """The settings: every key of rules.yaml, section by section."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -95,6 +96,13 @@ class Config(Settings):
     def processes(self) -> int:
         """The number of workers."""
         return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
+
+    def keeping(self, started: Self, names: Iterable[str]) -> Self:
+        """These settings, but those with the names as they were at the start."""
+        kept = {name: getattr(started, name) for name in names}
+        config = self.model_copy(update=kept)
+        config.model_fields_set.difference_update(kept.keys() - started.model_fields_set)
+        return config
 
     def route(self, session: Session, recipient: Recipient) -> Route | None:
         """The first route that matches; None: the recipient is refused."""

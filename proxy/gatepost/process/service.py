@@ -80,10 +80,8 @@ class Supervision:
 
 def with_new_rules(started: LoadedConfig, loaded: LoadedConfig) -> LoadedConfig:
     """The new settings that a running service can apply, and the others as they were at its start."""
-    kept = {name: getattr(started.config, name) for name in _SET_AT_START}
-    if _addresses(loaded) != _addresses(started):
-        kept["listen"] = started.config.listen
-    return replace(loaded, config=loaded.config.model_copy(update=kept))
+    names = _SET_AT_START if _addresses(loaded) == _addresses(started) else (*_SET_AT_START, "listen")
+    return replace(loaded, config=loaded.config.keeping(started.config, names))
 
 
 def _addresses(loaded: LoadedConfig) -> list[str]:

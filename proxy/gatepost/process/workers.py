@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from gatepost.config import LoadedConfig, load
 from gatepost.config.settings import Config
@@ -239,22 +239,22 @@ class _Processes:
         _log_as(loaded.config, self._started)  # for this process, and for those that it starts
         _log_warnings(loaded)
         config, started = loaded.config, self._started
-        kept: dict[str, Any] = {}
-        if (config.user, config.group) != (started.user, started.group):
-            kept |= {"user": started.user, "group": started.group}
+        kept = [
+            name
+            for name in ("user", "group", "node", "pid_file")
+            if getattr(config, name) != getattr(started, name)
+        ]
         if [one.address for one in config.listen] != [one.address for one in started.listen]:
-            kept["listen"] = started.listen
-        if config.node != started.node:
-            kept["node"] = started.node
-        if config.pid_file != started.pid_file:
-            kept["pid_file"] = started.pid_file
-        if config.processes != len(self._workers):
-            kept["workers"] = len(self._workers)
+            kept.append("listen")
         if _place(config.web) != _place(started.web):
-            kept["web"] = started.web
+            kept.append("web")
+        kept_config = config.keeping(started, kept)
+        if config.processes != len(self._workers):
+            kept.append("workers")
+            kept_config = kept_config.model_copy(update={"workers": len(self._workers)})
         for name in kept:
             log.warning("%s has changed: it takes effect at the next start", name)
-        return replace(loaded, config=config.model_copy(update=kept))
+        return replace(loaded, config=kept_config)
 
     def _run_child(self, child: Child, supervisor: Supervisor) -> None:
         if child.slot.kind == "worker":
