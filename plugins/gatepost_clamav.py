@@ -20,7 +20,10 @@ from gatepost_servers import FinalError, Servers, exchange
 __all__ = ["ClamAV"]
 
 Then = Literal["hit", "nothing", "tag", "quarantine", "discard", "defer", "reject"]
+_COMMAND = b"zINSTREAM\0"
 _CHUNK_BYTES = 1 << 20
+_SMALL_BYTES = 1 << 13
+"""Up to here all is sent at once."""
 _END = bytes(4)
 """An empty chunk."""
 _ANSWER_BYTES = 1024
@@ -152,7 +155,7 @@ class ClamAV:
 
 async def _signature(clamd: socket, content: bytes) -> str:
     """The name of what clamd found, empty if it is clean; raises ConnectionError."""
-    answer, complete = await exchange(clamd, _chunks(content), limit_bytes=_ANSWER_BYTES)
+    answer, complete = await exchange(clamd, _chunks(content), limit_bytes=_ANSWER_BYTES, end=b"\0")
     reply, nul, more = answer.partition(b"\0")
     if not nul or more:
         raise ConnectionError(f"it closed the connection or sent an incomplete reply: {answer[:200]!r}")
@@ -171,7 +174,10 @@ async def _signature(clamd: socket, content: bytes) -> str:
 
 def _chunks(content: bytes) -> Iterator[bytes | memoryview]:
     """The command and the message in the format of clamd(8): each chunk after its length."""
-    yield b"zINSTREAM\0"
+    if 0 < len(content) <= _SMALL_BYTES:
+        yield b"".join((_COMMAND, len(content).to_bytes(4), content, _END))
+        return
+    yield _COMMAND
     view = memoryview(content)
     for start in range(0, len(content), _CHUNK_BYTES):
         chunk = view[start : start + _CHUNK_BYTES]
@@ -182,7 +188,7 @@ def _chunks(content: bytes) -> Iterator[bytes | memoryview]:
 
 async def _version(clamd: socket) -> tuple[str, datetime | None]:
     """Version and signatures, and when the signatures were made, if clamd says so; raises ConnectionError."""
-    answer, _ = await exchange(clamd, (b"zVERSION\0",), limit_bytes=_ANSWER_BYTES)
+    answer, _ = await exchange(clamd, (b"zVERSION\0",), limit_bytes=_ANSWER_BYTES, end=b"\0")
     text = answer.removesuffix(b"\0").decode("ascii", "replace")
     found = _VERSION.fullmatch(text)
     if not found:
@@ -197,7 +203,7 @@ async def _version(clamd: socket) -> tuple[str, datetime | None]:
 async def _takes(clamd: socket, size: int) -> bool:
     """False if clamd refuses a chunk of that size, of which nothing is sent; raises ConnectionError."""
     loop = asyncio.get_running_loop()
-    await loop.sock_sendall(clamd, b"zINSTREAM\0" + min(size, 0xFFFFFFFF).to_bytes(4))
+    await loop.sock_sendall(clamd, _COMMAND + min(size, 0xFFFFFFFF).to_bytes(4))
     try:
         async with asyncio.timeout(_REFUSAL_SECONDS):
             return b"size limit" not in await loop.sock_recv(clamd, _ANSWER_BYTES)

@@ -98,10 +98,28 @@ class _Server:
         """True if its failure was logged and it has not answered since."""
         self._names = _Names()
 
+    def connect_at_once(self) -> socket.socket | None:
+        """A connected socket, for the caller to close, if that takes no wait; raises OSError."""
+        if not self.address.startswith("unix:"):
+            return None
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(0)  # required by the event loop's sock_* functions
+            connection.connect(self.address.removeprefix("unix:"))
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, BlockingIOError):  # its queue is full
+                return None
+            raise
+        return connection
+
     async def connect(self) -> socket.socket:
         """A connected socket, for the caller to close; raises OSError or UnicodeError."""
         if self.address.startswith("unix:"):
-            return await _connected(socket.AF_UNIX, self.address.removeprefix("unix:"))
+            while True:  # the event loop takes a full queue, which is EAGAIN, for a connection
+                await asyncio.sleep(_QUEUE_SECONDS)
+                if local := self.connect_at_once():
+                    return local
         host, port = _tcp_address(self.address)
         failures: list[str] = []
         for family, _, _, _, address in await self._names.look_up(host, port):
@@ -115,23 +133,15 @@ class _Server:
         raise ConnectionError("; ".join(failures))
 
 
-async def _connected(family: int, address: str | tuple[Any, ...]) -> socket.socket:
+async def _connected(family: int, address: tuple[Any, ...]) -> socket.socket:
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        connection.settimeout(0)  # required by the event loop's sock_* functions
-        if family != socket.AF_UNIX:
-            await asyncio.get_running_loop().sock_connect(connection, address)
-            return connection
-        while True:  # the event loop takes a full queue, which is EAGAIN, for a connection
-            try:
-                connection.connect(address)
-            except BlockingIOError:
-                await asyncio.sleep(_QUEUE_SECONDS)
-            else:
-                return connection
+        connection.settimeout(0)
+        await asyncio.get_running_loop().sock_connect(connection, address)
     except BaseException:
         connection.close()
         raise
+    return connection
 
 
 class Servers:
@@ -226,6 +236,8 @@ class Servers:
         return sorted(self._servers, key=lambda server: server.last_until > now)
 
     async def _connect(self, server: _Server) -> socket.socket:
+        if connection := server.connect_at_once():
+            return connection
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 return await server.connect()
@@ -251,13 +263,13 @@ class Servers:
 
 
 async def exchange(
-    connection: socket.socket, pieces: Iterable[bytes | memoryview], *, limit_bytes: int
+    connection: socket.socket, pieces: Iterable[bytes | memoryview], *, limit_bytes: int, end: bytes = b""
 ) -> tuple[bytes, bool]:
     """Send a request and read all until the server closes: the answer, and whether it had the whole request.
 
-    A server may answer, and close, while the request is still being sent. The socket is used without a
-    stream around it, because a stream drops unread data when a write fails. Raises OSError, also for an
-    answer of more than ``limit_bytes``.
+    With ``end``, the answer is complete as soon as it ends so. A server may answer, and close, while the
+    request is still being sent. The socket is used without a stream around it, because a stream drops unread
+    data when a write fails. Raises OSError, also for an answer of more than ``limit_bytes``.
     """
     loop = asyncio.get_running_loop()
     complete = True
@@ -276,6 +288,8 @@ async def exchange(
             if len(answer) > limit_bytes:
                 shown = bytes(answer[:200])
                 raise FinalError(f"its answer has more than {limit_bytes:,} bytes: {shown!r}")
+            if end and answer.endswith(end):
+                break
     except ConnectionResetError:
         if not answer:
             raise
