@@ -326,6 +326,7 @@ async def test_a_recipient_has_the_reply_that_upstream_gave_for_it():
         id="1", client=ip_address("192.0.2.1"), client_port=1, listener="", connected_at=datetime.now(UTC)
     )
     record = make_record(
+        node="a",
         transaction_id="1",
         session=session,
         received_at=datetime.now(UTC),
