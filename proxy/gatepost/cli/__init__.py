@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "quarantine": ("quarantine.app", "List, show, release or delete quarantined messages."),
     "backup": ("backup.backup", "Copy the store to one file."),
     "restore": ("backup.restore", "Make the store from a backup."),
+    "migrate": ("migrate.migrate", "Copy the store from SQLite to PostgreSQL, or back."),
     "passwd": ("passwd.passwd", "Print a user's line for the file of users."),
     "token": ("token.app", "Make, list and revoke the tokens of programs."),
     "dkim": ("dkim.app", "Make a key that signs mail, and its record for DNS."),

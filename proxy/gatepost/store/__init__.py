@@ -3,7 +3,7 @@
 A backend is a folder that fulfils `contract`; `opening` selects it by the scheme of the URL.
 """
 
-from gatepost.store.contents import Contents, Restored
+from gatepost.store.contents import Contents, Copied, CopiedTable, Progress, Restored
 from gatepost.store.contract import Archive, Conversations, Mailbox, Statistics, Store
 from gatepost.store.conversation import Conversation, ConversationPart, SessionSummary, of_transaction
 from gatepost.store.errors import ConflictError, StoreError, StoreFull, StoreUnavailable, StoreUnusable
@@ -25,6 +25,8 @@ from gatepost.store.kept import (
 )
 from gatepost.store.opening import (
     back_up,
+    compare_stores,
+    copy_store,
     import_backend,
     open_archive,
     open_conversations,
@@ -47,6 +49,8 @@ __all__ = [
     "Conversation",
     "ConversationPart",
     "Conversations",
+    "Copied",
+    "CopiedTable",
     "Counted",
     "Counts",
     "Facet",
@@ -62,6 +66,7 @@ __all__ = [
     "Newest",
     "Page",
     "Position",
+    "Progress",
     "Query",
     "QueryError",
     "Removed",
@@ -79,6 +84,8 @@ __all__ = [
     "Timeline",
     "Top",
     "back_up",
+    "compare_stores",
+    "copy_store",
     "find",
     "import_backend",
     "of_transaction",

@@ -1,6 +1,6 @@
 """What goes wrong with the store; the texts are for operators and name files, never for SMTP clients."""
 
-__all__ = ["ConflictError", "StoreError", "StoreFull", "StoreUnavailable", "StoreUnusable"]
+__all__ = ["ConflictError", "StoreDiffers", "StoreError", "StoreFull", "StoreUnavailable", "StoreUnusable"]
 
 
 class StoreError(Exception):
@@ -17,6 +17,10 @@ class StoreUnavailable(StoreError):  # noqa: N818 - as above
 
 class StoreUnusable(StoreError):  # noqa: N818 - as above
     """The settings name a store that cannot be used as it is: of another version, or without a right."""
+
+
+class StoreDiffers(StoreError):  # noqa: N818 - as above
+    """A copy is not the same as its source; the text names the first difference."""
 
 
 class ConflictError(Exception):

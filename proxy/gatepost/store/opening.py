@@ -1,16 +1,19 @@
 """Which backend a store has, by the scheme of its URL; a backend is imported when it is first opened."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from gatepost.config.store import StoreSettings
-from gatepost.store.contents import Contents, Restored
+from gatepost.store.contents import Contents, Copied, Progress, Restored
 from gatepost.store.contract import Archive, Backend, Conversations, Mailbox, Store
 from gatepost.store.errors import StoreError
 
 __all__ = [
     "back_up",
+    "compare_stores",
+    "copy_store",
     "import_backend",
     "open_archive",
     "open_conversations",
@@ -74,10 +77,45 @@ def restore(settings: StoreSettings, base: Path, file: Path, *, replace: bool = 
     return _backend(settings).restore(settings, base, file, replace=replace)
 
 
+def copy_store(
+    source: StoreSettings, target: StoreSettings, base: Path, report: Callable[[Progress], None]
+) -> Copied:
+    """Copy a store into one of another kind, and compare all of it; raises StoreError.
+
+    An interrupted copy is completed by the next call; nothing else opens it before. Nothing is written to the
+    source, which nobody may have open, nor to a target that has content of its own.
+    """
+    here, there = _copying(source), _copying(target)
+    done: Copied = import_module("gatepost.store.sql.copying").copy(
+        here.open_source(source, base), lambda mark: there.open_target(target, base, mark), report
+    )
+    return done
+
+
+def compare_stores(
+    source: StoreSettings, target: StoreSettings, base: Path, report: Callable[[Progress], None]
+) -> Copied:
+    """Compare two stores of different kinds; raises StoreError at the first difference."""
+    here, there = _copying(source), _copying(target)
+    done: Copied = import_module("gatepost.store.sql.copying").compare(
+        here.open_source(source, base), there.open_target(target, base, None), report
+    )
+    return done
+
+
+def _copying(settings: StoreSettings) -> Any:
+    """The module of a backend that opens a store to be copied."""
+    return import_module(f"{_module(settings)}.copying")
+
+
 def _backend(settings: StoreSettings) -> Backend:
+    return cast("Backend", import_module(_module(settings)))
+
+
+def _module(settings: StoreSettings) -> str:
     scheme, separator, _ = settings.url.partition(":")
     if not separator or scheme not in _BACKENDS:  # the rest of it may hold a password
         raise StoreError(
             "store.url is not the URL of a store, expected sqlite:///FILE or postgresql://HOST/DATABASE"
         )
-    return cast("Backend", import_module(_BACKENDS[scheme]))
+    return _BACKENDS[scheme]

@@ -33,8 +33,8 @@ _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 class Database:
     """A pool of connections, and two of their own: for groups of changes, and to notice commits."""
 
-    def __init__(self, settings: StoreSettings) -> None:
-        self._place = Place(settings.url, settings.read_password)
+    def __init__(self, settings: StoreSettings, *, counted: bool = True) -> None:
+        self._place = Place(settings.url, settings.read_password, counted=counted)
         self.contents = Pieces()
         self._closed = False
         self._engine = create_engine(
@@ -62,16 +62,20 @@ class Database:
     @classmethod
     def create(cls, settings: StoreSettings) -> Self:
         """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError."""
-        return cls._opened(settings, preparing.prepare)
+        return cls.opened(settings, preparing.prepare)
 
     @classmethod
     def existing(cls, settings: StoreSettings) -> Self:
         """Open to read: must exist and be of today's version. Raises StoreError."""
-        return cls._opened(settings, preparing.require_current)
+        return cls.opened(settings, preparing.require_current)
 
     @classmethod
-    def _opened(cls, settings: StoreSettings, look: "preparing.Look") -> Self:
-        database = cls(settings)
+    def opened(cls, settings: StoreSettings, look: "preparing.Look", *, counted: bool = True) -> Self:
+        """Open after a look at the database, in a transaction of its own. Raises StoreError.
+
+        ``counted``: whether this is a use of the store that prevents a copy.
+        """
+        database = cls(settings, counted=counted)
         try:
             with database.transaction() as connection:
                 look(connection, database.name)

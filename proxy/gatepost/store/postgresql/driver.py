@@ -11,7 +11,7 @@ from psycopg.types.string import StrDumperUnknown
 from gatepost.printable import storable, without_controls
 from gatepost.store.errors import StoreError, StoreFull, StoreUnavailable, StoreUnusable
 
-__all__ = ["LOCK_SECONDS", "Lock", "Place", "error_for", "lock", "try_lock"]
+__all__ = ["LOCK_SECONDS", "OTHERS", "Lock", "Place", "error_for", "lock", "session_lock", "try_lock"]
 
 LOCK_SECONDS = 5.0
 """To wait for a lock that another transaction holds."""
@@ -44,6 +44,9 @@ class Lock:
     RETENTION = 2
     TEXTS = 3
     SCHEMA = 4
+    """Also held as long as a store is copied, by the connection that reads it."""
+    OPEN = 5
+    """Shared, and held by each connection until its end: so it is known whether a store is in use."""
 
 
 _KEY = "hashtext('gatepost ' || current_schema())"
@@ -54,9 +57,23 @@ def lock(number: int) -> str:
     return f"SELECT pg_advisory_xact_lock({_KEY}, {number})"
 
 
+def session_lock(number: int) -> str:
+    """SQL that waits for a `Lock`, which is held until the connection ends."""
+    return f"SELECT pg_advisory_lock({_KEY}, {number})"
+
+
 def try_lock(number: int) -> str:
     """SQL that takes a `Lock`, if it is free, and says so."""
     return f"SELECT pg_try_advisory_xact_lock({_KEY}, {number})"
+
+
+_OPEN = f"SELECT pg_try_advisory_lock_shared({_KEY}, {Lock.OPEN})"
+OTHERS = (
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"  # noqa: S608 - of constants
+    f" WHERE datname = current_database() AND classid = ({_KEY}::bigint & 4294967295)::oid"
+    f" AND objid = {Lock.OPEN} AND locktype = 'advisory' AND granted"
+)
+"""SQL that counts the connections to the store, but for those of a copy."""
 
 
 class _StorableDumper(StrDumperUnknown):
@@ -69,10 +86,11 @@ class _StorableDumper(StrDumperUnknown):
 class Place:
     """A database on a server."""
 
-    def __init__(self, url: str, password: Callable[[], str | None]) -> None:
+    def __init__(self, url: str, password: Callable[[], str | None], *, counted: bool = True) -> None:
         """Raises StoreError for a URL that libpq does not understand, without showing it.
 
-        ``password`` reads it for each connection; it may raise OSError and ValueError.
+        ``password`` reads it for each connection; it may raise OSError and ValueError. ``counted``: the
+        connections are among the `OTHERS` of a copy.
         """
         try:
             given = conninfo_to_dict(url)
@@ -81,6 +99,7 @@ class Place:
                 "store.url is not understood, expected postgresql://USER@HOST:PORT/DATABASE"
             ) from None
         self._password = password
+        self._counted = counted
         self._conninfo: dict[str, Any] = {**_DEFAULTS, **given}
         host = quote(str(given.get("host", "")), safe=":,[]")
         port = f":{given['port']}" if "port" in given else ""
@@ -99,7 +118,7 @@ class Place:
         given = {**self._conninfo, "password": password} if password else self._conninfo
         connection = psycopg.connect(**given, autocommit=True)
         try:
-            connection.execute(_SESSION.format(lock=LOCK_SECONDS * 1000))
+            connection.execute(_SESSION.format(lock=LOCK_SECONDS * 1000) + (_OPEN if self._counted else ""))
             if any_text:
                 connection.adapters.register_dumper(str, _StorableDumper)
             connection.autocommit = autocommit

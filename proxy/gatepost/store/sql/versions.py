@@ -9,7 +9,10 @@ from sqlalchemy import Connection, inspect, select
 from gatepost.store.errors import StoreUnusable
 from gatepost.store.sql.schema import VERSION, version
 
-__all__ = ["known_version", "migrate", "version_of"]
+__all__ = ["COPY_MARK", "known_version", "migrate", "version_of"]
+
+COPY_MARK = "copying-"
+"""How the version begins of a store that `gatepost migrate` has not completed; it compares as a newer one."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -27,6 +30,11 @@ def known_version(tables: Collection[str], number: Callable[[], str | None], nam
     found = number() if version.name in tables else None
     if found is None:
         raise StoreUnusable(f"{name} is a database, but not one of Gatepost's")
+    if found.startswith(COPY_MARK):
+        raise StoreUnusable(
+            f"the store {name} is the unfinished copy of another one;"
+            " run the same `gatepost migrate` again, which completes it"
+        )
     if found > VERSION:
         raise StoreUnusable(f"the store {name} is of version {found}, newer than this Gatepost's ({VERSION})")
     return found

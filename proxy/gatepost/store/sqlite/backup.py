@@ -18,7 +18,7 @@ from gatepost.store.sqlite import driver
 from gatepost.store.sqlite.database import COPIED_ALONE
 from gatepost.store.sqlite.index import Index
 
-__all__ = ["back_up", "restore"]
+__all__ = ["back_up", "require_unused", "restore"]
 
 _LOCKED_FROM, _LOCKED_BYTES = 0x40000002, 510
 """The bytes of which each open connection to a database with a write-ahead log holds a shared lock.
@@ -69,6 +69,13 @@ def restore(store: Path, file: Path, *, replace: bool) -> Restored:
                 _name_new(copy, store)
             _sync(store.parent)
     return Restored(contents=contents, replaced=aside if exists else None)
+
+
+def require_unused(store: Path) -> None:
+    """Raise StoreUnavailable if a process has the store open; not known of a file that cannot be written."""
+    if os.access(store, os.W_OK):
+        with _exclusively(store):
+            pass
 
 
 def _require_other(store: Path, file: Path) -> None:

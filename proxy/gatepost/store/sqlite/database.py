@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -24,10 +24,12 @@ from gatepost.store.sqlite import driver
 from gatepost.store.sqlite.groups import apply
 from gatepost.store.sqlite.locks import WriteQueue
 
-__all__ = ["COPIED_ALONE", "Database"]
+__all__ = ["COPIED_ALONE", "Database", "prepare", "require_current"]
 
 _log = logging.getLogger(__name__)
 
+Look = Callable[[Connection, Path, bool], None]
+"""Takes a connection, the file, and whether it was just made; raises StoreError."""
 _READERS = 5
 _PATIENCE_SECONDS = 10
 """To wait for one of the connections."""
@@ -99,13 +101,17 @@ class Database:
     @classmethod
     def create(cls, settings: StoreSettings, base: Path) -> Self:
         """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError."""
-        path = driver.locate(settings.url, base)
+        return cls.prepared(driver.locate(settings.url, base), prepare)
+
+    @classmethod
+    def prepared(cls, path: Path, look: Look) -> Self:
+        """Open to write; ``look`` prepares the database in a transaction of its own. Raises StoreError."""
         driver.create_file(path)
         is_new = path.stat().st_size == 0
         database = cls(path, connections=1, cache_kib=driver.WRITERS_CACHE_KIB)
         try:
             with database.write() as connection:
-                _prepare(connection, path, is_new=is_new)
+                look(connection, path, is_new)
         except BaseException:
             database.close()
             raise
@@ -125,7 +131,7 @@ class Database:
         database = cls(path, connections=_READERS, cache_kib=driver.READERS_CACHE_KIB, attached=attached)
         try:
             with database.read() as connection:
-                _require_current(connection, path)
+                require_current(connection, path)
         except BaseException:
             database.close()
             raise
@@ -253,7 +259,8 @@ class Database:
         self._maintenance.release()
 
 
-def _require_current(connection: Connection, path: Path) -> None:
+def require_current(connection: Connection, path: Path) -> None:
+    """Raise StoreError if there is no store in the file, or none of today's version."""
     found = version_of(connection, str(path))
     if found is None:
         raise StoreError(f"the store {path} is empty; `gatepost serve` makes its tables. {COPIED_ALONE}")
@@ -261,7 +268,8 @@ def _require_current(connection: Connection, path: Path) -> None:
         raise StoreError(f"the store {path} is of an older version; `gatepost serve` brings it up to date")
 
 
-def _prepare(connection: Connection, path: Path, *, is_new: bool) -> None:
+def prepare(connection: Connection, path: Path, is_new: bool) -> None:  # noqa: FBT001 - a `Look`
+    """Make the tables, or migrate them, within the connection's transaction. Raises StoreError."""
     found = version_of(connection, str(path))
     if found is None:
         if not is_new:
