@@ -23,7 +23,7 @@ class Why(Enum):
     NO_ROLE = (
         403,
         "You have no role here",
-        "Nobody has given this account a role in this desk. Ask its administrator, or log in with another account.",
+        "Nobody has given this account a role in this desk. Ask its administrator, or use another account.",
     )
 
     @property
