@@ -76,10 +76,46 @@ def test_users_of_the_settings_and_tokens_are_those_of_the_running_gateway(gatew
 
     changed = yaml.safe_load(rules.read_text())
     changed["web"]["users"] = [{"name": "bob", "role": "reader"}]
+    watching = http.client.HTTPConnection(*running.desk.split(":"), timeout=60)
+    watching.request("GET", "/events", headers=ann)
+    events = watching.getresponse()
+    assert events.readline().startswith(b"event: ")
     rules.write_text(yaml.safe_dump(changed))
     assert run("reload", "-c", str(rules)).returncode == 0
     wait_until(lambda: status(running, "/metrics", bob) == 200, "the desk has the new users")
     assert status(running, "/metrics", ann) == 401
+    events.read()  # to its end: ann is no user any more
+    watching.close()
+
+
+@pytest.mark.long
+def test_single_sign_on_is_that_of_the_running_gateway_and_a_dead_provider_stops_nothing(
+    gateway, run, wait_until, unused_tcp_port
+):
+    pytest.importorskip("joserfc")
+    web = f"""
+        web:
+          address: 127.0.0.1:0
+          hosts: other.example
+          oidc:
+            issuer: http://127.0.0.1:{unused_tcp_port}
+            client_id: desk
+            client_secret_file: secret
+            redirect_uri: http://desk.example/login/oidc/callback
+            roles: {{groups: helpdesk, role: operator}}
+        """
+    running = gateway(web, files={"secret": "s3cret"})
+    assert status(running, "/login", {"Host": "desk.example"}) == 200
+    assert status(running, "/login/oidc", {}) == 502
+    assert running.log.count("web desk: log-in with OpenID Connect failed client=127.0.0.1: discovery: ") == 1
+    assert status(running, "/", running.password) == 200
+    rules = running.folder / "rules.yaml"
+    changed = yaml.safe_load(rules.read_text())
+    del changed["web"]["oidc"]
+    rules.write_text(yaml.safe_dump(changed))
+    assert run("reload", "-c", str(rules)).returncode == 0
+    wait_until(lambda: status(running, "/login/oidc", {}) == 404, "the desk has no provider any more")
+    assert status(running, "/journal", {}) == 303
 
 
 class UnixClient(http.client.HTTPConnection):

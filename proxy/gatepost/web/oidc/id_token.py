@@ -1,12 +1,13 @@
 """ID tokens: their signature and their claims (OpenID Connect Core 1.0 section 3.1.3.7)."""
 
 import hmac
+import warnings
 from collections.abc import Sequence
 from typing import Any, Final
 
 from joserfc import jwt
-from joserfc.errors import BadSignatureError, JoseError
-from joserfc.jwk import JWKRegistry, Key
+from joserfc.errors import BadSignatureError, JoseError, SecurityWarning
+from joserfc.jwk import JWKRegistry, Key, RSAKey
 from joserfc.jws import JWSRegistry, extract_compact
 
 from gatepost.printable import printable
@@ -20,7 +21,12 @@ ALGORITHMS: Final = (
 _LEEWAY_SECONDS: Final = 60
 """That the clocks of provider and desk may differ."""
 _KEYS: Final = 100
+_RSA_BITS: Final = 2048
+"""RFC 7518 section 3.3."""
 _SUBJECT_LENGTH: Final = 255
+
+
+warnings.simplefilter("ignore", SecurityWarning)  # of weak keys, which are not used; not a line of the log
 
 
 class TokenError(Exception):
@@ -41,9 +47,11 @@ def read_keys(document: Any) -> tuple[Key, ...]:
         if not isinstance(member, dict) or member.get("kty") not in ("RSA", "EC", "OKP"):
             continue
         try:
-            found.append(JWKRegistry.import_key(member))
+            key = JWKRegistry.import_key(member)
         except (JoseError, ValueError, TypeError, KeyError):  # a curve that nobody knows, no key at all
             continue
+        if not isinstance(key, RSAKey) or key.public_key.key_size >= _RSA_BITS:
+            found.append(key)
     if not found:
         raise TokenError("no key for signatures in the JWK Set")
     return tuple(found)

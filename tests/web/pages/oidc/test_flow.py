@@ -261,6 +261,20 @@ async def test_the_log_out_ends_the_session_although_the_provider_has_none_for_i
     assert ("no log-out at the OpenID Connect provider" in caplog.text) == (why == "down")
 
 
+@pytest.mark.parametrize("name", ["authorization", "token", "userinfo", "end_session", "jwks_uri"])
+async def test_a_provider_with_https_may_not_lead_to_http(
+    start_provider, desk_of, log_in, tmp_path, name, caplog
+):
+    ours, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+    ours.cert_pem.write_to_path(tmp_path / "ca.pem")
+    provider = await start_provider(ssl=context)
+    provider.metadata[name if name == "jwks_uri" else f"{name}_endpoint"] = "http://127.0.0.1/x"
+    async with desk_of(provider, ca=str(tmp_path / "ca.pem")).open as http:
+        assert (await log_in(http, provider)).status_code == 502
+    assert "discovery: an endpoint without https" in caplog.text
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_a_provider_with_an_authority_of_its_own(
     start_provider, desk_of, log_in, tmp_path, trusted, caplog

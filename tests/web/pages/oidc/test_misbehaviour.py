@@ -441,7 +441,7 @@ async def test_a_key_that_the_provider_has_withdrawn_is_good_for_ten_minutes_at_
         ("OKP", "Ed25519", "Ed25519"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*EdDSA")
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # by RFC 9864, and in use
 async def test_the_usual_kinds_of_keys_are_known(provider, desk_of, log_in, kind, size, algorithm):
     from joserfc.jwk import JWKRegistry  # noqa: PLC0415 - an extra
 
@@ -450,6 +450,19 @@ async def test_the_usual_kinds_of_keys_are_known(provider, desk_of, log_in, kind
     provider.header = {"alg": algorithm, "kid": "one", "custom": "x"}
     async with desk_of(provider).open as http:
         assert (await log_in(http, provider)).status_code == 200
+
+
+@pytest.mark.filterwarnings("ignore:Key size")
+async def test_a_key_that_can_be_broken_is_not_used(provider, desk_of, log_in, refused):
+    from joserfc.jwk import RSAKey  # noqa: PLC0415 - an extra
+
+    provider.key = RSAKey.generate_key(1024, {"kid": "one"})
+    provider.published = [provider.new_key("two"), provider.key]
+    provider.header = {"alg": "RS256", "kid": "one"}
+    async with desk_of(provider).open as http:
+        await refused(
+            http, await log_in(http, provider), DOWN, "none of the provider's keys made the signature"
+        )
 
 
 async def test_a_provider_that_is_down_is_asked_once_in_a_while_however_many_log_in(
