@@ -110,7 +110,8 @@ SESSION = SessionSummary(
 
 
 EMPTY = (
-    "DELETE FROM transactions; DELETE FROM kept; DELETE FROM sessions; ALTER SEQUENCE kept_number_seq RESTART"
+    "DELETE FROM transactions; DELETE FROM kept; DELETE FROM sessions; DELETE FROM live_batches;"
+    " DELETE FROM live_watchers; ALTER SEQUENCE kept_number_seq RESTART"
 )
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from gatepost.traffic import feed
 from gatepost.traffic.events import event_of, moment
-from gatepost.traffic.feed import Receiver, Sender, _pack, _unpack, pair
+from gatepost.traffic.feed import Receiver, Sender, _pack, pair, unpacked
 
 SAID = [
     ("s1", "*", b"connected ::1 25 smtp"),
@@ -140,10 +140,10 @@ async def test_garbage_is_skipped_and_what_follows_is_read(sides, caplog):
 def test_cut_off_octets_never_pass_for_lines():
     one, two = (1000, "s", "C", b"NOOP\r\n"), (2000, "s", "S", b"250\r\n")
     octets = _pack([one, two], dropped=7)
-    assert [line.data for line in _unpack(octets)[1]] == [one[3], two[3]]
+    assert [line.data for line in unpacked(octets)[1]] == [one[3], two[3]]
     for end in set(range(len(octets))) - {len(_pack(said, dropped=7)) for said in ([], [one])}:
         with pytest.raises(ValueError, match=r"lines|cut off"):
-            _unpack(octets[:end])
+            unpacked(octets[:end])
 
 
 async def test_while_a_batch_is_looked_at_nothing_wakes_the_event_loop(sides):

@@ -199,7 +199,7 @@ async def test_a_browser_gets_lines_as_they_are_said_and_goes_on_where_it_was():
             last_id, event = await anext(received)
             assert event == {
                 "missed": 0,
-                "sessions": {"a": ["192.0.2.1", ""]},
+                "sessions": {"a": ["192.0.2.1", "", ""]},
                 "lines": [
                     ["a", 1795456800250, "*", "connected 192.0.2.1 5000"],
                     ["a", 1795456800250, "S", "220 mx.example.net ESMTP"],

@@ -327,6 +327,7 @@ class _Processes:
             hold_at=self._hold_at,
             lifeline=lifeline,
             mode="gateway" if self._relays else "complaints",
+            node=self._started.node,
             expected=frozenset(Disposition) if self._relays else expected_dispositions(config),
             release=settings.release if self._relays else None,
             forward=Forwarder(settings=web.forward, send=settings.forward) if web.forward else None,

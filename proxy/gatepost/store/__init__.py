@@ -4,9 +4,10 @@ A backend is a folder that fulfils `contract`; `opening` selects it by the schem
 """
 
 from gatepost.store.contents import Contents, Copied, CopiedTable, Progress, Restored
-from gatepost.store.contract import Archive, Conversations, Mailbox, Statistics, Store
+from gatepost.store.contract import Archive, Conversations, Exchange, Mailbox, Statistics, Store
 from gatepost.store.conversation import Conversation, ConversationPart, SessionSummary, of_transaction
 from gatepost.store.errors import ConflictError, StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from gatepost.store.exchange import PassedBatch, Turn
 from gatepost.store.facets import Facet, Facets
 from gatepost.store.finding import Found, find
 from gatepost.store.kept import (
@@ -30,6 +31,7 @@ from gatepost.store.opening import (
     import_backend,
     open_archive,
     open_conversations,
+    open_exchange,
     open_mailbox,
     open_store,
     restore,
@@ -53,6 +55,7 @@ __all__ = [
     "CopiedTable",
     "Counted",
     "Counts",
+    "Exchange",
     "Facet",
     "Facets",
     "Found",
@@ -65,6 +68,7 @@ __all__ = [
     "Mailbox",
     "Newest",
     "Page",
+    "PassedBatch",
     "Position",
     "Progress",
     "Query",
@@ -83,6 +87,7 @@ __all__ = [
     "StoreUnusable",
     "Timeline",
     "Top",
+    "Turn",
     "back_up",
     "compare_stores",
     "copy_store",
@@ -91,6 +96,7 @@ __all__ = [
     "of_transaction",
     "open_archive",
     "open_conversations",
+    "open_exchange",
     "open_mailbox",
     "open_store",
     "parse_query",

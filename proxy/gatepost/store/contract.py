@@ -8,7 +8,7 @@ cursor there is nothing. Text that comes from mail is stored as `gatepost.store.
 tests/store/conformance holds every backend to these promises.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from gatepost.model.record import Record
 from gatepost.model.verdict import Reply
 from gatepost.store.contents import Contents, Restored
 from gatepost.store.conversation import Conversation, ConversationPart, SessionSummary
+from gatepost.store.exchange import PassedBatch, Turn
 from gatepost.store.facets import Facets
 from gatepost.store.kept import (
     Arrivals,
@@ -35,7 +36,7 @@ from gatepost.store.query.criteria import JournalQuery, KeptQuery
 from gatepost.store.query.messages import Query
 from gatepost.store.statistics import Counted, Newest, Span, Timeline, Top
 
-__all__ = ["Archive", "Backend", "Conversations", "Mailbox", "Statistics", "Store"]
+__all__ = ["Archive", "Backend", "Conversations", "Exchange", "Mailbox", "Statistics", "Store"]
 
 
 class Store(Protocol):
@@ -237,6 +238,24 @@ class Conversations(_Reader, Protocol):
         """All that is stored of one session; None where there is nothing."""
 
 
+class Exchange(Protocol):
+    """Passes lines of live conversations between the desks of all nodes; blocks, for one thread."""
+
+    def turn(self, *, watches: bool, sent: Sequence[PassedBatch], seen: Mapping[str, int]) -> Turn:
+        """Pass lines on, and read those of others.
+
+        Args:
+            watches: somebody watches on this desk.
+            sent: lines of this node, in order.
+            seen: for each other desk, the number of its last batch that was read.
+
+        Raises StoreError; the batches are lost then.
+        """
+
+    def close(self) -> None:
+        """Let go of the store; the next turn opens it again."""
+
+
 class Statistics(Protocol):
     """Counts over the journal."""
 
@@ -270,6 +289,9 @@ class Backend(Protocol):
 
     def open_conversations(self, settings: StoreSettings, base: Path) -> Conversations:
         """To look conversations up."""
+
+    def open_exchange(self, settings: StoreSettings, *, desk: str) -> Exchange | None:
+        """To pass lines on as the desk of that name; None if no other node can have this store."""
 
     def back_up(self, settings: StoreSettings, base: Path, file: Path, *, replace: bool) -> Contents:
         """Copy a store that exists to one new file, while others read and write it.

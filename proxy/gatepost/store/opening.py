@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Copied, Progress, Restored
-from gatepost.store.contract import Archive, Backend, Conversations, Mailbox, Store
+from gatepost.store.contract import Archive, Backend, Conversations, Exchange, Mailbox, Store
 from gatepost.store.errors import StoreError
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "import_backend",
     "open_archive",
     "open_conversations",
+    "open_exchange",
     "open_mailbox",
     "open_store",
     "restore",
@@ -59,6 +60,11 @@ def open_mailbox(settings: StoreSettings, base: Path) -> Mailbox:
 def open_conversations(settings: StoreSettings, base: Path) -> Conversations:
     """Open a store that exists, to read conversations; raises StoreError with a text for the operator."""
     return _backend(settings).open_conversations(settings, base)
+
+
+def open_exchange(settings: StoreSettings, *, desk: str) -> Exchange | None:
+    """Where desks of several nodes pass lines to each other, or None; raises StoreError."""
+    return _backend(settings).open_exchange(settings, desk=desk)
 
 
 def back_up(settings: StoreSettings, base: Path, file: Path, *, replace: bool = False) -> Contents:

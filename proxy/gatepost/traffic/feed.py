@@ -18,7 +18,7 @@ from typing import Final, get_args
 
 from gatepost.traffic.events import Direction, Event, event_of, moment
 
-__all__ = ["Receiver", "Sender", "pair"]
+__all__ = ["Receiver", "Sender", "packed", "pair", "unpacked"]
 
 log = logging.getLogger(__name__)
 
@@ -178,13 +178,20 @@ class Receiver:
             if not packet:
                 return True
             try:
-                dropped, sent = _unpack(packet)
+                dropped, sent = unpacked(packet)
             except ValueError as error:
                 log.warning("not a packet of the feed, %d bytes: %s", len(packet), error)
             else:
                 self.dropped += dropped
                 events += sent
         return False
+
+
+def packed(events: Iterable[Event]) -> bytes:
+    """Events as the bytes of a packet, for `unpacked`; data is cut as on the way to the desk."""
+    return _pack(
+        [(one.at, one.session_id, one.direction, one.data[:_LINE_OCTETS]) for one in events], dropped=0
+    )
 
 
 def _pack(lines: Iterable[_Line], *, dropped: int) -> bytes:
@@ -196,7 +203,7 @@ def _pack(lines: Iterable[_Line], *, dropped: int) -> bytes:
     return b"".join(pieces)
 
 
-def _unpack(packet: bytes) -> tuple[int, list[Event]]:
+def unpacked(packet: bytes) -> tuple[int, list[Event]]:
     """How many events were dropped before, and the events; raises ValueError for any other bytes."""
     events = []
     try:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 from gatepost.metrics import SharedCounters
 from gatepost.model.user import Need
-from gatepost.store import StoreError
+from gatepost.store import Exchange, StoreError
 from gatepost.traffic.feed import Receiver
 from gatepost.web import api, metrics, probes
 from gatepost.web.access import Guarded
@@ -26,6 +26,7 @@ from gatepost.web.base_path import BasePath
 from gatepost.web.desk import Desk
 from gatepost.web.events import change_events
 from gatepost.web.live import LiveHub
+from gatepost.web.other_nodes import OtherNodes, new_desk
 from gatepost.web.pages import (
     conversation,
     facets,
@@ -76,6 +77,8 @@ def create_app(
     counters: SharedCounters | None = None,
     upstreams: Check | None = None,
     webhook: Webhook | None = None,
+    node: str = "",
+    exchange: Callable[[str], Exchange | None] = lambda _desk: None,
 ) -> Starlette:
     """The web desk as an ASGI application.
 
@@ -91,6 +94,8 @@ def create_app(
         counters: the workers' counters; None: no ``/metrics``.
         upstreams: checks that each route has a server that can be used; None: ``/readyz`` does not.
         webhook: reports new messages; None: nothing does.
+        node: the name of this node.
+        exchange: opens what desks of several nodes pass live conversations over, by the name of this desk.
     """
     app = Starlette(
         routes=_routes(),
@@ -116,7 +121,11 @@ def create_app(
     app.state.counters = counters
     app.state.readiness = make_readiness(desk, counters, upstreams)
     app.state.webhook = webhook
-    app.state.live = LiveHub() if feed else None
+    app.state.live = live = LiveHub() if feed else None
+    app.state.node = node
+    desk_name = new_desk(node)
+    passing = exchange(desk_name) if live else None
+    app.state.others = OtherNodes(passing, live, desk=desk_name, node=node) if live and passing else None
     app.state.templates = templates()
     return app
 
@@ -155,7 +164,12 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     if desk.held:
         tasks.append(asyncio.create_task(desk.held.follow()))
     if app.state.feed:
-        tasks.append(asyncio.create_task(app.state.live.follow(Receiver(app.state.feed))))
+        others: OtherNodes | None = app.state.others
+        receiver = Receiver(app.state.feed)
+        node = app.state.node if others else ""
+        tasks.append(asyncio.create_task(app.state.live.follow(receiver, node=node, others=others)))
+        if others:
+            tasks.append(asyncio.create_task(others.follow()))
     webhook: Webhook | None = app.state.webhook
     if webhook:
         tasks.append(asyncio.create_task(webhook.follow()))

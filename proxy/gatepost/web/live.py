@@ -9,7 +9,7 @@ import json
 import re
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import time_ns
@@ -58,6 +58,16 @@ class Feed(Protocol):
         """Events as they come, until there will be no more."""
 
 
+class Others(Protocol):
+    """Where events of this node go too, as `gatepost.web.other_nodes.OtherNodes`."""
+
+    def tap(self, events: Sequence[Event]) -> None:
+        """Pass events on."""
+
+    def miss(self, count: int) -> None:
+        """Count lines that were lost."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveLine:
     """One line to show; its text is printable."""
@@ -77,8 +87,10 @@ class LiveSession:
     transcript: Transcript
     client: str = ""
     helo: str = ""
+    node: str = ""
+    """The name of its node; empty if there is only one."""
     names: list[str] = field(default_factory=list)
-    """What it is found by, in lower case: its id, client, HELO names and addresses."""
+    """What it is found by, in lower case: its id, node, client, HELO names and addresses."""
 
     def learn(self, event: Event) -> bool:
         """Take a name from an event; True if there was one."""
@@ -171,21 +183,42 @@ class LiveHub:
         self._sessions_limit = history + 1
         """Of the sessions with the latest events: all of the history's lines are theirs."""
         self._limit = subscribers
+        self._watched = asyncio.Event()
 
-    async def follow(self, feed: Feed) -> None:
-        """Take events from the feed until it ends."""
+    async def follow(self, feed: Feed, *, node: str = "", others: "Others | None" = None) -> None:
+        """Take events from the feed until it ends; ``node`` has sent them, and ``others`` get them too."""
         dropped = feed.dropped
         async for events in feed.batches():
-            self.put(events)
+            self.put(events, node=node)
+            if others:
+                others.tap(events)
             if lost := feed.dropped - dropped:
                 dropped += lost
-                for subscription in self._subscriptions:
-                    subscription.miss(lost)
+                self.miss(lost)
+                if others:
+                    others.miss(lost)
 
-    def put(self, events: Iterable[Event]) -> None:
-        """Show events to all subscribers."""
+    def miss(self, count: int) -> None:
+        """Count lines that were lost before they came here."""
+        for subscription in self._subscriptions:
+            subscription.miss(count)
+
+    @property
+    def is_watched(self) -> bool:
+        """True if a browser watches."""
+        return bool(self._subscriptions)
+
+    async def wait_for_watcher(self, seconds: float) -> None:
+        """Return when a browser begins to watch, at the latest after that time."""
+        self._watched.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._watched.wait()
+
+    def put(self, events: Iterable[Event], *, node: str = "") -> None:
+        """Show events of a node to all subscribers."""
         for event in events:
-            session = self._session(event.session_id)
+            session = self._session(event.session_id, node)
             learned = session.learn(event)
             shown = self._shown(session, event)
             self._history.extend(shown)
@@ -223,16 +256,19 @@ class LiveHub:
             and subscription.wants(session)
         )
         self._subscriptions.add(subscription)
+        self._watched.set()
         try:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
 
-    def _session(self, session_id: str) -> LiveSession:
+    def _session(self, session_id: str, node: str) -> LiveSession:
         session = self._sessions.get(session_id)
         if session is None:
             session = self._sessions[session_id] = LiveSession(
-                transcript=Transcript(data_lines=_DATA_LINES, cut=True), names=[session_id.lower()]
+                transcript=Transcript(data_lines=_DATA_LINES, cut=True),
+                node=node,
+                names=[session_id.lower(), *([node.lower()] if node else [])],
             )
             while len(self._sessions) > self._sessions_limit:
                 self._sessions.popitem(last=False)
@@ -284,7 +320,7 @@ def _encode(hub: LiveHub, batch: Batch) -> str:
     return json.dumps(
         {
             "missed": batch.missed,
-            "sessions": {key: [one.client, one.helo] for key, one in hub.sessions(batch).items()},
+            "sessions": {key: [one.client, one.helo, one.node] for key, one in hub.sessions(batch).items()},
             "lines": [
                 [line.session_id, int(line.at.timestamp() * 1000), line.direction, line.text]
                 for line in batch.lines

@@ -22,6 +22,7 @@ from gatepost.holding import Channel, HeldSessions
 from gatepost.metrics import SharedCounters
 from gatepost.model.mail import Stage
 from gatepost.model.record import Disposition
+from gatepost.store import open_exchange
 from gatepost.web.accounts import Accounts
 from gatepost.web.app import create_app
 from gatepost.web.desk import Desk, Forwarder, Import, Mode, Release
@@ -54,6 +55,7 @@ def run(
     hold_at: Sequence[Stage] = (),
     lifeline: int | None,
     mode: Mode,
+    node: str = "",
     expected: frozenset[Disposition] = frozenset(Disposition),
     release: Release | None,
     forward: Forwarder | None = None,
@@ -83,6 +85,7 @@ def run(
         hold_at: the stages at which every session is held from the start.
         lifeline: a file descriptor that is at end of file when the parent process has ended.
         mode: gateway or complaints.
+        node: the name of this node.
         expected: the dispositions that pages offer to choose from although none was seen yet.
         release: sends a stored message over its route; None: this desk has no routes.
         forward: sends a stored message to one server; None: there is no such server.
@@ -139,6 +142,8 @@ def run(
             counters=counters,
             upstreams=upstreams,
             webhook=webhook,
+            node=node,
+            exchange=lambda name: open_exchange(store, desk=name),
         )
         uvloop.run(_serve(app, listener, lifeline, reload, _Certificate(tls) if tls else None))
 

@@ -225,6 +225,7 @@ async def test_a_node_without_a_name_goes_on_writing_beside_one_that_has_a_name(
     settings = StoreSettings(url=postgresql.url(database))
     opened(settings.url)
     postgresql.execute("ALTER TABLE transactions DROP COLUMN node", database=database)
+    postgresql.execute("DROP TABLE live_watchers, live_batches", database=database)
     postgresql.execute("UPDATE alembic_version SET version_num = '0007'", database=database)
     old_insert = Insert(transactions, "postgresql", without=("node",)).one
 
@@ -239,3 +240,5 @@ async def test_a_node_without_a_name_goes_on_writing_beside_one_that_has_a_name(
     nodes = {record.id: record.node for record in store.archive.records(JournalQuery(), limit=9)}
     await store.close()
     assert nodes == {"before": None, "after": None, "named": "mx-a"}
+    unlogged = "SELECT relname FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' ORDER BY relname"
+    assert postgresql.execute(unlogged, database=database) == [("live_batches",), ("live_watchers",)]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
+from gatepost.store.contract import Exchange
 from gatepost.store.errors import StoreError
 from gatepost.store.memory.archive import MemoryArchive
 from gatepost.store.memory.conversations import MemoryConversations
@@ -42,6 +43,10 @@ class MemoryBackend:
     def open_conversations(self, _settings: StoreSettings, _base: Path) -> MemoryConversations:
         """To read conversations; raises StoreError before the first `open_store`."""
         return MemoryConversations(self._existing())
+
+    def open_exchange(self, _settings: StoreSettings, *, desk: str) -> Exchange | None:  # noqa: ARG002 - the contract's name
+        """None: memory is of one process."""
+        return None
 
     def back_up(self, _settings: StoreSettings, _base: Path, _file: Path, *, replace: bool) -> Contents:  # noqa: ARG002 - the contract's name
         """Raise StoreError: what is in memory has no file to copy."""

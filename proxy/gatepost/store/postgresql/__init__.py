@@ -7,9 +7,10 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
-from gatepost.store.contract import Archive, Conversations, Mailbox, Store
+from gatepost.store.contract import Archive, Conversations, Exchange, Mailbox, Store
 from gatepost.store.errors import StoreError
 from gatepost.store.postgresql.database import Database
+from gatepost.store.postgresql.exchange import DeskExchange
 from gatepost.store.postgresql.search import TextSearch
 from gatepost.store.sql.archive import SqlArchive
 from gatepost.store.sql.conversations import SqlConversations
@@ -17,7 +18,15 @@ from gatepost.store.sql.mailbox import SqlMailbox
 from gatepost.store.sql.store import SqlStore
 from gatepost.store.sql.unwritten import Unwritten
 
-__all__ = ["back_up", "open_archive", "open_conversations", "open_mailbox", "open_store", "restore"]
+__all__ = [
+    "back_up",
+    "open_archive",
+    "open_conversations",
+    "open_exchange",
+    "open_mailbox",
+    "open_store",
+    "restore",
+]
 
 _NO_BACKUP = (
     "a store on a PostgreSQL server is backed up and restored with the server's own means,"
@@ -45,6 +54,11 @@ def open_mailbox(settings: StoreSettings, _base: Path) -> Mailbox:
 def open_conversations(settings: StoreSettings, _base: Path) -> Conversations:
     """See `gatepost.store.contract.Backend`."""
     return SqlConversations(Database.existing(settings))
+
+
+def open_exchange(settings: StoreSettings, *, desk: str) -> Exchange | None:
+    """See `gatepost.store.contract.Backend`."""
+    return DeskExchange(settings, desk=desk)
 
 
 def back_up(_settings: StoreSettings, _base: Path, _file: Path, *, replace: bool) -> Contents:  # noqa: ARG001 - the contract's name

@@ -1,10 +1,10 @@
 """The tables that only this backend has."""
 
-from sqlalchemy import Column, ForeignKey, Integer, LargeBinary, MetaData, Table
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, LargeBinary, MetaData, Table
 
 from gatepost.store.sql.schema import NUMBER, STRING, TEXT, kept
 
-__all__ = ["PIECE", "kept_pieces", "kept_texts", "own_metadata"]
+__all__ = ["PIECE", "kept_pieces", "kept_texts", "live_batches", "live_watchers", "own_metadata"]
 
 PIECE = 512 << 10
 """Bytes of a message in its row, and in each further piece."""
@@ -43,3 +43,26 @@ rules. ``rules``, ``tags``, ``mailboxes`` and ``recipients`` are lines, with a l
 ``seen`` and ``fields`` are the texts of `gatepost.store.excerpt.SearchedText`, each a line: those that a
 reader sees, and the others.
 """
+
+live_watchers = Table(
+    "live_watchers",
+    own_metadata,
+    Column("desk", STRING, primary_key=True),
+    Column("ends_at", DateTime(timezone=True), nullable=False),
+    prefixes=["UNLOGGED"],
+)
+"""The desks on which somebody watches live conversations; each says so again before ``ends_at``."""
+
+live_batches = Table(
+    "live_batches",
+    own_metadata,
+    Column("desk", STRING, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", STRING, nullable=False),
+    Column("before", BigInteger, nullable=False),
+    Column("lines", Integer, nullable=False),
+    Column("octets", LargeBinary, nullable=False),
+    Column("written_at", DateTime(timezone=True), nullable=False),
+    prefixes=["UNLOGGED"],
+)
+"""Lines of the last seconds for them; see `gatepost.store.exchange.PassedBatch`."""

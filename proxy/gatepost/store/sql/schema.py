@@ -35,7 +35,7 @@ __all__ = [
     "version",
 ]
 
-VERSION = "0008"
+VERSION = "0009"
 """The newest migration's revision."""
 
 STRING = String().with_variant(String(collation="C"), "postgresql")

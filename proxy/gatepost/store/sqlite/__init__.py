@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
-from gatepost.store.contract import Archive, Conversations, Mailbox, Store
+from gatepost.store.contract import Archive, Conversations, Exchange, Mailbox, Store
 from gatepost.store.sql.archive import SqlArchive
 from gatepost.store.sql.conversations import SqlConversations
 from gatepost.store.sql.mailbox import SqlMailbox
@@ -17,7 +17,15 @@ from gatepost.store.sqlite import backup, driver
 from gatepost.store.sqlite.database import Database
 from gatepost.store.sqlite.search import open_search
 
-__all__ = ["back_up", "open_archive", "open_conversations", "open_mailbox", "open_store", "restore"]
+__all__ = [
+    "back_up",
+    "open_archive",
+    "open_conversations",
+    "open_exchange",
+    "open_mailbox",
+    "open_store",
+    "restore",
+]
 
 
 def open_store(settings: StoreSettings, base: Path) -> Store:
@@ -40,6 +48,11 @@ def open_mailbox(settings: StoreSettings, base: Path) -> Mailbox:
 def open_conversations(settings: StoreSettings, base: Path) -> Conversations:
     """See `gatepost.store.contract.Backend`."""
     return SqlConversations(Database.existing(settings, base))
+
+
+def open_exchange(_settings: StoreSettings, *, desk: str) -> Exchange | None:  # noqa: ARG001 - the contract's name
+    """None: a file is of one node."""
+    return None
 
 
 def back_up(settings: StoreSettings, base: Path, file: Path, *, replace: bool) -> Contents:

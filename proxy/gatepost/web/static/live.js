@@ -67,10 +67,11 @@
   function Sessions(place, address) {
     const known = new Map();
     this.add = (names, lines) => {
-      for (const [id, [client, helo]] of Object.entries(names)) {
+      for (const [id, [client, helo, node]] of Object.entries(names)) {
         const item = known.get(id) || created(id);
         item.client.textContent = client || "unknown client";
         item.helo.textContent = helo;
+        item.place.textContent = node;
       }
       for (const [id, , direction, text] of lines) {
         const item = known.get(id);
@@ -96,9 +97,10 @@
         node,
         client: element("span", "session-client"),
         helo: element("span", "session-helo"),
+        place: element("span", "session-node"),
         reply: element("span", "session-reply"),
       };
-      node.append(name, item.client, item.helo, item.reply);
+      node.append(name, item.client, item.helo, item.place, item.reply);
       place.prepend(node);
       known.set(id, item);
       return item;
