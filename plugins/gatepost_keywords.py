@@ -174,7 +174,7 @@ def _folded(text: str) -> bytes:
     """The text as words are compared, in UTF-8; every run of white space in it is one space."""
     if text.isascii():
         octets = text.encode("ascii").replace(b"\r\n", b"\n").translate(_FOLDED, _CONTROL)
-        return b" ".join(octets.split()) if b"  " in octets else octets.strip(b" ")
+        return b" ".join(octets.split()) if octets.find(b"  ") >= 0 else octets.strip(b" ")
     text = unicodedata.normalize("NFKC", _few_marks(_INVISIBLE.sub("", text))).casefold()
     return " ".join(unicodedata.normalize("NFKC", text).split()).encode()
 

@@ -58,7 +58,7 @@ _ESCAPE = re.compile(rb"\x1b(?:\$[@AB]|\$\([@BCD]|\([IJ]|\$\)[ACG])")
 
 def decode_octets(octets: bytes) -> str:
     """The likeliest characters: ISO 2022 where its escapes are, UTF-8 but for single bytes, windows-1252."""
-    if b"\x1b" in octets and has_escapes(octets):
+    if 0x1B in octets and has_escapes(octets):
         return decode_as(octets, "iso-2022")
     try:
         return octets.decode()

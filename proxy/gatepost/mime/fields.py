@@ -56,6 +56,8 @@ _FIRST_LINE = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)
 """Behind empty lines, and lines that become a fold of the field that a server puts before them."""
 _SEPARATOR = re.compile(rb">?From [^\n]*+\n")
 """Of an mbox."""
+_LF, _CR, _ESCAPE = b"\n\r\x1b"
+"""As numbers: to look for bytes in bytes with ``in`` raises an exception within Python, and drops it."""
 _FIELDS_LIMIT = 10_000
 _JUNK_LIMIT = 10_000
 """Lines; a part with more of them has no header fields but only a body."""
@@ -172,9 +174,12 @@ def decoded(pairs: list[tuple[bytes, bytes]]) -> tuple[Header, ...]:
     """Fields as characters."""
     headers = []
     for octets, raw in pairs:
-        name = octets.decode("ascii") if octets.isascii() else decode_octets(octets)  # most are: a call saved
+        name = octets.decode("ascii") if octets.isascii() else decode_octets(octets)
         line = raw[:-1] if raw[-1:] == b"\r" else raw
-        headers.append(Header(name=name.rstrip(), value=decode_value(line), raw=line))
+        plain = line.isascii() and not (_LF in line or _CR in line or _ESCAPE in line)
+        plain = plain and line.find(b"=?") < 0  # most are: that saves two calls for each of them
+        value = line.decode("ascii").strip() if plain else decode_value(line)
+        headers.append(Header(name=name.rstrip(), value=value, raw=line))
     return tuple(headers)
 
 
@@ -201,7 +206,7 @@ def read_fields(content: bytes, start: int = 0) -> Fields:
     read = 2 * len(pairs) + sum([len(name) + len(value) for name, value in pairs])
     if (
         read == len(section)
-        and b"\n--" not in section
+        and section.find(b"\n--") < 0
         and section[:2] != b"--"
         and not _BLANK_LINE.search(section)
     ):

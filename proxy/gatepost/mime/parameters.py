@@ -30,6 +30,8 @@ _ASSIGNED = re.compile(rb'[\s"]*+([^\s=*"]{1,80}+)[\s"]*+(?:\*\s*+(\d{1,9}+)\s*+
 _ASSIGNED_ANYWHERE = re.compile(
     rb'(?:\A|(?<=[\s;,"()]))([^\s=*"(),;]{1,80}+)[\s"]*+(?:\*\s*+(\d{1,9}+)\s*+)?(\*?)[\s"]*+=\s*+'
 )
+_SEMICOLON, _EQUALS, _PARENTHESIS = b";=("
+"""As numbers: see `gatepost.mime.fields`."""
 _WORDS = (b"name", b"boundary", b"charset", b"format", b"delsp")
 _INTERESTING = re.compile(b"|".join(_WORDS), re.IGNORECASE)
 """In the parameters that are read here; of others there may be any number."""
@@ -119,9 +121,9 @@ def read_structured(value: bytes) -> Structured:
 def _read(value: bytes) -> Structured:
     value = value.replace(b"\r\n", b"").replace(b"\n", b"")
     found = _KIND.match(value)
-    if b";" not in value and b"=" not in value and b"(" not in value:
+    if _SEMICOLON not in value and _EQUALS not in value and _PARENTHESIS not in value:
         return Structured(_kind(found), ())
-    if found and b"=?" not in value and not _is_interesting(value):
+    if found and value.find(b"=?") < 0 and not _is_interesting(value):
         return Structured(_kind(found), ())
     spellings: list[tuple[_Parameter, ...]] = []
     for text, how in _spellings(value):

@@ -24,7 +24,7 @@ _CUT_SEQUENCE = re.compile(rb"=(?:\0++[0-9A-Fa-f]\0*+|[0-9A-Fa-f]\0++)[0-9A-Fa-f
 
 def decode_value(octets: bytes) -> str:
     """The value of a field, unfolded, its encoded-words decoded; it contains neither CR nor LF."""
-    if b"=?" in octets:
+    if octets.find(b"=?") >= 0:  # faster than `in`
         unfolded = octets.replace(b"\r\n", b"").replace(b"\n", b"").strip()
         return on_one_line("".join(_decoded_pieces(unfolded)))
     text = decode_octets(octets)
