@@ -23,6 +23,8 @@ SELDOM_IN_A_TRAP = {
     "attr",
     "encodings.cp932",
     "cryptography",
+    "gatepost.web.oidc.sign_on",
+    "joserfc",
     "prometheus_client",
     "gatepost.cli.conversation",
 }

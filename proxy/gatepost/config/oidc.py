@@ -107,6 +107,11 @@ class OidcSettings(Settings):
         return str(urlsplit(self.redirect_uri).hostname)
 
     @property
+    def authority(self) -> str:
+        """Host and port of the desk in `redirect_uri`, as browsers write them into the Host field."""
+        return http_url(self.redirect_uri).authority.lower()
+
+    @property
     def is_https(self) -> bool:
         """True if browsers use HTTPS with the desk, as `redirect_uri` says."""
         return self.redirect_uri.startswith("https:")

@@ -85,10 +85,9 @@ class Accounts:
         Settings without users do not open a desk that needed a login: nobody can log in until it is started
         again, with the password that it then has.
         """
-        hashes = desk_hashes(web)
-        if web.oidc != (self.sign_on and self.sign_on.settings):
-            self.sign_on = _sign_on(web.oidc)
+        hashes, sign_on = desk_hashes(web), _sign_on(web.oidc)
         before = self._check
+        self.sign_on = sign_on
         self._take([one.user for one in web.users], hashes)
         self.are_open = self._began_open and not web.users and self.sign_on is None
         if before:

@@ -2,6 +2,7 @@
 
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,12 +26,18 @@ __all__ = ["routes"]
 log = logging.getLogger(__name__)
 
 _BEGIN = "/login/oidc"
+_MOVED = "moved"
+"""The browser has been led to the name in redirect_uri: not again, if a proxy changes the Host field."""
 
 
 async def _begin(request: Request) -> Response:
     """Lead to the provider. By a link: form-action 'self' would let no form lead to another site."""
     sign_on = _sign_on(request)
     target = own_page(request.query_params.get("next"))
+    if request.headers.get("host", "") != sign_on.settings.authority and _MOVED not in request.query_params:
+        # Only a browser that uses the name in redirect_uri has the cookie when it comes back.
+        begin = sign_on.settings.redirect_uri.removesuffix(CALLBACK) + _BEGIN
+        return RedirectResponse(f"{begin}?next={quote(target, safe='')}&{_MOVED}", 303)
     try:
         address, sealed = await sign_on.begin(target)
     except LoginError as error:

@@ -204,6 +204,18 @@ async def test_the_cookie_of_a_log_in_tells_nothing_and_is_sent_to_the_log_in_on
     assert "secret-page" not in cookie
 
 
+async def test_a_log_in_begins_under_the_name_to_which_the_provider_leads_back(provider, desk_of):
+    """The cookie would else stay at the other name."""
+    async with desk_of(provider).open as http:
+        there = {"host": "localhost:8025"}
+        moved = await http.get("/login/oidc?next=/journal%3Fq", headers=there)
+        led_to = "http://127.0.0.1:8025/login/oidc?next=%2Fjournal%3Fq&moved"
+        assert (moved.status_code, moved.headers["location"]) == (303, led_to)
+        assert "set-cookie" not in moved.headers
+        again = await http.get(led_to, headers=there)  # a proxy has changed the name
+        assert again.headers["location"].startswith(provider.issuer)
+
+
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "x", ""])
 async def test_the_log_in_leads_to_pages_of_the_desk_only(provider, desk_of, log_in, target):
     async with desk_of(provider).open as http:
@@ -284,7 +296,11 @@ async def test_a_provider_with_an_authority_of_its_own(
     ours.issue_cert("127.0.0.1").configure_cert(context)
     provider = await start_provider(ssl=context)
     (ours if trusted else other).cert_pem.write_to_path(tmp_path / "ca.pem")
-    async with desk_of(provider, ca=str(tmp_path / "ca.pem")).open as http:
+    desk = desk_of(provider, ca=str(tmp_path / "ca.pem"))
+    async with desk.open as http:
         page = await log_in(http, provider)
-    assert page.status_code == (200 if trusted else 502)
-    assert ("its certificate is not trusted" in caplog.text) != trusted
+        assert page.status_code == (200 if trusted else 502)
+        assert ("its certificate is not trusted" in caplog.text) != trusted
+        ours.cert_pem.write_to_path(tmp_path / "ca.pem")
+        desk.accounts.renew(WebSettings(oidc=desk.sign_on.settings))  # a reload reads the file again
+        assert (await log_in(http, provider)).status_code == 200
