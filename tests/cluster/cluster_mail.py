@@ -26,6 +26,8 @@ RECIPIENTS = {
 LINE = b"0123456789" * 7 + b"\r\n"
 AGAIN_SECONDS = 0.1
 """Until a client tries again; a mail server waits for minutes."""
+STREAM_SECONDS = 0.1
+"""Between two clients of a kind that send one message."""
 FLUSH_SECONDS = 2.0
 """The records of relayed and discarded mail of this time before a SIGKILL may be missing from the journal."""
 
@@ -51,11 +53,14 @@ class Attempt:
 
 
 class Load(threading.Thread):
-    """So many clients of each kind of mail, message after message, until it ends."""
+    """So many clients of each kind of mail, message after message, and others that send one, until it ends.
+
+    The others come in a steady stream, however long one waits for its reply, as senders do.
+    """
 
     def __init__(self, *, clients: int = 3, ends: Sequence[str] = tuple(RECIPIENTS)) -> None:
         super().__init__()
-        self._clients = [end for end in ends for _ in range(clients)]
+        self._ends, self._clients = ends, clients
         self._numbers = itertools.count()
         self._ended = threading.Event()
         self.attempts: list[Attempt] = []
@@ -73,17 +78,29 @@ class Load(threading.Thread):
         asyncio.run(self._run())
 
     async def _run(self) -> None:
-        await asyncio.gather(*map(self._client, self._clients))
+        async with asyncio.TaskGroup() as group:
+            for end in self._ends:
+                for _ in range(self._clients):
+                    group.create_task(self._client(end))
+            while not self._ended.is_set():
+                for end in self._ends:
+                    group.create_task(self._attempt(end, messages=1))
+                await asyncio.sleep(STREAM_SECONDS)
 
     async def _client(self, end: str) -> None:
         while not self._ended.is_set():
-            with contextlib.suppress(OSError, EOFError, TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._session(end)
-                continue
-            await asyncio.sleep(AGAIN_SECONDS)
+            if not await self._attempt(end, messages=10):
+                await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _session(self, end: str) -> None:
+    async def _attempt(self, end: str, *, messages: int) -> bool:
+        """Whether a session ended as it should."""
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._session(end, messages)
+            return True
+        return False
+
+    async def _session(self, end: str, messages: int) -> None:
         began = time.monotonic()
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", 25)
@@ -96,7 +113,7 @@ class Load(threading.Thread):
                 self.not_greeted.append((began, greeting))
                 raise EOFError
             await _say(reader, writer, b"EHLO client.example.org")
-            for _ in range(10):
+            for _ in range(messages):
                 if self._ended.is_set():
                     break
                 if not await self._transact(reader, writer, end):

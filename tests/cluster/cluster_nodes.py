@@ -42,7 +42,7 @@ store: {{url: "{store}", keep: {{messages: 100000}}}}
 state: {{url: "{state}"}}
 web: {{address: "{host}:8025", hosts: [desk.example.com], password_file: password}}
 relay: [{{recipients: "*@example.com", to: "{sink}"}}]
-limits: {{shutdown_time: 10s}}
+limits: {{shutdown_time: 10s, connections_per_client: 1000}}
 rules:
   - {{name: many, filter: ratelimit, with: {{by: client, messages: [1000000/hour]}}, on_error: skip}}
   - {{name: kept, filter: match, when: {{recipient: kept@example.com}}, action: quarantine}}

@@ -7,6 +7,7 @@ that one node can be cut off. Node 1 has 10.0.0.11 itself, and reaches the serve
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,19 @@ DATABASE, REDIS, SINK = 1, 3, 2
 DATABASE_PORTS = (5432, 5433)
 REDIS_PORT, SINK_PORT = 6379, 2526
 LOCAL = "127.0.0.1"
+PAGE = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+COMMANDS = {
+    what: [line for line in block.splitlines() if not line.startswith("#")]
+    for what in ("pg_basebackup", "SET", "RESET", "pg_promote")
+    for kind, block in BLOCKS
+    if kind == "sh" and re.search(rf"\b{what}\b", block)
+}
+"""Those of the page about PostgreSQL, by a word of theirs."""
+SETTINGS = dict(
+    re.findall(r"^(\w+) = '?(.*?)'?$", next(block for kind, block in BLOCKS if kind == "ini"), re.MULTILINE)
+)
+"""Those of the page for PostgreSQL."""
 _NEW_NETWORK = 0x40000000
 """CLONE_NEWNET of unshare(2)."""
 
@@ -95,11 +109,11 @@ class Cut:
 
     def __enter__(self) -> None:
         for rule in self._rules:
-            run(program("iptables"), "-A", "OUTPUT", *rule, "-j", "DROP")
+            run(program("iptables"), "-A", "INPUT", *rule, "-j", "DROP")
 
     def __exit__(self, *_: object) -> None:
         for rule in self._rules:
-            run(program("iptables"), "-D", "OUTPUT", *rule, "-j", "DROP")
+            run(program("iptables"), "-D", "INPUT", *rule, "-j", "DROP")
 
 
 class Postgres:
@@ -126,13 +140,41 @@ class Postgres:
             file.writelines(f"host {what} all 10.0.0.0/8 trust\n" for what in ("all", "replication"))
 
     def copy_from(self, primary: "Postgres") -> None:
-        """Become its standby, as a server that is made anew; requires no standby of its own."""
+        """Become its standby, as a server that is made anew."""
         shutil.rmtree(self.data, ignore_errors=True)
-        given = f"host={LOCAL} port={primary.port} user=gatepost application_name={self.name}"
-        self.run("pg_basebackup", "-D", self.data, "-d", given, "-R", "-c", "fast", "--no-sync")
-        settings = self.data / "postgresql.auto.conf"
-        lines = settings.read_text().splitlines(keepends=True)
-        settings.write_text("".join(line for line in lines if "synchronous_standby_names" not in line))
+        command, *_ = COMMANDS["pg_basebackup"]
+        command = command.replace("/var/lib/postgresql/17/main", str(self.data))
+        command = command.replace(
+            "host=10.0.0.21 user=replicator", f"host={LOCAL} port={primary.port} user=gatepost"
+        )
+        self.sh(command.replace("application_name=db2", f"application_name={self.name}"))
+
+    def sh(self, command: str) -> None:
+        """Run a command of docs/cluster.md, which connects to this server unless it says otherwise."""
+        environment = {
+            **os.environ,
+            "PATH": f"{self.bin}:{PATH}",
+            "PGHOST": LOCAL,
+            "PGPORT": str(self.port),
+            "PGUSER": "gatepost",
+            "PGDATABASE": "postgres",
+        }
+        command = [*self._as_user(), "sh", "-ec", command]
+        done = subprocess.run(
+            command,
+            cwd=self.data.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+    def runs_alone(self) -> None:
+        """Commits wait for no standby from now on."""
+        for command in COMMANDS["RESET"]:
+            self.sh(command)
 
     def start(self) -> None:
         settings = {
@@ -141,9 +183,8 @@ class Postgres:
             "unix_socket_directories": "",
             "shared_buffers": "32MB",
             "max_connections": 60,
-            "wal_keep_size": "256MB",
-            "wal_retrieve_retry_interval": "1s",  # else a standby follows 5 s after a restart of the primary
             "jit": "off",
+            **SETTINGS,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [*self._as_user(), self.bin / "postgres", "-D", self.data, *options]
@@ -195,8 +236,8 @@ class Databases:
         """Make the standby anew, and let each commit wait for it from now on."""
         self.standby.copy_from(self.primary)
         self.standby.start()
-        self.primary.ask(f"ALTER SYSTEM SET synchronous_standby_names = '{self.standby.name}'")
-        self.primary.ask("SELECT pg_reload_conf()")
+        for command in COMMANDS["SET"]:
+            self.primary.sh(command.replace("db2", self.standby.name))
         wait_until(self.is_safe, "the standby is synchronous")
 
     @property
@@ -215,7 +256,10 @@ class Databases:
         """The primary ends at once and does not come back; the standby takes its place, alone."""
         self.primary.stop(signal.SIGQUIT)
         self.primary, self.standby = self.standby, self.primary
-        assert self.primary.ask("SELECT pg_promote(true, 60)") == [(True,)]
+        self.primary.runs_alone()
+        for command in COMMANDS["pg_promote"]:
+            self.primary.sh(command)
+        assert self.primary.ask("SELECT pg_is_in_recovery()") == [(False,)]
 
     def url(self, number: int) -> str:
         """The store's, as a node reaches it."""

@@ -18,8 +18,8 @@ from cluster_servers import wait_until
 
 MESSAGES = int(os.environ.get("GATEPOST_CLUSTER_MESSAGES", "3000"))
 """That are accepted at least; the things that happen meanwhile begin anew until then."""
-CUT_SECONDS = float(os.environ.get("GATEPOST_CLUSTER_CUT_SECONDS", "3"))
-"""For which a node is cut off. After 20 seconds a node gives its connections to the database up."""
+OUTAGE_SECONDS = float(os.environ.get("GATEPOST_CLUSTER_OUTAGE_SECONDS", "3"))
+"""For which a node is cut off, or the database is gone. After 20 seconds a node gives its connections up."""
 NODES = int(os.environ.get("GATEPOST_CLUSTER_NODES", "2"))
 CALM_SECONDS = 0.7
 """Between two things that happen, and before what was ended is started again."""
@@ -66,6 +66,12 @@ class Trouble:
     def the_database_fails_over(self) -> None:
         self.cluster.databases.fail_over()
 
+    def the_standby_is_lost(self) -> None:
+        """Commits wait for it until the primary is told to go on alone."""
+        self.cluster.databases.standby.stop()
+        time.sleep(CALM_SECONDS)
+        self.cluster.databases.primary.runs_alone()
+
     def the_standby_is_made_anew(self) -> None:
         self.cluster.databases.follow()
 
@@ -77,7 +83,7 @@ class Trouble:
         self.cluster.databases.primary.stop(signal.SIGINT)
         for node in self.cluster.nodes:
             wait_until(lambda node=node: not node.is_ready(), f"{node.name} is not ready")
-        time.sleep(HAPROXY_SECONDS)
+        time.sleep(OUTAGE_SECONDS)
         self.cluster.databases.primary.start()
 
     def redis_is_killed(self) -> None:
@@ -87,7 +93,7 @@ class Trouble:
 
     def a_node_is_cut_off(self) -> None:
         with self.cluster.cut_off(self.node("cut")):
-            time.sleep(CUT_SECONDS)
+            time.sleep(OUTAGE_SECONDS)
 
     def haproxy_is_killed(self) -> None:
         self.cluster.haproxy.kill()
@@ -105,6 +111,7 @@ class Trouble:
             self.a_node_is_cut_off,
             self.the_database_is_restarted,
             self.the_database_is_gone_for_a_while,
+            self.the_standby_is_lost,
             self.haproxy_is_killed,
             self.the_workers_are_replaced,
         ]

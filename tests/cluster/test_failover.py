@@ -3,15 +3,18 @@
 Processes of PostgreSQL are stopped for a while, so that each step of a commit is the last one before the end.
 """
 
+import contextlib
 import signal
 import smtplib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
+import psycopg
 import pytest
 from cluster_mail import Load, account, longest_gap
-from cluster_servers import wait_until
+from cluster_servers import PATIENCE_SECONDS, wait_until
+from gatepost.store.postgresql.driver import Lock, Place, lock
 
 MESSAGE = "Subject: {token}\r\n\r\nend of {token}\r\n"
 FAILOVERS = 2
@@ -46,10 +49,13 @@ def held(cluster):
 
 
 def waits_for_standby(cluster):
-    """Whether a commit is on the primary's disk, and waits for that of the standby."""
-    return cluster.databases.primary.ask(
-        "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'gatepost'"
+    """The processes whose commit of a message is on the primary's disk, and waits for that of the standby."""
+    rows = cluster.databases.primary.ask(
+        "SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)"
+        " WHERE wait_event = 'SyncRep' AND locktype = 'advisory' AND objid = %s AND granted",
+        Lock.WRITE,
     )
+    return [psutil.Process(pid) for (pid,) in rows]
 
 
 def test_a_commit_that_was_not_answered_is_looked_for_on_the_new_primary(start_cluster):
@@ -72,7 +78,7 @@ def the_primary_is_lost_amid_a_commit(cluster, token, *, reaches_standby):
         wait_until(lambda: waits_for_standby(cluster), "the commit waits for the standby")
         assert not sent.done(), "250 before the commit is on both"
         if reaches_standby:
-            backends = [psutil.Process(pid) for (pid,) in waits_for_standby(cluster)]
+            backends = waits_for_standby(cluster)
             for backend in backends:
                 backend.suspend()
             written = databases.primary.ask("SELECT pg_current_wal_flush_lsn()")
@@ -90,6 +96,45 @@ def the_primary_is_lost_amid_a_commit(cluster, token, *, reaches_standby):
         assert not sent.done()
         databases.fail_over()
         assert sent.result() == 250
+
+
+def test_what_a_restarted_primary_has_is_acknowledged_when_the_standby_has_it_too(start_cluster):
+    """PostgreSQL ends the wait for a standby at its restart, and shows what was committed without it.
+
+    A statement_timeout ends that wait too, and the server confirms the commit.
+    """
+    cluster = start_cluster(1)
+    databases = cluster.databases
+    databases.primary.ask("ALTER ROLE gatepost SET statement_timeout = '200ms'")
+    assert send("before") == 250
+    with ThreadPoolExecutor(1) as thread:
+        databases.standby.stop()
+        sent = thread.submit(send, "during")
+        wait_until(lambda: waits_for_standby(cluster), "the commit waits for the standby")
+        databases.restart(signal.SIGQUIT)
+        wait_until(
+            lambda: len(held(cluster)) == 2 and waits_for_standby(cluster), "it is found, and waited for"
+        )
+        time.sleep(1)
+        assert not sent.done(), "250 before the commit is on both"
+        databases.standby.start()
+        assert sent.result() == 250
+    databases.fail_over()
+    assert held(cluster) == ["before@example.org", "during@example.org"]
+
+
+def test_a_node_that_vanishes_with_a_lock_holds_the_others_up_for_seconds(start_cluster):
+    """Its transaction is half sent: the server waits for the rest, and every node waits for the server."""
+    cluster = start_cluster(2)
+    vanishing = Place(cluster.databases.url(2), lambda: None).connect(autocommit=True)
+    with contextlib.suppress(psycopg.OperationalError), vanishing.pipeline():
+        vanishing.execute("BEGIN")
+        assert vanishing.execute(lock(Lock.WRITE)).fetchone()
+        with cluster.cut_off(cluster.nodes[1]):
+            began = time.monotonic()
+            assert send("meanwhile") == 250
+            assert time.monotonic() - began < PATIENCE_SECONDS / 2
+    vanishing.close()
 
 
 def test_of_all_that_was_acknowledged_until_the_primary_ended_nothing_is_lost(start_cluster, tmp_path):

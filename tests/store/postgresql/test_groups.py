@@ -106,8 +106,10 @@ async def test_what_cannot_be_looked_up_is_in_doubt_though_the_server_answers(
     await until(lambda: everything(store)[1] == {kept.id})
     with postgresql.connect(settings.url) as other:
         other.execute(groups._LOCK)
-        monkeypatch.setattr(groups, "_SETTLE_SECONDS", 0.0)
         line.is_open = True
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
+        await until(lambda: postgresql.execute(waiting))
+        monkeypatch.setattr(groups, "_SETTLE_SECONDS", 0.0)
         with pytest.raises(StoreUnavailable, match=r"lock timeout .*; it is not known whether"):
             await committing
     await far_store.commit(make_record(), [later])

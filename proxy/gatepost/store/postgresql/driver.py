@@ -17,13 +17,22 @@ LOCK_SECONDS = 5.0
 """To wait for a lock that another transaction holds."""
 _SESSION = """
 SET synchronous_commit = on;
+SET statement_timeout = 0;
 SET lock_timeout = '{lock:.0f}ms';
 SET idle_in_transaction_session_timeout = '60s';
+SET tcp_keepalives_idle = 2;
+SET tcp_keepalives_interval = 1;
+SET tcp_keepalives_count = 2;
+SET tcp_user_timeout = '4s';
 SET standard_conforming_strings = on;
 """
-"""Whatever the server's defaults: a commit is on the disk, and on a synchronous standby's, before the answer.
+"""Whatever the server has: a commit is on its disk, and on a synchronous standby's, before the answer.
 
-The transaction of a client that is cut off ends after a while, and its locks with it.
+A ``statement_timeout`` would end the wait for the standby, and the server would confirm the commit.
+
+The server notices after four seconds that a machine is gone or cut off, before others give up to wait for a
+lock of it. Else it would wait for the rest of a transaction that was half sent, for hours. A client that is
+there, and sends nothing in its transaction, has a minute.
 """
 _DEFAULTS = {
     "application_name": "gatepost",

@@ -42,7 +42,11 @@ _KEPT = Insert(kept, "postgresql", without=("number",))
 _EDITS = Insert(kept_edits, "postgresql")
 _KEPT_RECIPIENT = Insert(kept_recipients, "postgresql")
 _LOCK = lock(Lock.WRITE)
-_FIND = "SELECT count(*) FROM kept WHERE id = ANY(%s)"
+_FIND = "UPDATE kept SET id = id WHERE id = ANY(%s)"
+"""Its commit follows theirs, so a synchronous standby that has this one has theirs too.
+
+A server that is restarted while a commit waits for the standby shows that commit without it.
+"""
 _WITHDRAW = "DELETE FROM kept WHERE id = ANY(%s)"
 
 
@@ -125,8 +129,8 @@ class GroupWriter:
             return False
         with connection.transaction():
             connection.execute(_LOCK)
-            found = connection.execute(_FIND, ([message.kept[0] for message in rows.messages],)).fetchone()
-        return found is not None and found[0] > 0
+            found = connection.execute(_FIND, ([message.kept[0] for message in rows.messages],))
+        return found.rowcount > 0
 
     def _send(self, connection: psycopg.Connection, rows: GroupRows) -> None:
         withdrawn = [*rows.withdrawn, *self._doubtful]
