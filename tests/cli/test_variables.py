@@ -1,5 +1,6 @@
 """Every option of `gatepost complaints` and `gatepost serve` can be set by an environment variable."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -19,6 +20,17 @@ def options(command):
     found = typer.main.get_command(app).commands[command]
     prefix = found.context_settings["auto_envvar_prefix"]
     return {f"{prefix}_{one.name.upper()}": one for one in found.params if one.name != "help"}
+
+
+@pytest.fixture(autouse=True)
+def own_log():
+    """The commands set the log up; other tests have theirs again."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture

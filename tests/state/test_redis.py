@@ -10,6 +10,7 @@ import pytest
 import trustme
 from gatepost.state import Amount, State
 from gatepost.state import redis as redis_state
+from gatepost.state.connections import ConnectionCounts
 from gatepost.state.contract import StateError
 from gatepost.state.redis import RedisClient, RedisKeys, RedisState
 from gatepost.state.sqlite import SqliteState
@@ -194,6 +195,10 @@ async def test_the_rights_that_docs_rules_md_names_are_enough(make_server, on_se
     keys.forget("test", ["all", "key"])
     assert keys.spaces() == {}
     keys.close()
+    counts = ConnectionCounts(RedisClient(url), node="mx", limit=1)
+    counts.start()
+    assert [await counts.enter("192.0.2.1") for _ in range(2)] == [True, False]
+    await counts.close()
 
 
 async def test_a_full_server_counts_nothing_in_part_and_still_answers(make_server, on_server, clock):

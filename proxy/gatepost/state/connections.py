@@ -30,7 +30,7 @@ _RETRY_SECONDS = 1.0
 """Between two questions while there is no answer; no connection waits for these."""
 _GATHER_SECONDS = 0.05
 """How long the end of a connection may wait for others."""
-_AT_ONCE = 500
+_AT_ONCE = 200
 """Clients in one question."""
 _SPACE = "@connections"
 """No filter has this name."""

@@ -352,3 +352,13 @@ async def test_what_clients_say_is_text_on_every_page(store, get, path):
     assert "<script>alert" not in page
     assert not re.search(r"<[^>]+\sstyle=", page)
     assert not re.search(r"<style|<script(?![^>]*\ssrc=)", page)
+
+
+async def test_the_node_is_shown_where_there_are_several(store, get):
+    await store.commit(replace(RECORD, id="01m84transactiona", node="mx-a"))
+    assert "on mx-a" not in await get("/journal")
+    assert 'href="/journal?q=node%3Amx-a">mx-a</a>' in await get("/journal/01m84transactiona")
+    await store.commit(replace(RECORD, id="01m84transactionb", node="mx-b"))
+    page = await get("/journal")
+    assert page.count("on mx-a") == page.count("on mx-b") == 1
+    assert "on mx-a" not in await get("/journal?q=node:mx-b")

@@ -80,6 +80,7 @@ async def journal_page(request: Request) -> Response:
         problem=problem,
         dispositions=await desk.call(desk.dispositions),
         entries=[Entry.of(record) for record in records[:_PAGE]],
+        several_nodes=len({record.node for record in records if record.node}) > 1,
         next=records[_PAGE - 1].id if len(records) > _PAGE else None,
         first=before is None,
     )
