@@ -3,8 +3,14 @@
 import asyncio
 from urllib.parse import urlencode
 
+import argon2
+import httpx
 import pytest
+from gatepost.config.web import WebSettings
+from gatepost.model.user import Role, User
 from gatepost.store import StoreUnavailable
+from gatepost.web.accounts import Accounts
+from gatepost.web.app import create_app
 from gatepost.web.waiting import Waiting
 
 WAIT = "/api/v1/wait"
@@ -179,3 +185,20 @@ async def test_the_store_is_only_asked_again_after_a_change(until):
     seen = len(looks)
     await asyncio.sleep(0.1)
     assert len(looks) <= seen + 1, "nobody waits, but it looks"
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_a_user_who_is_removed_meanwhile_gets_nothing(desk, keep, until, comes):
+    hashed = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("reader's secret")
+    known = Accounts(users=[User(name="reader", role=Role.READER)], hashes={"reader": hashed})
+    transport = httpx.ASGITransport(create_app(desk, accounts=known))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8025") as client:
+        asked = {"params": {"timeout": "20" if comes else "0.5"}, "auth": ("reader", "reader's secret")}
+        request = asyncio.create_task(client.get(WAIT, **asked))
+        await until(lambda: request.done() or desk.waiting.waiters)
+        known.renew(WebSettings())
+        if comes:
+            await keep(subject="for others")
+        answer = await request
+    assert answer.status_code == 403
+    assert "for others" not in answer.text

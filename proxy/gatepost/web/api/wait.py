@@ -7,6 +7,7 @@ from starlette.requests import Request
 from gatepost.model.user import Need
 from gatepost.store import KeptMessage, Mailbox, State
 from gatepost.store.query import Later, Query
+from gatepost.web.access import still_allowed
 from gatepost.web.api.messages import full_message, summary
 from gatepost.web.api.operation import Call, Link, NoBody, Operation
 from gatepost.web.api.requests import Wait, read_query
@@ -36,7 +37,7 @@ the newest messages of all.
 
 
 async def _wait(call: Call[Wait, NoBody]) -> Waited:
-    waiting = asyncio.ensure_future(_matching(call.desk, call.parameters))
+    waiting = asyncio.ensure_future(_matching(call))
     gone = asyncio.ensure_future(_gone(call.request))
     try:
         await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -56,7 +57,8 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _matching(desk: Desk, asked: Wait) -> list[Message]:
+async def _matching(call: Call[Wait, NoBody]) -> list[Message]:
+    desk, asked = call.desk, call.parameters
     query = read_query(asked.query)
     if asked.after is not None and await desk.call(desk.mailbox.message, asked.after) is None:
         raise Problem(Kind.NOT_FOUND, f"after: there is no message {asked.after}")
@@ -68,6 +70,8 @@ async def _matching(desk: Desk, asked: Wait) -> list[Message]:
         raise Problem(
             Kind.TOO_MANY_WAIT, "Wait with fewer requests at a time", headers={"retry-after": _RETRY_AFTER}
         ) from None
+    if not still_allowed(call.request.scope):
+        raise Problem(Kind.NOT_PERMITTED, "The user was removed, or has other rights now")
     if found is None:
         raise await _nothing_came(desk, query, asked)
     return [await full_message(desk, kept) for kept in found]
