@@ -40,6 +40,7 @@ class FakeProvider:
         self.header = {"alg": "ES256", "kid": "one"}
         self.userinfo = {}
         self.clock = time.time
+        self.callback = CALLBACK
 
     @staticmethod
     def new_key(kid, **options):
@@ -76,7 +77,7 @@ class FakeProvider:
         query = dict(parse_qsl(urlsplit(address).query, keep_blank_values=True))
         assert query["response_type"] == "code"
         assert query["client_id"] == CLIENT
-        assert query["redirect_uri"] == CALLBACK
+        assert query["redirect_uri"] == self.callback
         assert query["code_challenge_method"] == "S256"
         assert query["scope"].split()[0] == "openid"
         code = secrets.token_urlsafe(8)
@@ -95,7 +96,7 @@ class FakeProvider:
         challenge, claims = self.codes.pop(form["code"], (None, None))
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         proved = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-        if (challenge, form["redirect_uri"]) != (proved, CALLBACK):
+        if (challenge, form["redirect_uri"]) != (proved, self.callback):
             return 400, {"error": "invalid_grant", "error_description": "no such code"}
         return 200, {"token_type": "Bearer", "access_token": "at", "id_token": self.id_token(claims)}
 
@@ -191,7 +192,7 @@ def settings(tmp_path):
                 "issuer": provider.issuer,
                 "client_id": CLIENT,
                 "client_secret_file": str(secret),
-                "redirect_uri": CALLBACK,
+                "redirect_uri": provider.callback,
                 "roles": [{"groups": "helpdesk", "role": "operator"}],
                 **options,
             }
@@ -204,13 +205,15 @@ def settings(tmp_path):
 def desk_of(client_of, settings, accounts):
     """A desk, and a browser that logs in to it."""
 
-    def make(provider, *, clock=time.time, password="secret", **options):
+    def make(provider, *, clock=time.time, password="secret", base_path="", **options):
         from gatepost.web.oidc.sign_on import SignOn  # noqa: PLC0415 - an extra
 
         provider.clock = clock
         sign_on = SignOn(settings(provider, **options), clock=clock)
         known = Accounts(password=password, sign_on=sign_on)
-        return SimpleNamespace(open=client_of(accounts=known), accounts=known, sign_on=sign_on)
+        return SimpleNamespace(
+            open=client_of(accounts=known, base_path=base_path), accounts=known, sign_on=sign_on
+        )
 
     return make
 

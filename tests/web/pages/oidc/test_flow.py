@@ -204,6 +204,28 @@ async def test_the_cookie_of_a_log_in_tells_nothing_and_is_sent_to_the_log_in_on
     assert "secret-page" not in cookie
 
 
+async def test_a_desk_under_a_path_leads_there_and_keeps_its_cookies_there(provider, desk_of):
+    provider.callback = "http://127.0.0.1:8025/mail/login/oidc/callback"
+    async with desk_of(provider, base_path="/mail").open as http:
+        asked = await http.get("/mail/journal")
+        assert asked.headers["location"] == "/mail/login?next=%2Fjournal"
+        page = await http.get(asked.headers["location"])
+        (link,) = re.findall(r'href="(/mail/login/oidc[^"]*)"', page.text)
+        begun = await http.get(link)
+        assert "Path=/mail/login/oidc" in begun.headers["set-cookie"].split("; ")
+        query = provider.log_in(begun.headers["location"], groups="helpdesk")
+        page = await http.get("/mail/login/oidc/callback", params=query)
+        assert 'content="0; url=/mail/journal"' in page.text
+        assert 'href="/mail/journal"' in page.text
+        assert (await http.get("/mail/journal")).status_code == 200
+        moved = await http.get("/mail/login/oidc?next=/journal", headers={"host": "localhost"})
+        led_to = "http://127.0.0.1:8025/mail/login/oidc?next=%2Fjournal&moved"
+        assert moved.headers["location"] == led_to
+        page = await http.post("/mail/logout", headers=OWN)
+        assert f'content="0; url={provider.issuer}/end_session?' in page.text
+        assert (await http.get("/mail/journal")).status_code == 303
+
+
 async def test_a_log_in_begins_under_the_name_to_which_the_provider_leads_back(provider, desk_of):
     """The cookie would else stay at the other name."""
     async with desk_of(provider).open as http:
