@@ -30,6 +30,15 @@ def test_the_questions_to_a_large_store_are_measured():
     assert "60 counted" in said
 
 
+@pytest.mark.long
+@pytest.mark.real("postgres", "smtp-source", "smtp-sink")
+def test_stores_that_nodes_share_are_measured_beside_a_file():
+    said = output("cluster.py", "--turns", 1, "--seconds", 0.01, "--sessions", 4)
+    for end in ("relayed", "kept"):
+        for setup in ("2 workers, SQLite", "2 workers, PostgreSQL", "2 nodes of 1 worker, PostgreSQL"):
+            assert re.search(rf"\| {end}, reused: {setup} \| [1-9][\d,]* \(.*\) \| [\d.]+ x \| ", said), said
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
 def test_what_a_benchmark_imports_is_there(name):
     output("-c", f"import {name}")

@@ -236,6 +236,10 @@ class Databases:
         """Make the standby anew, and let each commit wait for it from now on."""
         self.standby.copy_from(self.primary)
         self.standby.start()
+        self.wait_for_standby()
+
+    def wait_for_standby(self) -> None:
+        """Let each commit wait for the standby, which runs."""
         for command in COMMANDS["SET"]:
             self.primary.sh(command.replace("db2", self.standby.name))
         wait_until(self.is_safe, "the standby is synchronous")

@@ -66,11 +66,14 @@ class Trouble:
     def the_database_fails_over(self) -> None:
         self.cluster.databases.fail_over()
 
-    def the_standby_is_lost(self) -> None:
+    def the_standby_is_lost_and_comes_back(self) -> None:
         """Commits wait for it until the primary is told to go on alone."""
         self.cluster.databases.standby.stop()
         time.sleep(CALM_SECONDS)
         self.cluster.databases.primary.runs_alone()
+        time.sleep(CALM_SECONDS)
+        self.cluster.databases.standby.start()
+        self.cluster.databases.wait_for_standby()
 
     def the_standby_is_made_anew(self) -> None:
         self.cluster.databases.follow()
@@ -111,7 +114,7 @@ class Trouble:
             self.a_node_is_cut_off,
             self.the_database_is_restarted,
             self.the_database_is_gone_for_a_while,
-            self.the_standby_is_lost,
+            self.the_standby_is_lost_and_comes_back,
             self.haproxy_is_killed,
             self.the_workers_are_replaced,
         ]
