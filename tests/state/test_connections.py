@@ -5,11 +5,14 @@ import logging
 import signal
 import time
 from contextlib import suppress
+from random import Random
 
 import pytest
 from gatepost.state import connections
 from gatepost.state.connections import ConnectionCounts
 from gatepost.state.redis import RedisClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import integers
 
 pytestmark = pytest.mark.real("redis-server")
 HERE = "192.0.2.1"
@@ -104,6 +107,46 @@ async def keys(server):
         yield key
 
 
+@given(seed=integers())
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_comes_and_goes_there_are_never_more_than_the_limit(server, seed):
+    """Connections, their ends, and sessions that are cut off while they wait, on three nodes."""
+
+    async def come_and_go(counts, chance, open_now):
+        for _ in range(40):
+            entering = asyncio.ensure_future(counts.enter(HERE))
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.random() * 0.001)
+                entering.cancel()
+            with suppress(asyncio.CancelledError):
+                if await entering:
+                    open_now.append(counts)
+                    assert len(open_now) <= 5
+            if open_now and chance.random() < 0.5:
+                open_now.pop(chance.randrange(len(open_now))).leave(HERE)
+
+    async def play():
+        server.client.flushall()
+        nodes = [
+            ConnectionCounts(RedisClient(server.url, connections=1, seconds=20), node=f"{number}", limit=5)
+            for number in range(3)
+        ]
+        open_now = []
+        for counts in nodes:
+            counts.start()
+        await asyncio.gather(*(come_and_go(counts, Random(seed), open_now) for counts in nodes))
+
+        async def written():
+            found = server.client.hgetall(f"gatepost:%40connections:10:{HERE}").values()
+            return sum(int(value.split()[0]) for value in found) == len(open_now)
+
+        await until(written)
+        for counts in nodes:
+            await counts.close()
+
+    asyncio.run(play())
+
+
 async def test_a_session_that_ends_before_the_answer_is_not_counted(server, node):
     one = node(server.url, limit=2)
     assert await enter(one, 1) == 1
@@ -114,6 +157,18 @@ async def test_a_session_that_ends_before_the_answer_is_not_counted(server, node
     await asyncio.gather(*late, return_exceptions=True)
     other = node(server.url, limit=2)
     await until(lambda: other.enter(HERE))
+
+
+async def test_a_session_that_ends_with_the_answer_is_not_counted(server, node):
+    one = node(server.url, limit=1)
+    entering = asyncio.ensure_future(one.enter(HERE))
+    async with asyncio.timeout(60):
+        while HERE not in one._clients or not one._clients[HERE].held:
+            await asyncio.sleep(0)
+    if not entering.cancel():
+        one.leave(HERE)
+    await asyncio.gather(entering, return_exceptions=True)
+    await until(lambda: one.enter(HERE))
 
 
 async def test_a_server_that_is_killed_and_comes_back_empty(make_server, node, caplog):

@@ -74,6 +74,8 @@ def serve(path: Path, *, ready: Ready) -> None:
     """
     loaded = _read(path)
     _log_as(loaded.config, loaded.config)
+    if node := loaded.config.shown_node:
+        log.info("this node is %s", node)
     supervise(loaded, ready=ready, reload_from=path)
 
 

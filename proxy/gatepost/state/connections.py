@@ -117,7 +117,12 @@ class ConnectionCounts:
         known.waiting.append(answer)
         self._changed.add(client)
         self._due.set()
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.result() is not False:
+                self.leave(client)  # the session was cut off together with the answer
+            raise
 
     def leave(self, client: str) -> None:
         """A connection that `enter` has counted is over."""
