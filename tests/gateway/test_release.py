@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 from gatepost.config import Config
 from gatepost.gateway.release import release
-from gatepost.store import Box, JournalQuery, KeptQuery, open_archive
+from gatepost.store import Box, JournalQuery, KeptQuery, StoreUnavailable, open_archive
+from gatepost.store.sql.store import SqlStore
 from gatepost.testing import make_transaction, running_gateway
 from gatepost.testing.upstream import Close, FakeUpstream, Then
 
@@ -46,6 +47,22 @@ def the_inbox(archive):
     with archive() as opened:
         found = opened.kept(KeptQuery(box=Box.INBOX), limit=10)
         return [opened.kept_message(one.id) for one in found]
+
+
+def test_a_message_that_was_sent_counts_as_sent_though_the_store_fails_right_then(
+    tmp_path, archive, monkeypatch
+):
+    """Else it would be released again."""
+
+    async def fail(*_):
+        raise StoreUnavailable("on purpose")
+
+    kept = hold()
+    monkeypatch.setattr(SqlStore, "commit", fail)
+    with FakeUpstream() as upstream:
+        assert let_go(kept, upstream, tmp_path).code == 250
+    assert len(upstream.messages) == 1
+    assert the_record(archive).recipients[0].disposition == "relayed"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from gatepost.model.record import Disposition, Record
 from gatepost.model.verdict import Action, Outcome, Reply
 from gatepost.relay import Delivered, Delivery, DeliveryState, Relay, has_internationalised_header
 from gatepost.server.paths import is_mailbox
-from gatepost.store import KeptMessage, Store, open_store
+from gatepost.store import KeptMessage, Store, StoreUnavailable, open_store
 from gatepost.values import value
 
 __all__ = ["forward", "release"]
@@ -204,7 +204,12 @@ def _journalled(
             open_ones.push_async_callback(relay.close)
             result = await deliver(store, relay)
             record = sending.record(result)
-            await store.commit(record, result.kept)
+            try:
+                await store.commit(record, result.kept)
+            except StoreUnavailable:
+                if result.kept:
+                    raise
+                store.journal(record)  # what was sent must not be taken for not sent: it would be sent again
             return record
 
     return asyncio.run(run())

@@ -1,16 +1,23 @@
 """One release of a stored message at a time, in all threads and processes."""
 
 import contextlib
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from gatepost.model.verdict import Reply
 from gatepost.store.contract import Archive
-from gatepost.store.errors import StoreError
+from gatepost.store.errors import StoreError, StoreUnavailable
 from gatepost.store.kept import CLAIM_TIME, Claim, KeptSummary
 
 __all__ = ["release_once"]
 
+_log = logging.getLogger(__name__)
+
+_NOTE_SECONDS = 30.0
+"""How long to try to note that a message was sent while the store is not available; a failover takes less."""
+_AGAIN_SECONDS = 0.5
 _RENEW_SECONDS = CLAIM_TIME.total_seconds() / 4
 
 
@@ -37,20 +44,42 @@ def release_once(
     Raises:
         ConflictError: the message has changed since it was read, or another release is under way; nothing
             was sent.
-        StoreError: the store failed before or after the delivery.
+        StoreError: the store failed before the delivery, or it failed after it for so long that the log names
+            the message.
     """
     claim = archive.claim_release(message, actor=actor)
-    try:
-        with _renewed(archive, claim):
+    with _renewed(archive, claim):
+        try:
             reply = deliver()
-    except BaseException:
-        _abandon(archive, claim)
-        raise
-    if reply.positive:
-        archive.finish_release(claim, to=to, reply=reply)
-    else:
-        _abandon(archive, claim)
+        except BaseException:
+            _abandon(archive, claim)
+            raise
+        if reply.positive:
+            _note(archive, claim, to=to, reply=reply)
+        else:
+            _abandon(archive, claim)
     return reply
+
+
+def _note(archive: Archive, claim: Claim, *, to: Sequence[str], reply: Reply) -> None:
+    """Note that a message was sent; while the claim lasts nobody sends it again."""
+    until = time.monotonic() + _NOTE_SECONDS
+    while True:
+        try:
+            archive.finish_release(claim, to=to, reply=reply)
+        except StoreError as error:
+            if not isinstance(error, StoreUnavailable) or time.monotonic() >= until:
+                _log.error(
+                    "the message %s was released to %s, and the store did not note that: %s;"
+                    " do not release it again",
+                    claim.kept_id,
+                    ", ".join(to),
+                    error,
+                )
+                raise
+            time.sleep(_AGAIN_SECONDS)
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -99,6 +99,37 @@ async def test_a_message_that_was_not_sent_stays_held_and_can_be_released_at_onc
     assert release_once(second, seen, lambda: TAKEN, to=TO, actor="bob") == TAKEN
 
 
+async def test_what_was_sent_is_noted_when_the_store_is_back(held, desks, monkeypatch):
+    first, second = desks
+    monkeypatch.setattr(releasing, "_AGAIN_SECONDS", 0.001)
+    outages = iter([fail, fail])
+    finish = type(first).finish_release
+    monkeypatch.setattr(
+        type(first),
+        "finish_release",
+        lambda *given, **named: next(outages, lambda: finish(*given, **named))(),
+    )
+    seen = first.kept_message(held)
+    assert release_once(first, seen, lambda: TAKEN, to=TO, actor="ann") == TAKEN
+    assert second.kept_message(held).state is State.RELEASED
+
+
+async def test_what_was_sent_and_could_not_be_noted_is_named_and_not_released_at_once(
+    held, desks, monkeypatch, caplog
+):
+    first, second = desks
+    monkeypatch.setattr(releasing, "_NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(type(first), "finish_release", lambda *_, **__: fail())
+    seen = first.kept_message(held)
+    with pytest.raises(StoreUnavailable):
+        release_once(first, seen, lambda: TAKEN, to=TO, actor="ann")
+    assert (
+        f"the message {held} was released to dave@example.org, and the store did not note that" in caplog.text
+    )
+    with pytest.raises(ConflictError, match="ann has been releasing"):
+        release_once(second, seen, pytest.fail, to=TO, actor="bob")
+
+
 async def test_a_claim_that_cannot_be_ended_hides_no_reply(held, desks, monkeypatch):
     first, _ = desks
     monkeypatch.setattr(type(first), "abandon_release", lambda *_: fail())
