@@ -29,10 +29,15 @@ from gatepost.config import load
 from gatepost.model.record import Disposition, Record
 from gatepost.process.service import Service
 from gatepost.store import Box, JournalQuery, KeptQuery, open_archive
+from gatepost.store.postgresql import driver as server_driver
+from gatepost.store.postgresql import groups
 from gatepost.store.sql import writer
 from gatepost.store.sqlite import driver
 from gatepost.testing import FakeUpstream
 from gatepost.testing.upstream import Step
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "store"))
+from postgres_server import PostgresServer
 
 PATIENCE_SECONDS = 60.0
 """For each thing that is waited for; a healthy gateway takes milliseconds."""
@@ -91,13 +96,14 @@ LATE = [
 """A rule for each recipient who is called so."""
 
 
-def rules_of(mixed, on_error, servers, port=0):
+def rules_of(mixed, on_error, servers, url, port=0):
     failing = {"on_error": on_error, "timeout": "100ms"}
     rules = [*LATE, ("raise", "Raises", failing), ("hang", "Hangs", failing)]
     return {
         "hostname": "gateway.example.net",
         "listen": f"127.0.0.1:{port}",
         "limits": LIMITS,
+        "store": {"url": url},
         "mixed_recipients": mixed,
         "relay": [
             {"recipients": "*@example.com", "to": [server.server.url for server in servers]},
@@ -244,13 +250,18 @@ class Gateway:
 
     can_be_killed = False
 
-    def __init__(self, servers: list[Server]) -> None:
+    def __init__(self, servers: list[Server], database: PostgresServer | None = None) -> None:
         self.servers = servers
+        self.database = database
+        """None: the store is a file."""
+        self.url = database.clean_schema() if database else "sqlite:///gatepost.db"
+        self.faults = ("lock_store", "stop_database") if database else ("lock_store", "fill_store")
+        self.is_down = False
         self.kept_folder = tempfile.TemporaryDirectory(prefix="gatepost-")
         self.folder = Path(self.kept_folder.name)
         (self.folder / "filters.py").write_text(FILTERS.replace("\n    ", "\n"))
         self.path = self.folder / "rules.yaml"
-        self.lock: sqlite3.Connection | None = None
+        self.lock = None
         self.full = False
         self.write("quarantine", "defer")
         self.before = self.without_gateway()
@@ -263,7 +274,7 @@ class Gateway:
 
     @property
     def faulty(self) -> bool:
-        return self.full or self.lock is not None
+        return self.full or self.is_down or self.lock is not None
 
     def is_greeted(self) -> bool:
         """The first connection to each is there; it waits to be used."""
@@ -280,21 +291,42 @@ class Gateway:
     def sockets(self) -> int:
         """The gateway's, but for connections to the servers behind."""
         behind = sum(server.server.open_connections for server in self.servers)
-        return len(sockets_of(self.pid)) - self.ends * behind
+        return len(sockets_of(self.pid, only_tcp=self.database is not None)) - self.ends * behind
 
     def write(self, mixed: str, on_error: str) -> None:
-        self.path.write_text(yaml.safe_dump(rules_of(mixed, on_error, self.servers), sort_keys=False))
+        self.path.write_text(
+            yaml.safe_dump(rules_of(mixed, on_error, self.servers, self.url), sort_keys=False)
+        )
 
     def lock_store(self) -> None:
-        if self.lock is None:
+        if self.database and self.lock is None and not self.is_down:
+            self.lock = self.database.connect(self.url)
+            self.lock.execute("SET lock_timeout = '10s'")
+            self.lock.execute(server_driver.lock(server_driver.Lock.WRITE))
+        elif self.database is None and self.lock is None:
             self.lock = sqlite3.connect(self.folder / "gatepost.db", isolation_level=None, timeout=5)
             self.lock.execute("BEGIN IMMEDIATE")
 
     def mend_store(self) -> None:
+        if self.is_down:
+            self.database.start()
+            self.is_down = False
         if self.lock is not None:
-            self.lock.execute("ROLLBACK")
+            if self.database is None:
+                self.lock.execute("ROLLBACK")
             self.lock.close()
             self.lock = None
+
+    def stop_database(self) -> None:
+        """As a crash: nobody is told, and it recovers at its next start."""
+        if not self.is_down:
+            self.database.stop(signal.SIGQUIT)
+            self.is_down = True
+
+    def restart_database(self) -> None:
+        """The gateway's connections end; a lock that was held is not any more."""
+        self.stop_database()
+        self.mend_store()
 
     def journal(self) -> dict[str, Record]:
         """By the token in the reverse-path; one for each transaction."""
@@ -323,8 +355,13 @@ class Gateway:
             time.sleep(0.002)
 
 
-def sockets_of(pid: int) -> list[str]:
+def sockets_of(pid: int, *, only_tcp: bool = False) -> list[str]:
+    """``only_tcp``: those to a database are Unix sockets, and come and go."""
     found = []
+    if only_tcp:
+        tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+        inodes = {f"socket:[{line.split()[9]}]" for table in tables for line in table.splitlines()[1:]}
+        return [target for target in sockets_of(pid) if target in inodes]
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # it is closed just now
             found.append(str(descriptor.readlink()))
@@ -338,9 +375,14 @@ class InThisProcess(Gateway):
     ends = 2
     """Of a connection to a server behind in this process."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, servers: list[Server]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        servers: list[Server],
+        database: PostgresServer | None = None,
+    ) -> None:
         self.loop = loop
-        super().__init__(servers)
+        super().__init__(servers, database)
 
     def _run(self, function, *arguments):
         async def run():
@@ -511,6 +553,9 @@ def check(message: Message, copies: list[Copy], record: Record | None, *, is_las
 def play(monkeypatch):
     """What the machine needs: servers, gateways, clients, messages and their check."""
     monkeypatch.setattr(driver, "BUSY_SECONDS", 0.03)
+    monkeypatch.setattr(server_driver, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(groups, "_SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(groups, "_LOOK_SECONDS", 0.02)
     monkeypatch.setattr(writer, "_RETRY_SECONDS", 0.02)
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -533,3 +578,11 @@ def play(monkeypatch):
     closing = threading.Thread(target=loop.close, daemon=True)
     closing.start()
     closing.join(PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def database():
+    """A server for the machines of one module, one after the other."""
+    server = PostgresServer()
+    yield server
+    server.close()

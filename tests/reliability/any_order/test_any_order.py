@@ -188,9 +188,15 @@ class AnyOrder(RuleBasedStateMachine):
         self.gateway.reload(mixed, on_error)
 
     @precondition(lambda self: not self.gateway.can_be_killed)
-    @rule(fault=st.sampled_from(["lock_store", "fill_store"]))
+    @rule(fault=st.integers(0, 1))
     def fault(self, fault):
-        getattr(self.gateway, fault)()
+        getattr(self.gateway, self.gateway.faults[fault])()
+        self.disturb("store")
+
+    @precondition(lambda self: self.gateway.database)
+    @rule()
+    def restart_database(self):
+        self.gateway.restart_database()
         self.disturb("store")
 
     @rule()
@@ -212,6 +218,7 @@ class AnyOrder(RuleBasedStateMachine):
     def kill(self):
         self.disturb("killed")
         self.gateway.stop(number=signal.SIGKILL)
+        self.gateway.mend_store()
         self.nothing_more_is_written()
         self.goes_on_anew()
 
@@ -238,7 +245,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def look_at(self, message):
         """What is acknowledged has its owner now, not later."""
-        if message.answer.startswith("250"):
+        if message.answer.startswith("250") and not self.gateway.is_down:
             copies = [copy for token, copy in self.copies() if token == message.token]
             held = {recipient for copy in copies if copy.certain for recipient in copy.recipients}
             if missing := set(message.recipients) - held:
@@ -310,6 +317,33 @@ def test_whatever_happens_in_any_order_nothing_is_lost(play, pytestconfig, part)
 def test_whatever_happens_before_and_after_a_kill_nothing_is_lost(play, pytestconfig, part):
     steps = steps_of(5, pytestconfig, full=200, less=20)
     run_part(part, lambda: AnyOrder(play, play.in_its_own_process), steps=steps, length=20)
+
+
+@pytest.mark.real("postgres")
+@pytest.mark.parametrize("part", range(2))
+@pytest.mark.long
+def test_whatever_happens_to_a_store_on_a_server_nothing_is_lost(play, database, pytestconfig, part):
+    """Also where PostgreSQL crashes and recovers in the midst of it."""
+    steps = steps_of(2, pytestconfig, full=600, less=80)
+    run_part(
+        part,
+        lambda: AnyOrder(play, lambda servers: play.in_this_process(servers, database)),
+        steps=steps,
+        length=40,
+    )
+
+
+@pytest.mark.real("postgres")
+@pytest.mark.case(109)
+@pytest.mark.long
+def test_whatever_is_killed_the_gateway_or_its_database_nothing_is_lost(play, database, pytestconfig):
+    steps = steps_of(1, pytestconfig, full=20, less=20)
+    run_part(
+        0,
+        lambda: AnyOrder(play, lambda servers: play.in_its_own_process(servers, database)),
+        steps=steps,
+        length=20,
+    )
 
 
 def test_a_message_that_was_being_kept_when_the_gateway_stopped_waiting_is_in_doubt(play, monkeypatch):
