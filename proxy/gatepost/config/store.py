@@ -36,6 +36,8 @@ class StoreSettings(Settings):
     """``sqlite:///FILE``, a relative path is relative to rules.yaml; or ``postgresql://USER@HOST/DATABASE``."""
     password_file: File | None = None
     """A file whose first line is the password of the server."""
+    required: Bool = True
+    """False: relaying goes on, and Gatepost starts, while the server of the store does not answer."""
     keep: Keep = Keep()
     conversations: Bool = False
     """Store the conversation of each session too, without secrets and most of long messages."""

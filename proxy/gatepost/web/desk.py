@@ -96,6 +96,7 @@ class Desk:
         learning: Learning | None = None,
         smtp: tuple[str, ...] = (),
         held: HeldSessions | None = None,
+        store_required: bool = True,
     ) -> None:
         self.mailbox = mailbox
         self.archive = archive
@@ -117,6 +118,8 @@ class Desk:
         self.smtp = smtp
         self.held = held
         """The sessions that are held; None: none can be."""
+        self.store_required = store_required
+        """Whether a gateway without its store is not ready."""
         self._trash = Trash()
         self.changes: Changes | OwnChanges = Changes(
             lambda: (mailbox.changes(), held.number if held else 0),
@@ -167,6 +170,7 @@ class Desk:
                 learning=learning,
                 smtp=smtp,
                 held=held,
+                store_required=store.required,
             )
 
     @cached_property

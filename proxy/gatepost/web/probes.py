@@ -42,7 +42,7 @@ def make_readiness(desk: Desk, counters: SharedCounters | None, upstreams: Check
         checks["rules"] = rules
     if upstreams:
         checks["upstreams"] = upstreams
-    return Readiness(checks)
+    return Readiness(checks, optional=frozenset() if desk.store_required else frozenset({"store"}))
 
 
 def counts_connections_alone(counters: SharedCounters) -> bool:
@@ -64,12 +64,12 @@ async def _health(_: Request) -> Response:
 async def _ready(request: Request) -> Response:
     readiness: Readiness = request.app.state.readiness
     passed = await readiness.passed()
-    ready = all(passed.values())
+    status = readiness.status(passed)
     content = {
-        "status": "ready" if ready else "not ready",
+        "status": status,
         "checks": {name: "ok" if fine else "failed" for name, fine in passed.items()},
     }
-    return JSONResponse(content, 200 if ready else 503)
+    return JSONResponse(content, 503 if status == "not ready" else 200)
 
 
 routes = [Guarded("/healthz", _health, needs=Need.NOTHING), Guarded("/readyz", _ready, needs=Need.NOTHING)]

@@ -19,12 +19,23 @@ _DEADLINE_SECONDS = 3.0
 class Readiness:
     """Runs checks, at most once a second, and logs when the answer changes; for one event loop."""
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(self, checks: Mapping[str, Check], *, optional: frozenset[str] = frozenset()) -> None:
+        """``optional``: the checks without which mail can be taken, though not all of it."""
         self._checks = checks
+        self._optional = optional
         self._running: dict[str, asyncio.Future[str]] = {}
         self._round: asyncio.Task[Mapping[str, bool]] | None = None
         self._fresh_until = 0.0
         self._failing: frozenset[str] = frozenset()
+
+    def status(self, passed: Mapping[str, bool]) -> str:
+        """``ready``, ``degraded`` if only optional checks failed, or ``not ready``."""
+        return self._status(frozenset(name for name, fine in passed.items() if not fine))
+
+    def _status(self, failing: frozenset[str]) -> str:
+        if not failing:
+            return "ready"
+        return "degraded" if failing <= self._optional else "not ready"
 
     async def passed(self) -> Mapping[str, bool]:
         """Whether each check passed; concurrent callers share one round of checks, of bounded time."""
@@ -56,7 +67,7 @@ class Readiness:
         failing = frozenset(wrong)
         if failing and failing != self._failing:
             reasons = "; ".join(f"{name}: {text}" for name, text in wrong.items())
-            log.warning("not ready: %s", reasons)
+            log.warning("%s: %s", self._status(failing), reasons)
         elif self._failing and not failing:
             log.warning("ready again")
         self._failing = failing

@@ -37,7 +37,9 @@ _NO_BACKUP = (
 def open_store(settings: StoreSettings, _base: Path) -> Store:
     """See `gatepost.store.contract.Backend`."""
     database = Database.create(settings)
-    return SqlStore(database, SqlArchive(database), settings.keep, Unwritten.in_memory())
+    return SqlStore(
+        database, SqlArchive(database), settings.keep, Unwritten.in_memory(), required=settings.required
+    )
 
 
 def open_archive(settings: StoreSettings, _base: Path) -> Archive:

@@ -1,5 +1,6 @@
 """One open store on a server: prepared, read and written in transactions."""
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from gatepost.config.store import StoreSettings
-from gatepost.store.errors import StoreUnavailable
+from gatepost.store.errors import StoreUnavailable, StoreUnusable
 from gatepost.store.postgresql import preparing
 from gatepost.store.postgresql.contents import Pieces
 from gatepost.store.postgresql.driver import Lock, Place, error_for, lock, try_lock
@@ -20,6 +21,8 @@ from gatepost.store.postgresql.groups import GroupWriter
 from gatepost.store.sql.changes import Change
 
 __all__ = ["Database"]
+
+_log = logging.getLogger(__name__)
 
 _CONNECTIONS = 5
 _PATIENCE_SECONDS = 10
@@ -49,6 +52,9 @@ class Database:
             hide_parameters=True,  # they are personal mail
         )
         self._groups = GroupWriter(self._place)
+        self._look: preparing.Look | None = None
+        """Still to be done: the server did not answer when the store was opened."""
+        self._look_lock = threading.Lock()
         self._watch: psycopg.Connection | None = None
         self._watch_lock = threading.Lock()
         self._snapshot = ""
@@ -73,12 +79,21 @@ class Database:
     def opened(cls, settings: StoreSettings, look: "preparing.Look", *, counted: bool = True) -> Self:
         """Open after a look at the database, in a transaction of its own. Raises StoreError.
 
+        A store that is not required is open although its server does not answer; then the look comes before
+        the first use, which raises StoreUnavailable until the look has succeeded.
         ``counted``: whether this is a use of the store that prevents a copy.
         """
         database = cls(settings, counted=counted)
         try:
-            with database.transaction() as connection:
+            with database._connected() as connection:
                 look(connection, database.name)
+                connection.commit()
+        except StoreUnavailable as error:
+            if settings.required:
+                database.close()
+                raise
+            _log.warning("%s; it is used as soon as it answers", error)
+            database._look = look
         except BaseException:
             database.close()
             raise
@@ -87,12 +102,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database. Raises StoreError."""
+        self._look_now()
         with self._connected(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A transaction that waits for no other; rolled back on any error. Raises StoreError."""
+        self._look_now()
         with self._connected() as connection:
             yield connection
             connection.commit()
@@ -109,6 +126,7 @@ class Database:
 
     def write_group(self, group: Sequence[Change]) -> None:
         """Write a group of changes in one transaction; for one thread. Raises StoreError."""
+        self._look_now()
         self._groups.write(group)
 
     def maintains(self) -> bool:
@@ -155,6 +173,23 @@ class Database:
         with self._watch_lock:
             if self._watch is not None:
                 self._watch.close()
+
+    def _look_now(self) -> None:
+        if self._look is not None:
+            with self._look_lock:
+                self._look_unless_done()
+
+    def _look_unless_done(self) -> None:
+        look = self._look
+        if look is None:  # another thread has done it
+            return
+        try:
+            with self._connected() as connection:
+                look(connection, self.name)
+                connection.commit()
+        except StoreUnusable as error:  # mended by an administrator, it can be used without a restart
+            raise StoreUnavailable(str(error)) from error
+        self._look = None
 
     @contextmanager
     def _connected(self, **options: object) -> Iterator[Connection]:

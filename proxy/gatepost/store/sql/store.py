@@ -36,8 +36,20 @@ class SqlStore:
     CONVERSATION_BYTES = 16 << 20
     """Bytes of conversations that may wait to be written; more are lost."""
 
-    def __init__(self, database: Database, archive: SqlArchive, keep: Keep, unwritten: Unwritten) -> None:
-        """Start the writer; the database, the archive and the numbers are closed with the store."""
+    def __init__(
+        self,
+        database: Database,
+        archive: SqlArchive,
+        keep: Keep,
+        unwritten: Unwritten,
+        *,
+        required: bool = True,
+    ) -> None:
+        """Start the writer; the database, the archive and the numbers are closed with the store.
+
+        ``required``: whether new mail is deferred once many records wait.
+        """
+        self._required = required
         self._database = database
         self._unwritten = unwritten
         self._writer = Writer(database, Retention(keep), self._unwritten)
@@ -55,7 +67,7 @@ class SqlStore:
     @property
     def overloaded(self) -> bool:
         """True: new mail is better deferred than accepted without a journal."""
-        return self._writer.backlog >= self.BACKLOG_LIMIT
+        return self._required and self._writer.backlog >= self.BACKLOG_LIMIT
 
     @property
     def lost(self) -> int:

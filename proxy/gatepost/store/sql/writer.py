@@ -61,6 +61,9 @@ class Writer:
         self._conversation_bytes_put = 0
         self._conversation_bytes_settled = 0
         self._closing = False
+        self._failing_since: float | None = None
+        """The first of the failures that go on; by the monotonic clock."""
+        self._retention_failed = False
         self._database.maintains()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -150,6 +153,10 @@ class Writer:
             _tell([(change, StoreUnavailable("the store's writer has failed")) for change in group])
             raise
         failed = [(change, error) for change, error in results if error]
+        if not failed and self._failing_since is not None:
+            seconds = time.monotonic() - self._failing_since
+            _log.warning("the store %s is written again, after %.1f seconds", self._database.name, seconds)
+            self._failing_since = None
         self._kept_since_sweep += sum(len(change.kept) for change in group)
         if self._kept_since_sweep > self._retention.slack:
             self._sweep_due = 0.0
@@ -169,8 +176,10 @@ class Writer:
         self._journal.extendleft(reversed(again))
         if again:
             self._journal_due = time.monotonic() + _RETRY_SECONDS
-        reported = failed[0][1]
-        _log.error("%s; changes that failed: %d, records queued again: %d", reported, len(failed), len(again))
+        if self._failing_since is None:  # once, and not each second while a server is down
+            self._failing_since = time.monotonic()
+            counts = len(failed), len(again)
+            _log.error("%s; changes that failed: %d, records queued again: %d", failed[0][1], *counts)
         for change, error in failed:
             if not isinstance(error, temporary):
                 _log.error("not stored: transaction %s", change.record and change.record.id, exc_info=error)
@@ -242,8 +251,11 @@ class Writer:
                 self._sweep_due = now + min(_SWEEP_SECONDS, tenth)
                 self._kept_since_sweep = 0
                 self._sweep()
+            self._retention_failed = False
         except StoreError as error:
-            _log.warning("retention postponed: %s", error)
+            if not self._retention_failed:
+                _log.warning("retention postponed: %s", error)
+            self._retention_failed = True
 
     def _sweep(self) -> None:
         if self._database.maintains():

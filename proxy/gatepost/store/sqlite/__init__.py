@@ -32,7 +32,9 @@ def open_store(settings: StoreSettings, base: Path) -> Store:
     """See `gatepost.store.contract.Backend`."""
     database = Database.create(settings, base)
     archive = SqlArchive(Database.existing(settings, base))
-    return SqlStore(database, archive, settings.keep, Unwritten.open(database.path))
+    return SqlStore(
+        database, archive, settings.keep, Unwritten.open(database.path), required=settings.required
+    )
 
 
 def open_archive(settings: StoreSettings, base: Path) -> Archive:
