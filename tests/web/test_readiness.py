@@ -106,3 +106,14 @@ async def test_a_change_is_logged_once_with_its_reasons(make, monkeypatch, caplo
         "not ready: store: full; upstreams: mail.example.com:25: refused",
         "ready again",
     ]
+
+
+async def test_without_what_is_optional_it_is_degraded_and_not_unready(caplog):
+    store, upstreams = Checked("gone"), Checked()
+    readiness = Readiness({"store": store, "upstreams": upstreams}, optional=frozenset({"store"}))
+    assert readiness.status(await readiness.passed()) == "degraded"
+    assert "degraded: store: gone" in caplog.text
+    assert readiness.status({"store": True, "upstreams": True}) == "ready"
+    assert readiness.status({"store": False, "upstreams": False}) == "not ready"
+    assert readiness.status({"store": True, "upstreams": False}) == "not ready"
+    readiness.close()

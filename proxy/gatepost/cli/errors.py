@@ -19,12 +19,15 @@ USAGE = 2
 def cli_errors() -> Iterator[None]:
     """Print an error to standard error and exit: status 2 for settings, 1 for anything else."""
     from gatepost.config import ConfigError  # noqa: PLC0415 - pydantic is slow to import
-    from gatepost.store import ConflictError, StoreError  # noqa: PLC0415 - likewise
+    from gatepost.store import ConflictError, StoreError, StoreUnusable  # noqa: PLC0415 - likewise
 
     try:
         yield
     except ConfigError as error:
         _print(str(error))
+        raise typer.Exit(USAGE) from None
+    except StoreUnusable as error:
+        _print(f"gatepost: {error}")
         raise typer.Exit(USAGE) from None
     except (StoreError, ConflictError) as error:
         _print(f"gatepost: {error}")

@@ -1,11 +1,13 @@
 """The driver: how to connect, what a session is set to, and what its errors mean."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PGconn
 from psycopg.types.string import StrDumperUnknown
 
 from gatepost.printable import storable, without_controls
@@ -107,9 +109,12 @@ class Place:
             raise StoreUnusable(
                 "store.url is not understood, expected postgresql://USER@HOST:PORT/DATABASE"
             ) from None
+        if wrong := _wrong_option(given):
+            raise StoreUnusable(f"store.url: {wrong}")
         self._password = password
         self._counted = counted
-        self._conninfo: dict[str, Any] = {**_DEFAULTS, **given}
+        # In the encoding of an SQL_ASCII database, or of PGCLIENTENCODING, text would not be text.
+        self._conninfo: dict[str, Any] = {**_DEFAULTS, **given, "client_encoding": "UTF8"}
         host = quote(str(given.get("host", "")), safe=":,[]")
         port = f":{given['port']}" if "port" in given else ""
         self.name = f"postgresql://{host}{port}/{given.get('dbname', '')}"
@@ -136,6 +141,39 @@ class Place:
             raise
         return connection
 
+
+def _wrong_option(given: Mapping[str, Any]) -> str:
+    """What libpq does not accept of a URL that it has parsed; without a question to any server.
+
+    It looks at ports and options when it connects; so it is asked to connect to sockets that are not there.
+    """
+    for name in _WHOLE_NUMBERS & given.keys():
+        if not re.fullmatch(r"-?[0-9]{1,9}", str(given[name])):
+            return f"invalid value {str(given[name])!r} of {name}, expected a whole number"
+    hosts = str(given.get("host") or given.get("hostaddr") or "").split(",")
+    nowhere = {**given, "host": ",".join(_NO_FOLDER for _ in hosts)}
+    nowhere.pop("hostaddr", None)
+    connection = PGconn.connect_start(make_conninfo("", **nowhere).encode())
+    try:
+        said = connection.error_message.decode("utf-8", "replace").splitlines()
+    finally:
+        connection.finish()
+    # Of each server that is tried one line, and perhaps an advice that is indented.
+    wrong = [line for line in said if _NO_FOLDER not in line and not line.startswith("\t")]
+    return without_controls("; ".join(wrong))
+
+
+_NO_FOLDER = "/no such folder"
+_WHOLE_NUMBERS = frozenset(
+    {
+        "connect_timeout",
+        "keepalives",
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+        "tcp_user_timeout",
+    }
+)
 
 _UNAVAILABLE = ("08", "25006", "28", "3D000", "40", "53", "55P03", "57", "58", "XX")
 """Classes and codes of errors that may be over later (PostgreSQL, appendix A)."""

@@ -1,6 +1,7 @@
 """Makes the tables of a store, brings them up to date, and refuses a database that is of no use."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from sqlalchemy import Connection, insert, text
@@ -21,6 +22,8 @@ Look = Callable[[Connection, str], None]
 _OLDEST = 14
 _TABLE_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _TRIGRAMS = "pg_trgm"
+_CLOCK_SECONDS = 5.0
+"""From this difference of clocks on there is a warning."""
 
 
 def require_current(connection: Connection, name: str) -> None:
@@ -39,6 +42,7 @@ def prepare(connection: Connection, name: str) -> None:
     if connection.scalar(text("SELECT current_setting('fsync')")) != "on":
         _log.warning("the server of %s has fsync = off: it loses mail when its machine fails", name)
     require_writable(connection, name)
+    _warn_of_clock(connection, name)
     connection.execute(text(lock(Lock.SCHEMA)))
     found = version_of(connection, name)
     if found is None:
@@ -56,6 +60,20 @@ def require_writable(connection: Connection, name: str) -> None:
     refuses = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
     if connection.scalar(text(refuses)):
         raise StoreUnavailable(f"the server of {name} takes no changes: it is a standby, or set to read-only")
+
+
+def _warn_of_clock(connection: Connection, name: str) -> None:
+    """Say so if the clocks of this machine and of the server differ, and so perhaps those of two nodes."""
+    before = time.time()
+    there = connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())::float8")) or before
+    after = time.time()
+    ahead = before - there if there < before else min(after - there, 0.0)
+    if abs(ahead) >= _CLOCK_SECONDS:
+        _log.warning(
+            "the clock of this machine is %.1f seconds %s that of the server of %s: the journal, retention"
+            " and the two minutes for a release go by the clock of each node; set the clocks",
+            *(abs(ahead), "ahead of" if ahead > 0 else "behind", name),
+        )
 
 
 def _require_server(connection: Connection, name: str) -> None:

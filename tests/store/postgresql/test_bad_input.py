@@ -1,0 +1,223 @@
+"""Whatever is wrong with the URL, the server or the database: a clear error, and nothing is written."""
+
+import itertools
+import time
+
+import pytest
+import typer
+from gatepost.cli import app
+from gatepost.cli.errors import cli_errors
+from gatepost.config import load
+from gatepost.config.store import StoreSettings
+from gatepost.process.service import Service
+from gatepost.store.postgresql import preparing
+from gatepost.store.postgresql.database import Database
+from typer.testing import CliRunner
+
+NUMBERS = itertools.count()
+TABLES = "SELECT relname, relnamespace FROM pg_class WHERE relkind = 'r' AND relowner <> 10 ORDER BY 1"
+ALL = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'S', 'i') AND relnamespace >= 2200 ORDER BY 1"
+
+
+class Server:
+    """What a case needs to make something wrong."""
+
+    def __init__(self, server, monkeypatch):
+        self.server = server
+        self.monkeypatch = monkeypatch
+        self.name = None
+
+    def database(self, options=""):
+        self.name = f"bad{next(NUMBERS)}"
+        self.server.execute(f"CREATE DATABASE {self.name} {options}")
+        return self.name
+
+    def store(self):
+        """A database with a store in it."""
+        Database.create(StoreSettings(url=self.server.url(self.database()))).close()
+        return self.name
+
+    def role(self, settings=""):
+        name = f"badrole{next(NUMBERS)}"
+        self.server.execute(f"CREATE ROLE {name} LOGIN")
+        if settings:
+            self.server.execute(f"ALTER ROLE {name} {settings}")
+        return name
+
+    def execute(self, statement):
+        self.server.execute(statement, database=self.name)
+
+    def url(self, **options):
+        return self.server.url(self.name, **options)
+
+    def contents(self):
+        return self.server.execute(ALL, database=self.name) if self.name else []
+
+
+def too_old(given):
+    given.monkeypatch.setattr(preparing, "_OLDEST", 99)
+    given.database()
+    return given.url()
+
+
+def latin(given):
+    given.database("ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    return given.url()
+
+
+def sql_ascii(given):
+    given.database("ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    return given.url()
+
+
+def foreign(given):
+    given.database()
+    given.execute("CREATE TABLE letters (text text)")
+    return given.url()
+
+
+def newer(given):
+    given.store()
+    given.execute("UPDATE alembic_version SET version_num = '9999'")
+    return given.url()
+
+
+def unfinished_copy(given):
+    given.store()
+    given.execute("UPDATE alembic_version SET version_num = 'copying-0123456789abcdef'")
+    return given.url()
+
+
+def no_create(given):
+    given.database()
+    return given.url(user=given.role())
+
+
+def no_schema(given):
+    given.database()
+    return given.url(options="-csearch_path%3Dnowhere")
+
+
+def reads_only(given):
+    given.store()
+    role = given.role()
+    given.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    return given.url(user=role)
+
+
+def read_only_transactions(given):
+    given.store()
+    return given.url(user=given.role("SET default_transaction_read_only = on"))
+
+
+def no_such_database(given):
+    return given.server.url("none")
+
+
+def no_such_user(given):
+    return given.server.url(user="none")
+
+
+UNREACHABLE = "cannot be reached: "
+CASES = {
+    "port too high": ("postgresql://h:99999/mail", 2, 'store.url: invalid port number: "99999"'),
+    "port no number": ("postgresql://h:smtp/mail", 2, 'invalid integer value "smtp" for connection option'),
+    "one of two ports": ("postgresql://h:5432,i:0/mail", 2, 'store.url: invalid port number: "0"'),
+    "unknown option": (
+        "postgresql://h/mail?colour=red",
+        2,
+        "store.url is not understood, expected postgresql://",
+    ),
+    "wrong sslmode": ("postgresql://h/mail?sslmode=maybe", 2, 'store.url: invalid sslmode value: "maybe"'),
+    "wrong attributes": (
+        "postgresql://h/mail?target_session_attrs=x",
+        2,
+        "invalid target_session_attrs value",
+    ),
+    "wrong timeout": (
+        "postgresql://h/mail?connect_timeout=soon",
+        2,
+        "'soon' of connect_timeout, expected a whole",
+    ),
+    "open bracket": ("postgresql://[::1/mail", 2, "store.url is not understood"),
+    "no host": ("postgres://%zz/mail", 2, "store.url is not understood"),
+    "another scheme": ("mysql://h/mail", 2, "not a store URL, expected one like sqlite:///gatepost.db or"),
+    "password": ("postgresql://u:hidden@h/mail", 2, "a password in the URL, expected it in password_file"),
+    "refused": ("postgresql://hidden@127.0.0.1:1/mail", 1, UNREACHABLE),
+    "no socket": ("postgresql:///mail?host=/nowhere", 1, UNREACHABLE),
+    "no database": (no_such_database, 1, 'database "none" does not exist'),
+    "no user": (no_such_user, 1, 'role "none" does not exist'),
+    "too old": (too_old, 2, ", expected 99 or later"),
+    "LATIN1": (latin, 2, "has the encoding LATIN1, expected UTF8"),
+    "SQL_ASCII": (sql_ascii, 2, "has the encoding SQL_ASCII, expected UTF8"),
+    "foreign tables": (foreign, 2, "is a database, but not one of Gatepost's"),
+    "newer": (newer, 2, "is of version 9999, newer than this Gatepost's"),
+    "unfinished copy": (
+        unfinished_copy,
+        2,
+        "is the unfinished copy of another one; run the same `gatepost migrate`",
+    ),
+    "no right to make": (no_create, 2, "GRANT CREATE ON SCHEMA public TO badrole"),
+    "no schema": (no_schema, 2, "has no schema of the search path nowhere, expected one"),
+    "no right to write": (reads_only, 2, "GRANT SELECT, INSERT, UPDATE, DELETE ON"),
+    "read-only": (read_only_transactions, 1, "takes no changes: it is a standby, or set to read-only"),
+}
+WHEN_READ = {"no right to make", "no schema", "no right to write", "read-only"}
+"""A command that only reads finds something else to say, or nothing."""
+
+
+@pytest.fixture
+def given(postgresql, monkeypatch):
+    return Server(postgresql, monkeypatch)
+
+
+def status_of(rules):
+    """Of a gateway that starts."""
+    with pytest.raises(typer.Exit) as ended, cli_errors():
+        Service(load(rules))
+    return ended.value.exit_code
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_what_is_wrong_is_said_where_it_is_and_nothing_is_written(given, tmp_path, capsys, case):
+    wrong, status, said = CASES[case]
+    url = wrong if isinstance(wrong, str) else wrong(given)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"store:\n  url: '{url}'\n")
+    before = given.contents()
+    assert status_of(rules) == status
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert "hidden" not in errors
+    if status == 2:
+        assert "rules.yaml:2:" in errors
+    if case not in WHEN_READ:
+        done = CliRunner().invoke(app, ["journal", "-c", str(rules)])
+        assert (done.exit_code, said in done.stderr) == (status, True), done.stderr
+    assert given.contents() == before
+    assert [file.name for file in tmp_path.iterdir() if "gatepost.db" in file.name] == []
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(60, "ahead of"), (-60, "behind"), (0, None)])
+def test_a_clock_that_differs_from_the_servers_is_named(given, monkeypatch, caplog, seconds, word):
+    given.database()
+    now = time.time
+    monkeypatch.setattr(preparing.time, "time", lambda: now() + seconds)
+    Database.create(StoreSettings(url=given.url())).close()
+    found = [
+        record.getMessage() for record in caplog.records if "the clock of this machine" in record.getMessage()
+    ]
+    if word is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert f"seconds {word} that of the server of postgresql://" in found[0]
+
+
+def test_the_encoding_that_the_environment_wants_makes_no_difference(given, monkeypatch):
+    given.database()
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    database = Database.create(StoreSettings(url=given.url()))
+    with database.transaction() as connection:
+        assert connection.exec_driver_sql("SHOW client_encoding").scalar() == "UTF8"
+    database.close()
