@@ -108,7 +108,7 @@ async def keys(server):
 
 
 @given(seed=integers())
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_and_goes_there_are_never_more_than_the_limit(server, seed):
     """Connections, their ends, and sessions that are cut off while they wait, on three nodes."""
 

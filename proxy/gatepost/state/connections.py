@@ -22,7 +22,7 @@ __all__ = ["ANSWER_SECONDS", "ConnectionCounts"]
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 0.5
+ANSWER_SECONDS = 1.0
 """For an answer of the server: so long a client waits for its greeting at most, once in an outage."""
 _LEASE_SECONDS = 10
 _RENEW_SECONDS = 3.0
