@@ -98,6 +98,28 @@ def the_primary_is_lost_amid_a_commit(cluster, token, *, reaches_standby):
         assert sent.result() == 250
 
 
+def test_a_message_that_is_released_while_the_primary_is_lost_is_sent_once_and_noted(start_cluster):
+    cluster = start_cluster(2)
+    databases = cluster.databases
+    assert send("held") == 250
+    first, second = cluster.nodes
+    (message,) = first.listed("/quarantine", "messages")
+    path = f"/quarantine/{message['id']}/release"
+    cluster.sink.kill()
+    cluster.sink.command[1:1] = ["-w", "3"]  # seconds until it answers DATA
+    cluster.sink.start()
+    with ThreadPoolExecutor(1) as thread:
+        released = thread.submit(first.api, path, "POST", {})
+        wait_until(lambda: [*cluster.sink.folder.glob("message.*")], "the delivery has begun")
+        databases.primary.stop(signal.SIGQUIT)
+        wait_until(cluster.sunk, "the message is sent")
+        databases.fail_over()
+        status, answer = released.result()
+    assert status == 200, answer
+    assert second.api(path, "POST", {})[0] == 409
+    assert [sunk.token for sunk in cluster.sunk()] == ["held"]
+
+
 def test_what_a_restarted_primary_has_is_acknowledged_when_the_standby_has_it_too(start_cluster):
     """PostgreSQL ends the wait for a standby at its restart, and shows what was committed without it.
 
