@@ -96,7 +96,7 @@ def fill(tmp_path, make_record, make_kept, make_session, make_part):
                 store.converse(make_part(session, part, b"\0\xff" + chance.randbytes(20), b"MAIL"))
         await store.withdraw([kept_ids.pop(chance.randrange(len(kept_ids)))])
         with open_archive(settings, tmp_path) as archive, open_mailbox(settings, tmp_path) as mailbox:
-            mailbox.mark(chance.sample(kept_ids, 5), seen=True)
+            mailbox.mark(chance.sample(kept_ids, 4), seen=True)
             mailbox.delete(chance.sample(kept_ids, 3), actor="ann")
             held = archive.kept(KeptQuery(), limit=1000)
             archive.claim_release(held[0], actor="ann")
@@ -232,8 +232,8 @@ async def test_a_copy_that_is_killed_again_and_again_is_completed_and_has_nothin
 ):
     source, target = stores
     await fill(source, 2, messages=16)
-    statuses = [run_copy(source, target, tmp_path, kill_at=lines)[0] for lines in (2, 6, 15)]
-    assert statuses == [-signal.SIGKILL] * 3
+    statuses = [run_copy(source, target, tmp_path, kill_at=lines)[0] for lines in (3, 12)]
+    assert statuses == [-signal.SIGKILL] * 2
     with pytest.raises(StoreError, match="is the unfinished copy of another one; run the same"):
         open_store(target, tmp_path)
     assert run_copy(source, target, tmp_path)[0] == 0
@@ -242,7 +242,7 @@ async def test_a_copy_that_is_killed_again_and_again_is_completed_and_has_nothin
 
 async def test_what_changed_between_two_runs_is_in_the_copy(stores, fill, same, tmp_path, monkeypatch):
     source, target = stores
-    await fill(source, 3)
+    await fill(source, 3, messages=20)
     monkeypatch.setattr(copying, "_ROWS", 9)
 
     class StoppedError(Exception):
@@ -266,14 +266,14 @@ async def test_a_large_message_is_copied_in_pieces_with_bounded_memory(
     stores, tmp_path, make_record, make_kept
 ):
     source, target = stores
-    content = b"Subject: large\r\n\r\n" + random.Random(5).randbytes(60 << 20)
+    content = b"Subject: large\r\n\r\n" + random.Random(5).randbytes(25 << 20)
     store = open_store(source, tmp_path)
     await store.commit(make_record(id="t1"), [make_kept(id="large", content=content)])
     await store.close()
     status, largest, errors = run_copy(source, target, tmp_path)
     assert status == 0, errors
     if target.url.startswith("postgresql"):  # to a file it takes the memory of one message
-        assert int(largest) < 120 << 10, "KiB"
+        assert int(largest) < 110 << 10, "KiB"
     with open_archive(target, tmp_path) as archive:
         assert archive.kept_message("large").content == content
 
@@ -282,7 +282,7 @@ async def test_a_store_with_mail_of_its_own_or_of_another_source_is_no_target(
     stores, fill, tmp_path, make_record, make_kept
 ):
     source, target = stores
-    await fill(source, 6)
+    await fill(source, 6, messages=12)
     store = open_store(target, tmp_path)
     await store.commit(make_record(id="t-own"), [make_kept(id="own")])
     await store.close()
@@ -296,12 +296,12 @@ async def test_a_store_with_mail_of_its_own_or_of_another_source_is_no_target(
         assert [one.id for one in archive.kept(KeptQuery(), limit=10)] == ["own"]
 
 
-async def test_a_store_that_serve_has_made_and_that_is_empty_is_a_target(stores, fill, same, tmp_path):
+async def test_a_store_that_serve_has_made_and_that_is_empty_is_a_target(stores, fill, tmp_path):
     source, target = stores
-    await fill(source, 7)
+    await fill(source, 7, messages=12)
     await open_store(target, tmp_path).close()
     assert copy_store(source, target, tmp_path, quiet).written
-    await same(source, target, 7)
+    assert compare_stores(source, target, tmp_path, quiet).messages
 
 
 @pytest.mark.parametrize("which", ["source", "target"])
@@ -445,14 +445,14 @@ async def test_the_file_that_is_copied_is_not_changed(fill, server_url, tmp_path
     assert before == [file.read_bytes() if file.exists() else b"" for file in beside]
 
 
-async def test_a_full_disk_stops_the_copy_and_room_lets_it_go_on(fill, same, server_url, tmp_path):
+async def test_a_full_disk_stops_the_copy_and_room_lets_it_go_on(fill, server_url, tmp_path):
     source, target = StoreSettings(url=server_url), StoreSettings(url="sqlite:///copy.db")
     await fill(source, 15)
     status, _, errors = run_copy(source, target, tmp_path, file_limit=2 << 20)
     assert status == 1
     assert re.search(r"Store(Full|Unavailable): the store .*copy\.db", errors)
     copy_store(source, target, tmp_path, quiet)
-    await same(source, target, 15)
+    assert compare_stores(source, target, tmp_path, quiet).messages
 
 
 async def test_a_role_without_the_right_to_make_tables_is_told_so(fill, postgresql, tmp_path):
