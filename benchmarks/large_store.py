@@ -1,10 +1,12 @@
 """The desk's pages over a large store, in SQLite and in PostgreSQL: the same mail, the same pages, in turns.
 
-python benchmarks/large_store.py [--messages 100000] [--records 1000000] [--folder FOLDER] [--turns 5] [--write]
+python benchmarks/large_store.py [--messages 100000] [--records 1000000] [--folder FOLDER] [--turns 5]
+                                 [--write]
 
-Fills SQLite, copies it with the code of ``gatepost migrate``, waits until all texts can be searched, and asks both
-desks for pages. With --folder the stores stay there and are used again by the next run. --write puts the times
-into docs/benchmarks.md. Needs the project installed and Debian's package postgresql, whose server it starts.
+Fills SQLite, copies it with the code of ``gatepost migrate``, waits until all texts can be searched, and asks
+both desks for pages. With --folder the stores stay there and are used again by the next run. --write puts the
+times into docs/benchmarks.md. Needs the project installed and Debian's package postgresql, whose server it
+starts.
 """
 
 import argparse
@@ -18,12 +20,11 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psycopg
-
+import psycopg  # noqa: TID251 - to ask the server what the store does not tell
 from desk import NAMES, RULES, fill, indexed, page
 from gatepost.config.store import Keep, StoreSettings
 from gatepost.model.mail import Stage, new_id
@@ -127,7 +128,7 @@ def fill_journal(settings: StoreSettings, folder: Path, records: int) -> None:
 
 @contextlib.contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """A server with its data in the folder, as its package configures it but for a buffer of 1 GB: its URL."""
+    """A server with its data in the folder, as its package configures it, with a buffer of 1 GB; its URL."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
     folder.mkdir(exist_ok=True)
     user: list[str] = []
@@ -177,10 +178,10 @@ def searchable(url: str) -> int:
     return int(found[0]) if found else 0
 
 
-def wait_for(count: object, messages: int, what: str) -> None:
+def wait_for(count: Callable[[], int], messages: int, what: str) -> None:
     """Wait until all texts can be searched."""
     started = time.perf_counter()
-    while count() < messages:  # type: ignore[operator]
+    while count() < messages:
         time.sleep(1)
     print(f"{what}: all texts can be searched after {time.perf_counter() - started:.0f} s", flush=True)
 
@@ -266,14 +267,13 @@ def main() -> None:
         ):
             rows = asyncio.run(times({"SQLite": here, "PostgreSQL": there}, arguments.turns))
         if arguments.write:
-            megabytes = [
-                path.stat().st_size / 1e6 for path in (folder / "desk.db", folder / "desk.db-search")
-            ]
+            files = folder / "desk.db", folder / "desk.db-search"
+            store, index = (path.stat().st_size / 1e6 for path in files)
             day = time.strftime("%d %B %Y", time.gmtime())
             text = (
                 f"Measured on {machine()}, {day}, with {arguments.messages:,} kept messages and "
                 f"{arguments.messages + arguments.records:,} records in the journal: SQLite "
-                f"{megabytes[0]:,.0f} MB and an index of {megabytes[1]:,.0f} MB, PostgreSQL {size[0] / 1e6:,.0f} MB. "
+                f"{store:,.0f} MB and an index of {index:,.0f} MB, PostgreSQL {size[0] / 1e6:,.0f} MB. "
                 f"Each page is to take at most {LIMIT_MS} ms.\n\n"
             )
             heads = ["page", "SQLite, ms", "worst", "PostgreSQL, ms", "worst", ""]

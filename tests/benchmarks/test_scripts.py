@@ -31,6 +31,14 @@ def test_the_questions_to_a_large_store_are_measured():
 
 
 @pytest.mark.long
+@pytest.mark.real("postgres")
+def test_both_stores_are_asked_for_the_same_pages():
+    said = output("large_store.py", "--messages", 20, "--records", 20, "--turns", 1)
+    for page in ("search, a word", "journal, a rule", "open, 20 messages"):
+        assert re.search(rf"^{page}(?:\t[\d.]+){{4}}\t", said, re.MULTILINE), said
+
+
+@pytest.mark.long
 @pytest.mark.real("postgres", "smtp-source", "smtp-sink")
 def test_stores_that_nodes_share_are_measured_beside_a_file():
     said = output("cluster.py", "--turns", 1, "--seconds", 0.01, "--sessions", 4)

@@ -10,11 +10,11 @@ arrive in order, and a connection waits for two answers at most.
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gatepost.model.mail import new_id
 from gatepost.state.contract import StateError
 from gatepost.state.redis import RedisClient, name_of
 
@@ -85,7 +85,7 @@ class ConnectionCounts:
             limit: the most connections of a client.
         """
         self._server = client
-        self._process = f"{node} {new_id()}"
+        self._process = f"{node} {secrets.token_hex(8)}"
         self._limit = limit
         self._clients: dict[str, _Client] = {}
         self._changed: set[str] = set()
