@@ -56,7 +56,7 @@ RSPAMD_SETTINGS = """
 options {
   filters = "";
   gtube_patterns = "all";
-  task_timeout = 1s;
+  task_timeout = 3s;
   max_message = LARGEST;
   url_tld = "HOME/tld.dat";
   tempdir = "HOME"; hs_cache_dir = "HOME"; cache_file = "HOME/symbols.cache"; stats_file = "HOME/stats.ucl";

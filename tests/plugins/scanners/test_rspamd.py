@@ -206,7 +206,7 @@ def test_rspamd_learns_of_the_envelope_what_it_does_not_misread(
 @RSPAMD
 def test_a_scan_that_was_cut_off_is_a_failure(rspamd: Daemon) -> None:
     with pytest.raises(ConnectionError, match="has cut its scan off"):
-        asked_real(rspamd, {"X-Slow": "1"}, task_timeout="1s")
+        asked_real(rspamd, {"X-Slow": "1"}, task_timeout="3s")
 
 
 @RSPAMD
