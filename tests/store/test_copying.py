@@ -445,6 +445,17 @@ async def test_the_file_that_is_copied_is_not_changed(fill, server_url, tmp_path
     assert before == [file.read_bytes() if file.exists() else b"" for file in beside]
 
 
+async def test_a_file_on_a_read_only_disk_is_copied(fill, server_url, tmp_path, monkeypatch):
+    source, target = StoreSettings(url="sqlite:///gatepost.db"), StoreSettings(url=server_url)
+    await fill(source, 18, messages=12)
+    before = sorted(tmp_path.iterdir())
+    assert tmp_path / "gatepost.db-wal" not in before
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    beside = []
+    assert copy_store(source, target, tmp_path, lambda _: beside.extend(tmp_path.iterdir())).written
+    assert sorted({*beside}) == before, "SQLite needs no file of its own beside it"
+
+
 async def test_a_full_disk_stops_the_copy_and_room_lets_it_go_on(fill, server_url, tmp_path):
     source, target = StoreSettings(url=server_url), StoreSettings(url="sqlite:///copy.db")
     await fill(source, 15)

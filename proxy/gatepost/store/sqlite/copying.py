@@ -77,8 +77,12 @@ class FileSource(_FileSide):
         return f"sqlite:///{self._path}"
 
     def _connect(self) -> sqlite3.Connection:
+        # To read a write-ahead log SQLite makes files beside it. Without a log nobody has the store open, and
+        # in a folder that cannot be written nobody can.
+        has_log = self._path.with_name(f"{self._path.name}-wal").exists()
+        alone = "" if has_log or os.access(self._path.parent, os.W_OK) else "&immutable=1"
         connection = sqlite3.connect(
-            f"{self._path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            f"{self._path.as_uri()}?mode=ro{alone}", uri=True, isolation_level=None, check_same_thread=False
         )
         connection.execute(f"PRAGMA busy_timeout = {int(driver.BUSY_SECONDS * 1000)}").close()
         return connection
