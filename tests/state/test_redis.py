@@ -162,6 +162,16 @@ async def test_a_server_that_hangs_is_late_while_the_event_loop_goes_on(make_ser
     assert await works(state, 3)
 
 
+async def test_a_replica_that_takes_no_changes(make_server, on_server):
+    state = on_server(make_server("--replicaof", "127.0.0.1", "1").url)
+    refused = r"refused a command: .*read only replica"
+    with pytest.raises(StateError, match=refused):
+        await state.set("key", "value", seconds=60)
+    with pytest.raises(StateError, match=refused):
+        await state.add(Amount(key="key", amount=1, seconds=60, limit=5))
+    assert await state.get("key") is None
+
+
 @pytest.mark.parametrize("password", [None, "wrong"])
 async def test_a_wrong_password(make_server, on_server, password, tmp_path):
     server = make_server("--requirepass", "right")
