@@ -222,3 +222,18 @@ def test_the_settings_are_printed_as_they_were_read_without_secrets(check, tmp_p
         ],
         "limits": {"recipients": 7},
     }
+
+
+@pytest.mark.parametrize(
+    ("webhook", "printed"),
+    [
+        ("https://joe:pass@h.example:8443/x?token=abc", "https://h.example:8443/(not shown)"),
+        ("{url: 'https://h.example/services/abc'}", {"url": "https://h.example/(not shown)"}),
+        ("http://h.example/?token=abc", "http://h.example/?(not shown)"),
+        ("http://h.example", "http://h.example"),
+    ],
+)
+def test_a_secret_in_a_url_is_not_printed(check, webhook, printed):
+    status, stdout, _ = check(f"web: {{address: '127.0.0.1:0', webhook: {webhook}}}\n", "--print")
+    assert status == 0
+    assert yaml.safe_load(stdout)["web"]["webhook"] == printed

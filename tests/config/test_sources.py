@@ -125,6 +125,15 @@ def test_a_mistake_in_a_variable_names_it(folder, monkeypatch, name, text, said)
     assert "secret" not in found
 
 
+@pytest.mark.parametrize(("name", "text"), [("STORE", "{}"), ("STORE__URL", "sqlite:///c.db"), ("NODE", "a")])
+def test_a_variable_hides_no_duplicate_key_of_a_file(folder, monkeypatch, name, text):
+    path = folder(rules_yaml="store: {required: false}\nstore: {keep: {days: 3}}\n") / "rules.yaml"
+    monkeypatch.setenv(f"GATEPOST_SET_{name}", text)
+    assert problems(path) == [
+        "rules.yaml:2:1: duplicate key 'store', expected each key once (first in line 1)"
+    ]
+
+
 def test_lists_are_changed_beside_a_folder_of_settings(folder):
     path = folder(
         a_yaml="lists: {blocked-clients: blocked}\n",

@@ -11,6 +11,9 @@ __all__ = ["as_yaml"]
 
 _SECRET = re.compile(r"(.*_)?(password|hash|secret|token|api_?key)", re.IGNORECASE)
 """Keys whose values are secrets, as filters may have them; keys of files have other names."""
+_URL = re.compile(r"(https?://)(?:[^/?#]*@)?([^/?#@]*)(.*)", re.IGNORECASE | re.DOTALL)
+"""A user with a password, the query and the path of a webhook's URL can be secrets too."""
+_WEBHOOK = "webhook"
 _NOT_SHOWN = "(not shown)"
 
 
@@ -20,14 +23,22 @@ def as_yaml(loaded: LoadedConfig) -> str:
     return text
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, section: str = "") -> Any:
     match value:
         case dict():
             return {
-                key: _NOT_SHOWN if _SECRET.fullmatch(key) and not isinstance(inner, dict) else _shown(inner)
+                key: _NOT_SHOWN
+                if _SECRET.fullmatch(key) and not isinstance(inner, dict)
+                else _shown(inner, section if section == _WEBHOOK else key)
                 for key, inner in value.items()
             }
         case list():
-            return [_shown(inner) for inner in value]
+            return [_shown(inner, section) for inner in value]
+        case str() if found := _URL.fullmatch(value):
+            scheme, host, rest = found.groups()
+            path, query, _ = rest.partition("?")
+            if section == _WEBHOOK and path not in ("", "/"):
+                return f"{scheme}{host}/{_NOT_SHOWN}"
+            return f"{scheme}{host}{path}{f'?{_NOT_SHOWN}' if query else ''}"
         case _:
             return value

@@ -108,7 +108,6 @@ def _with_variable(root: yaml.MappingNode, name: str, text: str, problems: list[
 def _with_value(node: yaml.MappingNode, keys: list[str], value: yaml.Node, name: str) -> yaml.MappingNode:
     """The mapping with the value at these keys; the others keep their marks."""
     key, *rest = keys
-    entries = [entry for entry in node.value if entry[0].value != key]
     before = next((entry for entry in node.value if entry[0].value == key), None)
     if rest:
         section = before[1] if before else yaml.MappingNode(_MAPPING, [], value.start_mark, value.end_mark)
@@ -125,4 +124,6 @@ def _with_value(node: yaml.MappingNode, keys: list[str], value: yaml.Node, name:
             )
         value = _with_value(section, rest, value, name)
     at = before[0] if before else yaml.ScalarNode(_TEXT, key, value.start_mark, value.end_mark)
-    return yaml.MappingNode(node.tag, [*entries, (at, value)], node.start_mark, node.end_mark)
+    entries = [(at, value) if entry is before else entry for entry in node.value]  # a duplicate is reported
+    entries += [] if before else [(at, value)]
+    return yaml.MappingNode(node.tag, entries, node.start_mark, node.end_mark)
