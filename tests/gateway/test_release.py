@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from gatepost.config import Config
 from gatepost.gateway.release import release
-from gatepost.store import Box, JournalQuery, KeptQuery, StoreUnavailable, open_archive
+from gatepost.store import Box, JournalQuery, KeptQuery, StoreError, StoreFull, StoreUnavailable, open_archive
 from gatepost.store.sql.store import SqlStore
 from gatepost.testing import make_transaction, running_gateway
 from gatepost.testing.upstream import Close, FakeUpstream, Then
@@ -49,13 +49,14 @@ def the_inbox(archive):
         return [opened.kept_message(one.id) for one in found]
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable, StoreFull, StoreError])
 def test_a_message_that_was_sent_counts_as_sent_though_the_store_fails_right_then(
-    tmp_path, archive, monkeypatch
+    tmp_path, archive, monkeypatch, error
 ):
     """Else it would be released again."""
 
     async def fail(*_):
-        raise StoreUnavailable("on purpose")
+        raise error("on purpose")
 
     kept = hold()
     monkeypatch.setattr(SqlStore, "commit", fail)

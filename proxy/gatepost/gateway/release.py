@@ -23,7 +23,7 @@ from gatepost.model.record import Disposition, Record
 from gatepost.model.verdict import Action, Outcome, Reply
 from gatepost.relay import Delivered, Delivery, DeliveryState, Relay, has_internationalised_header
 from gatepost.server.paths import is_mailbox
-from gatepost.store import KeptMessage, Store, StoreUnavailable, open_store
+from gatepost.store import KeptMessage, Store, StoreError, open_store
 from gatepost.values import value
 
 __all__ = ["forward", "release"]
@@ -206,7 +206,7 @@ def _journalled(
             record = sending.record(result)
             try:
                 await store.commit(record, result.kept)
-            except StoreUnavailable:
+            except StoreError:
                 if result.kept:
                     raise
                 store.journal(record)  # what was sent must not be taken for not sent: it would be sent again

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gatepost.model.verdict import Reply
 from gatepost.store.contract import Archive
-from gatepost.store.errors import StoreError, StoreUnavailable
+from gatepost.store.errors import StoreError, StoreFull, StoreUnavailable
 from gatepost.store.kept import CLAIM_TIME, Claim, KeptSummary
 
 __all__ = ["release_once"]
@@ -68,7 +68,7 @@ def _note(archive: Archive, claim: Claim, *, to: Sequence[str], reply: Reply) ->
         try:
             archive.finish_release(claim, to=to, reply=reply)
         except StoreError as error:
-            if not isinstance(error, StoreUnavailable) or time.monotonic() >= until:
+            if not isinstance(error, StoreFull | StoreUnavailable) or time.monotonic() >= until:
                 _log.error(
                     "the message %s was released to %s, and the store did not note that: %s;"
                     " do not release it again",

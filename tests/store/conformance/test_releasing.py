@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from gatepost.model.verdict import Reply
-from gatepost.store import ConflictError, State, StoreUnavailable, claims, release_once, releasing
+from gatepost.store import ConflictError, State, StoreFull, StoreUnavailable, claims, release_once, releasing
 
 TAKEN = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
 REFUSED = Reply(code=550, enhanced="5.1.1", text="No such user")
@@ -89,6 +89,10 @@ def fail():
     raise StoreUnavailable("on purpose")
 
 
+def fail_full():
+    raise StoreFull("on purpose")
+
+
 @pytest.mark.parametrize("deliver", [lambda: REFUSED, fail], ids=["refused", "failed"])
 async def test_a_message_that_was_not_sent_stays_held_and_can_be_released_at_once(held, desks, deliver):
     first, second = desks
@@ -102,7 +106,7 @@ async def test_a_message_that_was_not_sent_stays_held_and_can_be_released_at_onc
 async def test_what_was_sent_is_noted_when_the_store_is_back(held, desks, monkeypatch):
     first, second = desks
     monkeypatch.setattr(releasing, "_AGAIN_SECONDS", 0.001)
-    outages = iter([fail, fail])
+    outages = iter([fail, fail_full])
     finish = type(first).finish_release
     monkeypatch.setattr(
         type(first),
