@@ -1,5 +1,6 @@
 """Settings come from a file, from the files of a folder, and from variables of the environment."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def test_mistakes_in_a_folder_name_the_file_the_line_and_the_other_place(folder)
         "c.yaml:1:1: a list, expected a mapping of settings",
         "d.yml: is not read, expected a name that ends with .yaml",
     ]
+
+
+def test_a_pipe_in_a_folder_is_a_mistake_and_is_not_waited_for(folder):
+    path = folder(a_yaml="log: json\n")
+    os.mkfifo(path / "b.yaml")
+    assert problems(path) == ["b.yaml: is a pipe, expected a file"]
 
 
 def test_a_folder_without_settings_is_a_mistake_unless_variables_have_them(folder, monkeypatch):

@@ -73,6 +73,9 @@ def _folder(path: Path, environ: Mapping[str, str], problems: list[Problem]) -> 
     ]
     sections: dict[str, tuple[yaml.Node, yaml.Node]] = {}
     for file in files:
+        if file.is_fifo():  # it might never end
+            problems.append(Problem(path=file, what="is a pipe", expected="a file"))
+            continue
         root = read_root(file, "settings")
         if not isinstance(root, yaml.MappingNode):
             what = "a list" if isinstance(root, yaml.SequenceNode) else shown(root.value)
