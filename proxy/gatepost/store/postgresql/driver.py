@@ -19,7 +19,6 @@ LOCK_SECONDS = 5.0
 """To wait for a lock that another transaction holds."""
 _SESSION = """
 SET synchronous_commit = on;
-SET statement_timeout = 0;
 SET lock_timeout = '{lock:.0f}ms';
 SET idle_in_transaction_session_timeout = '60s';
 SET tcp_keepalives_idle = 2;
@@ -29,8 +28,6 @@ SET tcp_user_timeout = '4s';
 SET standard_conforming_strings = on;
 """
 """Whatever the server has: a commit is on its disk, and on a synchronous standby's, before the answer.
-
-A ``statement_timeout`` would end the wait for the standby, and the server would confirm the commit.
 
 The server notices after four seconds that a machine is gone or cut off, before others give up to wait for a
 lock of it. Else it would wait for the rest of a transaction that was half sent, for hours. A client that is
