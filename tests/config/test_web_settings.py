@@ -2,6 +2,7 @@
 
 import grp
 import os
+from ipaddress import ip_network
 
 import pytest
 from gatepost.cli import app
@@ -36,10 +37,18 @@ def test_it_listens_on_a_port_or_on_a_socket_beside_the_settings(loaded, tmp_pat
     assert (found and str(found)) == (path and path.format(tmp_path))
 
 
+def test_proxies_are_addresses_and_networks(loaded):
+    web = loaded("web: {forwarded_from: [10.0.0.10, '2001:db8::/32']}\n").config.web
+    assert web.forwarded_from == (ip_network("10.0.0.10"), ip_network("2001:db8::/32"))
+    assert loaded("web: {forwarded_from: 10.0.0.10}\n").config.web.forwarded_from == web.forwarded_from[:1]
+    assert loaded("web: {}\n").config.web.forwarded_from == ()
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
         ("web: 'unix:'\n", "1:6: 'unix:', expected host:port like 127.0.0.1:8025, or unix:/path"),
+        ("web: {forwarded_from: proxy.example}\n", "1:23: 'proxy.example', expected"),
         ("web: unix\n", "1:6: 'unix', expected host:port like 127.0.0.1:8025, or unix:/path"),
         (f"web: unix:/{'x' * 107}\n", "expected a path of at most 107 bytes"),
         ("web: {socket_group: root}\n", "socket_group without a Unix socket, expected address: unix:/path"),

@@ -74,7 +74,7 @@ def test_haproxy_knows_each_gateway_of_the_compose_file_by_its_address_and_ports
     rules = yaml.safe_load((CLUSTER / "gateway" / "rules.yaml").read_text())
     trusted = ipaddress.ip_network(rules["listen"]["proxy_protocol_from"])
     subnet = COMPOSE["networks"]["gateways"]["ipam"]["config"][0]["subnet"]
-    assert trusted == ipaddress.ip_network(subnet)
+    assert trusted == ipaddress.ip_network(subnet) == ipaddress.ip_network(rules["web"]["forwarded_from"])
     assert all(ipaddress.ip_address(address) in trusted for address in addresses.values())
     assert {rules["listen"]["address"], rules["web"]["address"]} == {"0.0.0.0:2525", "0.0.0.0:8025"}
     for url in (rules["store"]["url"], rules["state"]["url"]):

@@ -11,6 +11,7 @@ from gatepost.config.certificate import CertificateSettings
 from gatepost.config.desk_user import DeskUser
 from gatepost.config.fields import (
     File,
+    Source,
     at_base,
     check_group,
     first_line,
@@ -65,6 +66,8 @@ class WebSettings(Settings):
     """Further host names for browsers."""
     base_path: Annotated[str, BeforeValidator(_base_path)] = ""
     """The path under which a proxy serves the desk, like ``/mail``, without a slash at its end."""
+    forwarded_from: Annotated[tuple[Source, ...], BeforeValidator(one_or_many)] = ()
+    """Proxies whose X-Forwarded-For names the client; default: it is ignored."""
     tls: CertificateSettings | None = None
     """Serve pages and API over HTTPS only, with this certificate."""
     password_file: File | None = None

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,6 +26,7 @@ from gatepost.web.accounts import Accounts
 from gatepost.web.base_path import BasePath
 from gatepost.web.desk import Desk
 from gatepost.web.events import change_events
+from gatepost.web.forwarded import Forwarded
 from gatepost.web.live import LiveHub
 from gatepost.web.other_nodes import OtherNodes, new_desk
 from gatepost.web.pages import (
@@ -70,6 +72,7 @@ def create_app(
     address: tuple[str, int] | None = ("127.0.0.1", 8025),
     hosts: Sequence[str] = (),
     base_path: str = "",
+    forwarded_from: Sequence[IPv4Network | IPv6Network] = (),
     password: str | None = None,
     accounts: Accounts | None = None,
     needs_password: bool = True,
@@ -78,6 +81,7 @@ def create_app(
     upstreams: Check | None = None,
     webhook: Webhook | None = None,
     node: str = "",
+    shares_store: bool = False,
     exchange: Callable[[str], Exchange | None] = lambda _desk: None,
 ) -> Starlette:
     """The web desk as an ASGI application.
@@ -87,6 +91,7 @@ def create_app(
         address: host and port of its listener; None: a Unix socket.
         hosts: further host names that it accepts.
         base_path: the path under which a proxy serves it, like ``/mail``; empty: none.
+        forwarded_from: proxies whose X-Forwarded-For names the client.
         password: lets a client in that gives no account; without ``accounts`` only.
         accounts: who may log in; None: everybody who knows ``password``, and without one everybody.
         needs_password: raise ValueError if there is no password and other machines can connect.
@@ -95,11 +100,13 @@ def create_app(
         upstreams: checks that each route has a server that can be used; None: ``/readyz`` does not.
         webhook: reports new messages; None: nothing does.
         node: the name of this node.
+        shares_store: True if several nodes may use the store; pages then say what is of this node alone.
         exchange: opens what desks of several nodes pass live conversations over, by the name of this desk.
     """
     app = Starlette(
         routes=_routes(),
         middleware=[
+            Middleware(Forwarded, proxies=forwarded_from),
             Middleware(BasePath, base=base_path),
             Middleware(
                 Security,
@@ -123,6 +130,7 @@ def create_app(
     app.state.webhook = webhook
     app.state.live = live = LiveHub() if feed else None
     app.state.node = node
+    app.state.shared_node = node if shares_store else ""
     desk_name = new_desk(node)
     passing = exchange(desk_name) if live else None
     app.state.others = OtherNodes(passing, live, desk=desk_name, node=node) if live and passing else None

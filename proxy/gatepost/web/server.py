@@ -136,6 +136,7 @@ def run(
             address=_address(listener),
             hosts=web.host_names,
             base_path=web.base_path,
+            forwarded_from=web.forwarded_from,
             accounts=accounts,
             needs_password=web.needs_password,
             feed=feed,
@@ -143,6 +144,7 @@ def run(
             upstreams=upstreams,
             webhook=webhook,
             node=node,
+            shares_store=not store.url.startswith("sqlite"),
             exchange=lambda name: open_exchange(store, desk=name),
         )
         uvloop.run(_serve(app, listener, lifeline, reload, _Certificate(tls) if tls else None))

@@ -61,7 +61,11 @@ def sign_on():
     return SignOn(OidcSettings.model_validate_json(options["oidc"].replace("ORIGIN", origin)))
 
 run(
-    WebSettings(base_path=options.get("base_path", "/"), hosts=options.get("hosts", "desk.example")),
+    WebSettings(
+        base_path=options.get("base_path", "/"),
+        hosts=options.get("hosts", "desk.example"),
+        **({"forwarded_from": options["forwarded_from"]} if "forwarded_from" in options else {}),
+    ),
     StoreSettings(url="sqlite:///gatepost.db"),
     folder,
     accounts=Accounts(

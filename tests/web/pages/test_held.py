@@ -1,8 +1,8 @@
 """The page of sessions that are held, asked as a browser asks it."""
 
 import asyncio
+import re
 
-import httpx
 import pytest
 from gatepost.config.store import StoreSettings
 from gatepost.holding import Channel, Decided, Held, HeldSessions, Holder
@@ -10,7 +10,6 @@ from gatepost.model.mail import Stage
 from gatepost.model.verdict import Action
 from gatepost.store import open_store
 from gatepost.testing import make_transaction
-from gatepost.web.app import create_app
 from gatepost.web.desk import Desk
 
 SETTINGS = StoreSettings(url="sqlite:///gatepost.db")
@@ -33,12 +32,10 @@ async def held(tmp_path):
 
 
 @pytest.fixture
-async def http(tmp_path, held):
+async def desk(tmp_path, held):
     store = open_store(SETTINGS, tmp_path)
-    with Desk.open(SETTINGS, tmp_path, mode="complaints", held=held) as desk:
-        transport = httpx.ASGITransport(app=create_app(desk))
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8025") as client:
-            yield client
+    with Desk.open(SETTINGS, tmp_path, mode="complaints", held=held) as opened:
+        yield opened
     await store.close()
 
 
@@ -114,7 +111,7 @@ async def test_what_cannot_be_done_is_said_above_the_form_with_what_was_typed(ht
 async def test_a_message_that_a_form_would_change_is_not_in_it(http, held, body):
     url, task = await hold(held, b"a: b\r\n\r\n" + body)
     page = await http.get(url)
-    assert "cannot be edited here as text" in page.text
+    assert "cannot be shown here as text" in page.text
     assert 'name="message"' not in page.text
     await http.post(f"{url}/answer", data={"quick": "421 4.3.2 Bye", "message": "x"})
     ended = (await task).answer
@@ -144,3 +141,34 @@ async def test_a_breakpoint_that_cannot_be_armed_is_explained(http, held, sent, 
     assert problem in answer.text
     assert held.breakpoints() == []
     assert (await http.post("/held/breakpoints", data={"stage": "data"})).status_code == 400
+
+
+@pytest.mark.parametrize("role", ["reader", "operator"])
+async def test_a_reader_sees_a_session_and_changes_nothing(client_of, accounts, held, role):
+    url, _ = await hold(held)
+    may = role == "operator"
+    async with client_of(accounts=accounts()) as http:
+        await http.post("/login", data={"name": role, "password": f"{role}'s secret"})
+        page = (await http.get(url)).text
+        assert ("an answer of yours" in page) == may
+        assert ("an answer of an operator" in page) != may
+        fields = dict(re.findall(r'<(?:input|textarea) name="(\w+)"([^>]*)>', page))
+        assert [*fields] == ["mail_from", "recipients", "message", *(["reply"] if may else [])]
+        assert {" readonly" in field for field in fields.values()} == {not may}
+        assert (f'action="{url}/answer"' in page) == may
+        assert ("</form>" in page.partition("held-one")[2].partition("</article>")[0]) == may
+        assert "It is on its way." in page
+
+
+async def test_the_page_of_one_node_of_several_says_that_it_is_of_this_one(client_of, held):
+    for shares_store in (False, True):
+        async with client_of(node="mx-b", shares_store=shares_store) as http:
+            page = (await http.get("/held")).text
+            assert ("of this node, <bdi>mx-b</bdi>; those of another node are" in page) == shares_store
+
+
+async def test_an_empty_page_says_once_what_stops_sessions(http, held):
+    held.arms = False
+    assert (await http.get("/held")).text.count("action: hold") == 1
+    await hold(held)
+    assert (await http.get("/held")).text.count("action: hold") == 1

@@ -221,6 +221,7 @@ def _page(
         armed_problem=armed_problem,
         breakpoints=holds.breakpoints(),
         arms=holds.arms,
+        node=request.app.state.shared_node,
         stages=[stage.name.lower() for stage in Stage],
         shown_recipients=_SHOWN_RECIPIENTS,
     )
