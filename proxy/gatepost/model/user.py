@@ -39,6 +39,16 @@ class Need(Enum):
     ADMINISTER = auto()
     """To do the rest."""
 
+    @property
+    def role(self) -> Role | None:
+        """The least role that is enough; None: nobody needs to log in."""
+        return _LEAST.get(self)
+
+    @property
+    def is_of_all_domains(self) -> bool:
+        """True if a user of some domains does not have it, whatever the role."""
+        return self in _OF_ALL_DOMAINS
+
 
 _LEAST: Final = {
     Need.LOGIN: Role.READER,
@@ -67,7 +77,7 @@ class User:
         """True if the role, and the domains, are enough."""
         if need is Need.NOTHING:
             return True
-        if self.domains is not None and need in _OF_ALL_DOMAINS:
+        if self.domains is not None and need.is_of_all_domains:
             return False
         return _ORDER.index(self.role) >= _ORDER.index(_LEAST[need])
 

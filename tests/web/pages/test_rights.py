@@ -183,3 +183,39 @@ async def test_changed_users_are_those_of_open_sessions_too(tmp_path, hashed):
     assert known.now(as_bob) is None, "by the single password, with a name that is a user's now"
     anybody = LoggedIn(user=EVERYTHING)
     assert known.now(anybody) is EVERYTHING
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_pages_name_the_user_and_only_keys_that_work(client_of, accounts, role):
+    async with client_of(accounts=accounts()) as http:
+        await http.post("/login", data={"name": str(role), "password": f"{role}'s secret"})
+        for path in ("/", "/journal", "/overview", "/api/"):
+            page = (await http.get(path)).text
+            assert f"<strong>{role}</strong>" in page
+            for key in ("select", "mark as unread", "delete", "undo deleting"):
+                assert (f"<dd>{key}</dd>" in page) == (role is not Role.READER)
+            assert "<dd>search</dd>" in page
+
+
+async def test_a_desk_without_a_login_names_nobody(http, client_of):
+    assert 'class="mode user' not in (await http.get("/")).text
+    async with client_of(password="secret") as asked:
+        await asked.post("/login", data={"password": "secret"})
+        assert '<span class="user-role">Administrator' in (await asked.get("/")).text
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_the_page_of_the_api_says_what_each_operation_needs(client_of, accounts, role):
+    async with client_of(accounts=accounts()) as http:
+        await http.post("/login", data={"name": str(role), "password": f"{role}'s secret"})
+        page = (await http.get("/api/")).text
+    said = dict(re.findall(r'class="operation" id="(\w+)".*?<dt>Role</dt><dd>(.*?)</dd>', page, re.DOTALL))
+    user = User(name="", role=role)
+    assert said.keys() == {one.name for one in OPERATIONS}
+    for one in OPERATIONS:
+        assert said[one.name].startswith(str(one.needs.role))
+        assert ("of all domains" in said[one.name]) == one.needs.is_of_all_domains
+        assert ("not yours" in said[one.name]) != user.may(one.needs)
+    index = page.partition('class="api-index"')[2].partition("</nav>")[0]
+    assert index.count('class="badge"') == sum(not user.may(one.needs) for one in OPERATIONS)
+    assert said["releaseMessage"].startswith("operator")

@@ -46,6 +46,7 @@ OPERATIONS = (
     *about.operations,
 )
 """All operations, in the order in which they are shown."""
+_NEEDS = {one.name: one.needs for one in OPERATIONS}
 _V1 = "/v1"
 
 
@@ -57,7 +58,7 @@ def document() -> dict[str, Any]:
 
 async def _page(request: Request) -> Response:
     origin = f"{request.url.scheme}://{request.url.netloc}{request.app.state.base_path}"
-    return render(request, "api.html", document=document(), kinds=tuple(Kind), origin=origin)
+    return render(request, "api.html", document=document(), kinds=tuple(Kind), origin=origin, needs=_NEEDS)
 
 
 async def _openapi(request: Request) -> Response:
