@@ -119,6 +119,21 @@ def test_journal_is_aligned_for_people(filled, gatepost):
     assert "relayed, quarantined" in row
 
 
+async def test_journal_names_the_node_where_there_are_several(
+    filled, gatepost, settings, tmp_path, make_record
+):
+    assert "NODE" not in gatepost("journal")[1]
+    store = open_store(settings, tmp_path)
+    for number, node in enumerate(("mx-a", "mx-b")):
+        await store.commit(make_record(id=f"n{number}", session_id=f"n{number}", node=node))
+    await store.close()
+    titles, *rows = gatepost("journal")[1].splitlines()
+    assert re.match(r"WHEN +ID +NODE +END +FROM", titles)
+    at = titles.index("NODE")
+    assert sorted(row[at:].split("  ")[0] for row in rows) == ["", "", "mx-a", "mx-b"]
+    assert "NODE" not in gatepost("journal", "--node", "mx-a")[1]
+
+
 def test_journal_shows_one_transaction_in_full(filled, gatepost):
     status, output, _ = gatepost("journal", "t1")
     assert status == 0

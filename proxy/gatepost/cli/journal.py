@@ -132,12 +132,15 @@ def _list(records: list[Record], *, as_json: bool) -> None:
         return
     from gatepost.cli.tables import print_list  # noqa: PLC0415 - only who prints a table waits for rich
 
+    several_nodes = len({record.node for record in records if record.node}) > 1
+    node = ("node",) if several_nodes else ()
     print_list(
-        ("when", "id", "end", "from", "to", "rule", "client", "subject"),
+        ("when", "id", *node, "end", "from", "to", "rule", "client", "subject"),
         (
             (
                 clock(record.received_at),
                 record.id,
+                *((record.node or "",) if node else ()),
                 ", ".join(record.dispositions),
                 "" if record.mail_from is None else f"<{record.mail_from}>",
                 _first([f"<{end.address}>" for end in record.recipients]),

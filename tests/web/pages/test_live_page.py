@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -63,12 +64,12 @@ class Site:
 
         asyncio.run_coroutine_threadsafe(calling(), self.loop).result(30)
 
-    def say(self, session_id, said):
+    def say(self, session_id, said, *, node=""):
         lines = [
             event_of(at=time.time_ns() // 1000, session_id=session_id, direction=who, data=data)
             for who, data in said
         ]
-        self.call(self.hub.put, lines)
+        self.call(partial(self.hub.put, node=node), lines)
 
 
 @contextmanager
@@ -172,3 +173,18 @@ def test_a_flood_is_shown_as_far_as_a_page_can_hold_it(site, page):
     assert page.locator(".line").count() <= 1500
     state = page.locator("[data-live=state]")
     sync_api.expect(state).to_have_text(re.compile(r"^Live, [\d,]+ lines not shown$"))
+
+
+@pytest.mark.long
+def test_a_narrow_page_says_from_which_node_lines_come(site, new_page):
+    page = new_page(800, 600)
+    page.goto(f"{site.origin}/live")
+    site.say("01m84session0001", HELLO, node="mx-a")
+    site.say("01m84session0002", OTHER, node="mx-b")
+    site.say("01m84session0003", OTHER, node="mx-b")
+    named = page.locator(".line-node:visible, .line-text")
+    hello, other = ([data.decode().rstrip() for _, data in said] for said in (HELLO, OTHER))
+    sync_api.expect(named).to_have_text(["on mx-a", *hello, "on mx-b", *other, *other])
+    page.set_viewport_size({"width": 1280, "height": 600})
+    sync_api.expect(named).to_have_text([*hello, *other, *other])
+    sync_api.expect(page.locator(".session-node:visible")).to_have_text(["mx-b", "mx-b", "mx-a"])

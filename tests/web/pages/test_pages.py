@@ -490,3 +490,9 @@ async def test_the_values_to_choose_from_are_harmless_and_follow_the_search(http
         ("mailbox:x recipient:&lt;b&gt;bob+x@example.net", "recipient:&lt;b&gt;bob+x@example.net"),
     ]
     assert await chosen('"') == []
+
+
+async def test_the_live_page_without_lines_says_which_setting_has_them(http):
+    page = texts((await http.get("/live")).text)
+    assert "store: {conversations: true}" in page
+    assert "without an SMTP server" not in page

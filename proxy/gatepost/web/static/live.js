@@ -15,7 +15,8 @@
   const part = (name) => page.querySelector(`[data-live="${name}"]`);
   const list = part("lines");
   const sessions = new Sessions(part("sessions"), page.dataset.sessions);
-  const state = { source: null, paused: false, follow: true, held: [], missed: 0, lost: 0, last: "", told: "" };
+  const state = { source: null, paused: false, follow: true, held: [], missed: 0, lost: 0, last: "", node: "", told: "" };
+  const nodes = new Map(); // of the sessions with lines here
 
   // Drawing
 
@@ -48,6 +49,14 @@
     return line;
   }
 
+  /** Where the next lines come from, where the list of sessions has no room; nothing with one node. */
+  function drawnNode(session) {
+    const node = nodes.get(session) || "";
+    if (node === state.node) return null;
+    state.node = node;
+    return node && element("li", "line-node", `on ${node}`);
+  }
+
   function draw(lines, missed) {
     const drawn = document.createDocumentFragment();
     if (missed) {
@@ -55,7 +64,11 @@
       drawn.append(element("li", "line line-missed", `${missed.toLocaleString("en")} ${plural} not shown`));
       state.last = "";
     }
-    for (const line of lines.slice(-LINES_SHOWN)) drawn.append(drawnLine(line));
+    for (const line of lines.slice(-LINES_SHOWN)) {
+      const node = drawnNode(line[0]);
+      if (node) drawn.append(node);
+      drawn.append(drawnLine(line));
+    }
     list.append(drawn);
     while (list.childElementCount > LINES_SHOWN) list.firstElementChild.remove();
     part("empty").hidden = list.childElementCount > 0;
@@ -112,6 +125,11 @@
   function take(event) {
     const { lines, missed, sessions: names } = JSON.parse(event.data);
     sessions.add(names, lines);
+    for (const [id, [, , node]] of Object.entries(names)) {
+      nodes.delete(id); // the latest are last
+      nodes.set(id, node);
+    }
+    while (nodes.size > LINES_HELD) nodes.delete(nodes.keys().next().value);
     state.lost += missed;
     state.told = event.lastEventId;
     if (!state.paused) {
@@ -169,6 +187,7 @@
     state.missed = 0;
     state.lost = 0;
     state.last = "";
+    state.node = "";
     part("empty").hidden = false;
   }
 
