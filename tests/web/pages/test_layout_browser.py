@@ -238,3 +238,64 @@ def test_a_sender_is_blocked_in_a_dialog(serve, new_page, tmp_path, width, theme
     assert (tmp_path / "blocked.txt").read_text() == ""
     dialog.get_by_role("button", name="Close").click()
     sync_api.expect(dialog).to_be_hidden()
+
+
+HAS_ROOM_OR_IS_HIDDEN = """to => {
+    const [box, text] = [to, to.querySelector("bdi")].map((one) => one.getBoundingClientRect());
+    return text.top >= box.bottom ? "hidden" : text.width >= 72 ? "shown" : `${text.width} px`;
+}"""
+
+
+def test_of_a_recipient_enough_is_shown_or_nothing(site, new_page):
+    long = f"From: {'A long name of a sender ' * 3} <ann@example.com>\r\nSubject: x\r\n\r\nHello\r\n"
+    site.keep(box=Box.QUARANTINE, content=long.encode())
+    site.keep(box=Box.QUARANTINE, content=b"From: a@b.example\r\nSubject: x\r\n\r\nHello\r\n")
+    for width, expected in ((390, ["shown", "hidden"]), (1280, ["shown", "shown"])):
+        page = new_page(width, 800)
+        page.goto(f"{site.origin}/quarantine")
+        sync_api.expect(page.locator(".row")).to_have_count(2)
+        assert page.locator(".to").evaluate_all(f"all => all.map({HAS_ROOM_OR_IS_HIDDEN})") == expected
+        assert {box["height"] for one in page.locator(".to").all() if (box := one.bounding_box())} == {20}
+
+
+def test_on_one_line_of_the_quarantine_the_subject_has_what_its_badge_leaves(site, new_page):
+    site.keep("A subject of several words " * 6, box=Box.QUARANTINE)
+    page = new_page(width=1280, height=800)
+    page.goto(f"{site.origin}/quarantine")
+    row = page.locator(".row-link")
+    subject, badge = (row.locator(part).bounding_box() for part in (".what", ".badge"))
+    assert badge["x"] - subject["x"] - subject["width"] < 24
+
+
+def test_no_key_of_the_help_touches_its_words(site, page):
+    page.goto(site.origin)
+    page.keyboard.press("?")
+    page.locator("#help").wait_for()
+    gaps = page.locator(".keys div").evaluate_all("""all => all.map((one) => {
+        const keys = [...one.querySelectorAll("kbd")].map((key) => key.getBoundingClientRect().right);
+        return one.querySelector("dd").getBoundingClientRect().left - Math.max(...keys);
+    })""")
+    assert len(gaps) == 10
+    assert min(gaps) >= 8
+
+
+def test_all_methods_on_the_page_of_the_api_are_as_wide(site, page):
+    page.goto(f"{site.origin}/api/")
+    widths = page.locator(".api-index .method").evaluate_all("all => all.map((one) => one.offsetWidth)")
+    assert len(set(widths)) == 1
+
+
+def test_the_name_of_the_user_is_in_sight(serve, new_page):
+    site = serve(password=True)
+    for width in (1280, 900, 390):
+        page = new_page(width, 800)
+        page.goto(f"{site.origin}/login")
+        page.get_by_label("Name").fill("maria.of.a.long.name@example.com")
+        page.get_by_label("Password").fill("secret")
+        page.keyboard.press("Enter")
+        page.locator(".user").get_by_text("maria").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        box = page.locator(".user").bounding_box()
+        assert box["width"] > 30
+        for tool in page.locator(".side-tools > *").all():
+            assert tool.bounding_box()["x"] + 36 <= width
