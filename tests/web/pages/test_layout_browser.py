@@ -299,3 +299,5 @@ def test_the_name_of_the_user_is_in_sight(serve, new_page):
         assert box["width"] > 30
         for tool in page.locator(".side-tools > *").all():
             assert tool.bounding_box()["x"] + 36 <= width
+    page.set_viewport_size({"width": 320, "height": 800})  # there the tools need all of it
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
