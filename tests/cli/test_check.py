@@ -141,6 +141,19 @@ def test_mistakes_do_not_hide_warnings(check):
     assert (told["ok"], len(told["problems"]), len(told["warnings"])) == (False, 1, 2)
 
 
+def test_a_broken_web_desk_is_not_taken_for_none(check):
+    held = 'rules: [{name: a, filter: match, when: {client: "::1"}, action: hold}]\n'
+    assert "nobody can answer for a session that is held" in check(held)[2]
+    status, _, stderr = check(f"{held}web: {{address: localhost}}\n")
+    assert (status, len(stderr.splitlines())) == (2, 1), stderr
+
+
+def test_the_settings_are_not_printed_as_json(check, tmp_path):
+    status, stdout, stderr = check("node: a\n", "--print", "--json")
+    assert (status, stdout) == (2, "")
+    assert "--json and --print, expected one of them" in stderr
+
+
 def test_what_a_filter_prints_is_not_output(check):
     status, stdout, stderr = check(WARNED, "--json")
     assert (status, stdout.count("\n")) == (0, 1)

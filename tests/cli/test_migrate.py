@@ -1,5 +1,7 @@
 """``gatepost migrate`` as a person types it; what is copied is tested in tests/store/test_copying.py."""
 
+import sys
+
 import pytest
 from gatepost.cli import app
 from gatepost.config.store import StoreSettings
@@ -46,6 +48,15 @@ def test_what_is_typed_wrong_is_named_and_nothing_is_made(migrate, tmp_path, arg
     assert (status, output) == (2, "")
     assert said in errors
     assert "secret" not in errors
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--verify",)])
+def test_without_the_extra_it_says_how_to_install_it(migrate, monkeypatch, tmp_path, options):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    missing = "psycopg is not installed, expected: pip install 'gatepost[postgres]'"
+    assert migrate(FILE, SERVER, *options) == (2, "", f"gatepost: TARGET: {missing}\n")
+    assert migrate(SERVER, FILE, *options) == (2, "", f"gatepost: SOURCE: {missing}\n")
     assert [*tmp_path.iterdir()] == []
 
 

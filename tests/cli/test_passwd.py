@@ -2,6 +2,8 @@
 
 import os
 import pty
+import pwd
+import stat
 import subprocess
 import sys
 import threading
@@ -179,3 +181,24 @@ def test_a_person_types_it_twice_and_it_is_not_shown(again, status):
     assert b"swordfis" not in shown
     assert (b'alice: "$argon2id$' in shown) is (status == 0)
     assert (b"the two passwords are different" in shown) is (status == 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that others must read")
+@pytest.mark.parametrize(
+    ("rules", "group", "mode"),
+    [
+        ("user: nobody\nlisten: {address: '127.0.0.1:0', auth: {users: new.yaml}}\n", "nobody", 0o640),
+        ("hostname: mx.example.com\n", "root", 0o600),
+        (None, "root", 0o600),
+    ],
+)
+def test_the_gateway_can_read_a_file_that_root_makes_beside_its_settings(
+    gatepost, tmp_path, rules, group, mode
+):
+    if rules:
+        (tmp_path / "rules.yaml").write_text(rules)
+    file = tmp_path / "new.yaml"
+    assert gatepost("passwd", "alice", "--file", file, input="swordfish\n")[0] == 0
+    found = file.stat()
+    expected = (0, pwd.getpwnam(group).pw_gid, mode)
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == expected

@@ -122,14 +122,79 @@ def test_a_variable_is_a_setting_whose_value_is_yaml(folder, monkeypatch):
             "127.0.0.1:25",
             ": listen in {file}:1 is no section, expected listen as a section with keys there, or ",
         ),
+        ("node", "a", ": small letters, expected GATEPOST_SET_NODE"),
+        ("STORE__url", "a", ": small letters, expected GATEPOST_SET_STORE__URL"),
+        ("STORE_URL", "x", ":1:1: unknown key 'store_url' (did you mean GATEPOST_SET_STORE__URL?)"),
+        ("STORE_KEEP__DAYS", "x", ":1:1: unknown key 'store_keep' (did you mean GATEPOST_SET_STORE__KEEP__DAYS"),
+        ("WEB__OIDC_ISSUER", "x", ":1:1: unknown key 'oidc_issuer' (did you mean GATEPOST_SET_WEB__OIDC__ISSUER"),
+        (
+            "RULES__0__NAME",
+            "x",
+            ": the number 0 among the keys, expected GATEPOST_SET_RULES as a whole: a variable does not",
+        ),
+        (
+            "RELAY__TO",
+            "inbox",
+            ": relay in {file}:2 is a list, expected relay as a section with keys there, or GATEPOST_SET_RELAY",
+        ),
+        ("NODE", "123", ":1:1: 123, expected text (with quotes in the value: GATEPOST_SET_NODE=\"'123'\")"),
+        ("PID_FILE", "true", ":1:1: true, expected a path"),
     ],
 )
 def test_a_mistake_in_a_variable_names_it(folder, monkeypatch, name, text, said):
-    path = folder(rules_yaml="listen: 127.0.0.1:0\n") / "rules.yaml"
+    path = folder(rules_yaml="listen: 127.0.0.1:0\nrelay: [{recipients: '*', to: inbox}]\n") / "rules.yaml"
     monkeypatch.setenv(f"GATEPOST_SET_{name}", text)
     (found,) = problems(path)
     assert found.startswith(f"GATEPOST_SET_{name}{said.format(file='rules.yaml')}")
     assert "secret" not in found
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "text", "said"),
+    [
+        (
+            "web:\n  password_file: p\n  oidc:\n    issuer: https://sso.example.com\n    client_id: desk\n"
+            "    client_secret_file: p\n    roles: [{groups: a, role: reader}]\n",
+            "WEB__OIDC__REDIRECT_URI",
+            "https://desk.example.com/wrong",
+            "GATEPOST_SET_WEB__OIDC__REDIRECT_URI:1:1: the path of oidc: redirect_uri is '/wrong'",
+        ),
+        (
+            "store:\n  required: true\n  password_file: p\n",
+            "STORE__URL",
+            "sqlite:///x.db",
+            "rules.yaml:3:18: password_file without a server, expected url: postgresql://USER@HOST/DATABASE"
+            " (with GATEPOST_SET_STORE__URL)",
+        ),
+        (
+            "state:\n  max_entries: 5\n",
+            "STATE__URL",
+            "redis://127.0.0.1",
+            "GATEPOST_SET_STATE__URL:1:1: url and max_entries, expected one of them",
+        ),
+        (
+            "state:\n  url: redis://127.0.0.1\n",
+            "STATE__PATH",
+            "memory",
+            "rules.yaml:2:8: url and path, expected one of them: a server limits its own memory"
+            " (with GATEPOST_SET_STATE__PATH)",
+        ),
+        (
+            "store:\n  password_file: p\n",
+            "STORE__KEEP__DAYS",
+            "3",
+            "rules.yaml:2:3: password_file without a server, expected url: postgresql://USER@HOST/DATABASE",
+        ),
+    ],
+)
+def test_a_mistake_of_two_keys_has_the_place_of_the_first_and_names_the_variable(
+    folder, monkeypatch, settings, name, text, said
+):
+    path = folder(rules_yaml=settings, p="secret\n") / "rules.yaml"
+    monkeypatch.setenv(f"GATEPOST_SET_{name}", text)
+    (found,) = problems(path)
+    assert found.startswith(said)
+    assert name in said or "GATEPOST_SET" not in found
 
 
 @pytest.mark.parametrize(("name", "text"), [("STORE", "{}"), ("STORE__URL", "sqlite:///c.db"), ("NODE", "a")])

@@ -46,6 +46,8 @@ def check(
     """
     from gatepost.config.printed import as_yaml  # noqa: PLC0415 - YAML is slow to import
 
+    if as_json and as_read:
+        raise typer.BadParameter("--json and --print, expected one of them", param_hint="--print")
     with own_stdout() as stdout:
         found = examined(config)
         if as_json:
@@ -96,7 +98,8 @@ def examined(config: Path) -> Found:
     found = Found(loaded=read.usable, problems=list(read.problems))
     if loaded := read.usable:
         found.warnings += (*loaded.warnings, *certificate_warnings(loaded), *exposed_files(loaded))
-        found.warnings += hold_warnings(loaded)
+        if not found.problems:  # one may be about the web desk
+            found.warnings += hold_warnings(loaded)
         _check_rules(loaded, found)
         _check_files(loaded, found)
     found.problems, found.warnings = [*in_order(found.problems)], [*in_order(found.warnings)]
@@ -198,6 +201,7 @@ def _check_files(loaded: "LoadedConfig", found: Found) -> None:
         for place, file in files.items()
         if file and not file.parent.is_dir()
     ]
+    _check_store(loaded, found)
     state = state_file(loaded)
     if (
         not loaded.config.state.url
@@ -215,6 +219,19 @@ def _check_files(loaded: "LoadedConfig", found: Found) -> None:
             check_listeners(loaded)
         except ConfigError as error:
             found.problems += error.problems
+
+
+def _check_store(loaded: "LoadedConfig", found: Found) -> None:
+    """Check the URL of a server as far as that is possible without asking it."""
+    settings = loaded.config.store
+    if settings.url.startswith("sqlite:"):
+        return
+    from gatepost.store import StoreError, check_store  # noqa: PLC0415 - SQLAlchemy is slow to import
+
+    try:
+        check_store(settings)
+    except StoreError as error:
+        found.problems.append(loaded.problem(("store", "url"), str(error)))
 
 
 def _plain(problem: "Problem") -> dict[str, str | int]:

@@ -72,8 +72,9 @@ def _settings(url: str, name: str, password_file: Path | None) -> "StoreSettings
 
     from gatepost.config.store import StoreSettings  # noqa: PLC0415 - likewise
 
+    given = {"url": url, "password_file": None if url.startswith("sqlite:") else password_file}
     try:
-        return StoreSettings(url=url, password_file=None if url.startswith("sqlite:") else password_file)
+        return StoreSettings.model_validate(given, context={"base": Path.cwd()})
     except ValidationError as error:
         what = str(error.errors()[0].get("ctx", {}).get("error", error.errors()[0]["msg"]))
         _refuse(f"{name}: {what.replace('password_file', '--password-file')}")

@@ -1,6 +1,7 @@
 """``gatepost passwd``: a line of the file of users."""
 
 import getpass
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from gatepost.cli.errors import FAILED, USAGE, cli_errors
+from gatepost.cli.settings import gateway_group
 from gatepost.file_changes import only_one, replace_text
 from gatepost.printable import printable
 
@@ -36,7 +38,7 @@ def passwd(
 
     The password is asked for twice; without a terminal it is the first line of standard input. With --file
     the user's line is added or replaced, and the rest of the file stays as it is. A running gateway reads the
-    file at `gatepost reload`.
+    file at `gatepost reload`. A file that root makes beside rules.yaml can be read by the gateway, too.
     """
     from gatepost.server.auth import hash_password  # noqa: PLC0415 - argon2 and YAML, for this command only
     from gatepost.server.users_file import user_line, with_user  # noqa: PLC0415
@@ -56,9 +58,20 @@ def passwd(
         except ValueError as error:
             print(f"gatepost: {error}", file=sys.stderr)
             raise typer.Exit(FAILED) from None
-        replace_text(path, changed)
+        replace_text(path, changed, group=_group_beside(path))
     done = "added {} to {}" if is_new else "changed the password of {} in {}"
     print(done.format(printable(name), file))
+
+
+def _group_beside(file: Path) -> int | None:
+    """The group of the gateway whose rules.yaml is beside a file that root makes; None: not known."""
+    rules = file.parent / "rules.yaml"
+    if os.geteuid() != 0 or file.exists() or not rules.exists():
+        return None
+    from gatepost.config import examine  # noqa: PLC0415 - pydantic and YAML, for root only
+
+    usable = examine(rules).usable  # the file that is missing is a mistake in these settings
+    return gateway_group(usable) if usable else None
 
 
 def _password(name: str) -> str:

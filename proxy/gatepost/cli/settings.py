@@ -1,5 +1,8 @@
 """Settings that options of a command set, checked as in rules.yaml."""
 
+import grp
+import os
+import pwd
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -7,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from gatepost.config import LoadedConfig
     from gatepost.config.section import Settings
 
-__all__ = ["validated"]
+__all__ = ["gateway_group", "validated"]
 
 S = TypeVar("S", bound="Settings")
 
@@ -36,3 +40,22 @@ def validated(model: type[S], value: Any, options: Mapping[str, str]) -> S:
             f"{mistake.what}{expected}",
             param_hint=options[keys[-1]] if keys else next(iter(options.values())),
         ) from None
+
+
+def gateway_group(loaded: "LoadedConfig") -> int | None:
+    """The group of the gateway, which must read a file that root makes; None for others than root.
+
+    Without a user in the settings, as with systemd, the store belongs to the gateway.
+    """
+    from gatepost.config.fields import store_file  # noqa: PLC0415 - pydantic
+
+    if os.geteuid() != 0:
+        return None
+    user, group = loaded.config.user, loaded.config.group
+    if group:
+        return grp.getgrnam(group).gr_gid
+    if user:
+        return pwd.getpwnam(user).pw_gid
+    store = loaded.base / store_file(loaded.config.store.url)
+    owner = store.stat() if store.exists() else None
+    return owner.st_gid if owner and owner.st_uid else None

@@ -1,8 +1,5 @@
 """``gatepost token``: what programs send to the web desk instead of a password."""
 
-import grp
-import os
-import pwd
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +10,7 @@ import typer
 from gatepost.cli.errors import FAILED, cli_errors
 from gatepost.cli.listing import clock
 from gatepost.cli.serve import SettingsFile
+from gatepost.cli.settings import gateway_group
 from gatepost.file_changes import only_one, replace_text
 from gatepost.model.user import Role
 from gatepost.printable import printable
@@ -115,26 +113,7 @@ def _change(config: Path, change: "Callable[[Tokens], Tokens]") -> None:
                 changed = change(read_tokens(path))
             except ValueError as error:
                 _fail(str(error))
-            replace_text(path, tokens_text(changed), group=_group(loaded))
-
-
-def _group(loaded: "LoadedConfig") -> int | None:
-    """The group of the gateway, which must read a file that root makes; None for others than root.
-
-    Without a user in the settings, as with systemd, the store belongs to the gateway.
-    """
-    from gatepost.config.fields import store_file  # noqa: PLC0415 - pydantic
-
-    if os.geteuid() != 0:
-        return None
-    user, group = loaded.config.user, loaded.config.group
-    if group:
-        return grp.getgrnam(group).gr_gid
-    if user:
-        return pwd.getpwnam(user).pw_gid
-    store = loaded.base / store_file(loaded.config.store.url)
-    owner = store.stat() if store.exists() else None
-    return owner.st_gid if owner and owner.st_uid else None
+            replace_text(path, tokens_text(changed), group=gateway_group(loaded))
 
 
 def _loaded(config: Path) -> "LoadedConfig":

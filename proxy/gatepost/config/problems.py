@@ -4,11 +4,14 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gatepost.printable import printable
 
-__all__ = ["ConfigError", "Mark", "Problem", "did_you_mean", "in_order", "shown"]
+__all__ = ["PREFIX", "ConfigError", "Mark", "Problem", "did_you_mean", "in_order", "shown"]
+
+PREFIX: Final = "GATEPOST_SET_"
+"""Begins the name of a variable that is a setting; no command has the name ``set``."""
 
 _MOST_SHOWN = 50
 """Problems shown in one error; more are usually one mistake many times."""
@@ -20,6 +23,11 @@ class Mark(NamedTuple):
     path: Path
     line: int = 0
     column: int = 0
+
+    @property
+    def variable(self) -> str:
+        """The name of the variable of the environment, if it is no file; else empty."""
+        return str(self.path) if str(self.path).startswith(PREFIX) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,12 +16,10 @@ from typing import Final
 import yaml
 
 from gatepost.config.document import Document, as_document, node_mark, read_root, root_of
-from gatepost.config.problems import ConfigError, Problem, shown
+from gatepost.config.problems import PREFIX, ConfigError, Problem, shown
 
-__all__ = ["PREFIX", "Sources", "folder_of", "read_settings"]
+__all__ = ["Sources", "folder_of", "read_settings"]
 
-PREFIX: Final = "GATEPOST_SET_"
-"""Begins the name of a variable that is a setting; no command has the name ``set``."""
 _BETWEEN: Final = "__"
 _ENDS: Final = ".yaml"
 _TEXT: Final = "tag:yaml.org,2002:str"
@@ -97,6 +95,15 @@ def _with_variable(root: yaml.MappingNode, name: str, text: str, problems: list[
         what = "not the name of a setting"
         problems.append(Problem(path=Path(name), what=what, expected=f"one like {PREFIX}STORE__URL"))
         return root
+    if name != name.upper():  # else two variables might be one setting
+        problems.append(Problem(path=Path(name), what="small letters", expected=name.upper()))
+        return root
+    if number := next((key for key in keys if key.isdecimal()), None):
+        whole = name.partition(f"{_BETWEEN}{number}")[0]
+        what = f"the number {number} among the keys"
+        expected = f"{whole} as a whole: a variable does not reach into a list"
+        problems.append(Problem(path=Path(name), what=what, expected=expected))
+        return root
     if not text.strip():
         problems.append(Problem(path=Path(name), what="is empty", expected="a value, or no such variable"))
         return root
@@ -116,12 +123,14 @@ def _with_value(node: yaml.MappingNode, keys: list[str], value: yaml.Node, name:
         section = before[1] if before else yaml.MappingNode(_MAPPING, [], value.start_mark, value.end_mark)
         if not isinstance(section, yaml.MappingNode):
             there = node_mark(section)
+            kind = "a list" if isinstance(section, yaml.SequenceNode) else "no section"
+            whole = name.removesuffix(_BETWEEN.join(["", *rest]).upper())
             raise ConfigError(
                 [
                     Problem(
                         path=Path(name),
-                        what=f"{key} in {there.path}:{there.line} is no section",
-                        expected=f"{key} as a section with keys there, or {PREFIX}{key.upper()} as a whole",
+                        what=f"{key} in {there.path}:{there.line} is {kind}",
+                        expected=f"{key} as a section with keys there, or {whole} as a whole",
                     )
                 ]
             )

@@ -1,14 +1,15 @@
 """Turn pydantic's errors into problems with their line, in an administrator's words."""
 
+import re
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from gatepost.config.document import Document, Location
-from gatepost.config.problems import Mark, Problem, did_you_mean, shown
+from gatepost.config.problems import PREFIX, Mark, Problem, did_you_mean, shown
 
 __all__ = ["Mistake", "in_words", "mistakes_in", "problems_of", "setting_names"]
 
@@ -96,12 +97,71 @@ def problems_of(
         within: the location of the data in the document.
     """
     merged: dict[tuple[Mark, str], list[str]] = {}
-    for one in mistakes_in(error, model, within):
-        found = merged.setdefault((document.mark(one.location, key=one.is_key), one.what), [])
+    for mistake in mistakes_in(error, model, within):
+        mark, one = _placed(mistake, document, model, within)
+        found = merged.setdefault((mark, one.what), [])
         if one.expected and one.expected not in found:
             found.append(one.expected)
     for (mark, what), expectations in merged.items():
         yield Problem.at(mark, what, " or ".join(expectations))
+
+
+_KEY = re.compile(r"[a-z][a-z_]*")
+_IN_QUOTES = " (write it in quotes)"
+
+
+def _placed(
+    mistake: Mistake, document: Document, model: type[BaseModel], within: Location
+) -> tuple[Mark, Mistake]:
+    """Where a mistake is, and what to say of it, if a variable of the environment has a part in it."""
+    location = mistake.location
+    mark = document.mark(location, key=mistake.is_key)
+    if mistake.is_key and mark.variable:
+        name = str(location[-1])
+        if len(keys := _split(model, location[len(within) : -1], name)) > 1:
+            before, _, after = mark.variable.rpartition(name.upper())
+            meant = f"{before}{'__'.join(keys).upper()}{after}"
+            return mark, replace(
+                mistake, what=f"unknown key {shown(name)} (did you mean {meant}?)", expected=""
+            )
+    elif mark.variable == PREFIX + "__".join(map(str, location)).upper():
+        if mistake.expected.endswith(_IN_QUOTES):
+            expected = mistake.expected.removesuffix(_IN_QUOTES)
+            expected += f" (with quotes in the value: {mark.variable}=\"'{mistake.what}'\")"
+            return mark, replace(mistake, expected=expected)
+    elif isinstance(document.at(location), dict):
+        return _named_place(mistake, document)
+    return mark, mistake
+
+
+def _named_place(mistake: Mistake, document: Document) -> tuple[Mark, Mistake]:
+    """The place of the key that is named first, if one of the keys that are named comes from a variable."""
+    location, mark = mistake.location, document.mark(mistake.location)
+    named = _KEY.findall(mistake.what)
+    variables = {
+        there.variable: place[-1]
+        for place, there in document.values.items()
+        if there.variable and place[: len(location)] == location and place[-1] in named
+    }
+    if not variables or mark.variable:
+        return mark, mistake
+    for key in named:
+        if isinstance(inside := document.at(location), dict) and key in inside:
+            location = (*location, key)
+    mark = document.mark(location)
+    others = ", ".join(sorted(variables.keys() - {mark.variable}))
+    return mark, replace(mistake, what=f"{mistake.what} (with {others})" if others else mistake.what)
+
+
+def _split(model: type[BaseModel], section: Location, name: str) -> tuple[str, ...]:
+    """The keys that a name with one underscore too few between them may mean; empty: none."""
+    known = setting_names(model, section)
+    if name in known:
+        return (name,)
+    for key in known:
+        if name.startswith(f"{key}_") and (rest := _split(model, (*section, key), name[len(key) + 1 :])):
+            return (key, *rest)
+    return ()
 
 
 def in_words(error: ValidationError) -> str:

@@ -26,6 +26,7 @@ from gatepost.store.kept import (
 )
 from gatepost.store.opening import (
     back_up,
+    check_store,
     compare_stores,
     copy_store,
     import_backend,
@@ -89,6 +90,7 @@ __all__ = [
     "Top",
     "Turn",
     "back_up",
+    "check_store",
     "compare_stores",
     "copy_store",
     "find",

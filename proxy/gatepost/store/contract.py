@@ -278,6 +278,9 @@ class Backend(Protocol):
     StoreError with a text for the operator.
     """
 
+    def check(self, settings: StoreSettings) -> None:
+        """Look at the settings alone: no file is opened, and no server is asked."""
+
     def open_store(self, settings: StoreSettings, base: Path) -> Store:
         """To write; makes the store, or brings it to today's version, where that is needed."""
 

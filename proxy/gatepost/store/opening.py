@@ -12,6 +12,7 @@ from gatepost.store.errors import StoreError
 
 __all__ = [
     "back_up",
+    "check_store",
     "compare_stores",
     "copy_store",
     "import_backend",
@@ -37,6 +38,11 @@ def import_backend(settings: StoreSettings) -> None:
     Raises StoreError with a text for the operator.
     """
     _backend(settings)
+
+
+def check_store(settings: StoreSettings) -> None:
+    """Raise StoreError for settings of no use; no store is opened, and no server is asked."""
+    _backend(settings).check(settings)
 
 
 def open_store(settings: StoreSettings, base: Path) -> Store:

@@ -126,8 +126,14 @@ CASES = {
     "unknown option": (
         "postgresql://h/mail?colour=red",
         2,
-        "store.url is not understood, expected postgresql://",
+        "store.url: unknown option 'colour', expected an option of libpq",
     ),
+    "option written wrong": (
+        "postgresql://h/mail?sslmod=require",
+        2,
+        "store.url: unknown option 'sslmod' (did you mean 'sslmode'?)",
+    ),
+    "a question mark in a password": ("postgresql://h:a?hidden=1@h/mail", 2, "store.url is not understood"),
     "wrong sslmode": ("postgresql://h/mail?sslmode=maybe", 2, 'store.url: invalid sslmode value: "maybe"'),
     "wrong attributes": (
         "postgresql://h/mail?target_session_attrs=x",
@@ -189,6 +195,10 @@ async def test_what_is_wrong_is_said_where_it_is_and_nothing_is_written(given, t
     errors = capsys.readouterr().err
     assert said in errors
     assert "hidden" not in errors
+    if isinstance(wrong, str):  # what can be known without the server
+        checked = CliRunner().invoke(app, ["check", "-c", str(rules)])
+        assert (checked.exit_code == 2, said in checked.stderr) == (status == 2, status == 2), checked.stderr
+        assert "hidden" not in checked.stderr
     if status == 2:
         assert "rules.yaml:2:" in errors
     if case not in WHEN_READ:

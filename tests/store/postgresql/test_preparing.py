@@ -45,7 +45,7 @@ def tables(postgresql, database):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://h/n?nothing=1", "store.url is not understood, expected postgresql://"),
+        ("postgresql://h/n?nothing=1", "store.url: unknown option 'nothing', expected an option of libpq"),
         (
             "postgresql://127.0.0.1:1/mail",
             r"the store postgresql://127\.0\.0\.1:1/mail cannot be reached: .*refused",

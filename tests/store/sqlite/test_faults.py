@@ -6,11 +6,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from gatepost.config.store import StoreSettings
+from gatepost.model.record import Disposition, RecipientRecord
+from gatepost.model.verdict import Action
 from gatepost.store import (
     JournalQuery,
     KeptQuery,
@@ -21,8 +24,10 @@ from gatepost.store import (
     open_store,
 )
 from gatepost.store.sql import writer as writer_module
+from gatepost.store.sql.changes import record_bytes
 from gatepost.store.sql.store import SqlStore
 from gatepost.store.sqlite import driver as driver_module
+from gatepost.store.sqlite.copying import open_target
 
 ROOT = Path(__file__).parents[3]
 
@@ -255,6 +260,81 @@ def test_what_commit_said_survives_kill_9(settings, tmp_path):
 
 def test_a_store_that_was_not_closed_does_not_keep_the_process_alive(tmp_path):
     assert run_child(tmp_path, "pass").returncode == 0
+
+
+@pytest.fixture(params=["another program's", "a newer version's", "text"])
+def foreign(request, tmp_path):
+    """A file that is no store of this version; it has no write-ahead log."""
+    path = tmp_path / "gatepost.db"
+    if request.param == "text":
+        path.write_text("Dear diary, " * 100)
+        return path
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE letters (text TEXT)")
+        if request.param == "a newer version's":
+            connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+        connection.commit()
+    return path
+
+
+@pytest.mark.parametrize(
+    "opener",
+    [open_store, open_archive, lambda settings, folder: open_target(settings, folder, "copying-1")],
+    ids=["serve", "a command", "migrate"],
+)
+def test_a_file_of_another_program_keeps_its_bytes_and_has_nothing_beside_it(foreign, settings, opener):
+    before = foreign.read_bytes()
+    with pytest.raises(StoreError, match=r"not one of Gatepost's|newer than this|is not an SQLite database"):
+        opener(settings, foreign.parent)
+    assert foreign.read_bytes() == before
+    assert [*foreign.parent.iterdir()] == [foreign]
+
+
+async def test_records_of_many_recipients_are_bounded_in_bytes(store, other, make_record, monkeypatch, until):
+    monkeypatch.setattr(SqlStore, "BACKLOG_BYTES", 50_000)
+    monkeypatch.setattr(SqlStore, "JOURNAL_BYTES", 100_000)
+    recipients = recipients_of(100)
+    size = record_bytes(make_record(recipients=recipients))
+    assert 25_000 < size < 33_000
+    other.execute("BEGIN EXCLUSIVE")
+    store.journal(make_record(recipients=recipients))
+    assert not store.overloaded
+    for _ in range(4):
+        store.journal(make_record(recipients=recipients))
+    assert (store.overloaded, store.lost) == (True, 2)
+    store.journal(make_record())
+    assert store.lost == 2, "there is room for a small one"
+    other.execute("ROLLBACK")
+    await until(lambda: not store.backlog)
+    assert not store.overloaded
+    for _ in range(3):
+        store.journal(make_record(recipients=recipients))
+    await until(lambda: not store.backlog)
+    assert (store.lost, len(store.archive.records(JournalQuery(), limit=99))) == (2, 7)
+
+
+def test_the_bytes_of_a_record_are_not_underestimated(make_record):
+    for count in (1, 100):
+        tracemalloc.start()
+        try:
+            records = [make_record(recipients=recipients_of(count)) for _ in range(50)]
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert taken < sum(map(record_bytes, records))
+
+
+def recipients_of(count):
+    return tuple(
+        RecipientRecord(
+            address=f"user{number}@example.com",
+            disposition=Disposition.RELAYED,
+            action=Action.ACCEPT,
+            reply=f"250 2.0.0 Ok {number}",
+        )
+        for number in range(count)
+    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "text", "foreign", "newer", "memory", "mysql", "nonsense"])

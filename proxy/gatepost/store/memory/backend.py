@@ -27,6 +27,9 @@ class MemoryBackend:
     def __init__(self) -> None:
         self._data: Data | None = None
 
+    def check(self, _settings: StoreSettings) -> None:
+        """Nothing can be wrong."""
+
     def open_store(self, _settings: StoreSettings, _base: Path) -> MemoryStore:
         """To write; makes the store where there is none."""
         self._data = self._data or Data()

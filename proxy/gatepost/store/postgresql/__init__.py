@@ -10,6 +10,7 @@ from gatepost.store.contents import Contents, Restored
 from gatepost.store.contract import Archive, Conversations, Exchange, Mailbox, Store
 from gatepost.store.errors import StoreError
 from gatepost.store.postgresql.database import Database
+from gatepost.store.postgresql.driver import Place
 from gatepost.store.postgresql.exchange import DeskExchange
 from gatepost.store.postgresql.search import TextSearch
 from gatepost.store.sql.archive import SqlArchive
@@ -20,6 +21,7 @@ from gatepost.store.sql.unwritten import Unwritten
 
 __all__ = [
     "back_up",
+    "check",
     "open_archive",
     "open_conversations",
     "open_exchange",
@@ -32,6 +34,11 @@ _NO_BACKUP = (
     "a store on a PostgreSQL server is backed up and restored with the server's own means,"
     " like pg_dump and pg_restore"
 )
+
+
+def check(settings: StoreSettings) -> None:
+    """See `gatepost.store.contract.Backend`."""
+    Place(settings.url, settings.read_password)
 
 
 def open_store(settings: StoreSettings, _base: Path) -> Store:

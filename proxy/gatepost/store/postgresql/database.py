@@ -16,7 +16,7 @@ from gatepost.config.store import StoreSettings
 from gatepost.store.errors import StoreUnavailable, StoreUnusable
 from gatepost.store.postgresql import preparing
 from gatepost.store.postgresql.contents import Pieces
-from gatepost.store.postgresql.driver import Lock, Place, error_for, lock, try_lock
+from gatepost.store.postgresql.driver import Lock, LoginRefused, Place, Unreachable, error_for, lock, try_lock
 from gatepost.store.postgresql.groups import GroupWriter
 from gatepost.store.sql.changes import Change
 
@@ -80,7 +80,8 @@ class Database:
         """Open after a look at the database, in a transaction of its own. Raises StoreError.
 
         A store that is not required is open although its server does not answer; then the look comes before
-        the first use, which raises StoreUnavailable until the look has succeeded.
+        the first use, which raises StoreUnavailable until the look has succeeded. But a server that refuses
+        the login for good is an error.
         ``counted``: whether this is a use of the store that prevents a copy.
         """
         database = cls(settings, counted=counted)
@@ -89,10 +90,13 @@ class Database:
                 look(connection, database.name)
                 connection.commit()
         except StoreUnavailable as error:
-            if settings.required:
+            if settings.required or isinstance(error, LoginRefused):
                 database.close()
                 raise
-            _log.warning("%s; it is used as soon as it answers", error)
+            if isinstance(error, Unreachable) and database._place.answers():
+                _log.error("%s; the server answers: it is used as soon as it accepts the login", error)
+            else:
+                _log.warning("%s; it is used as soon as it answers", error)
             database._look = look
         except BaseException:
             database.close()

@@ -7,13 +7,25 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import PGconn
+from psycopg.pq import Conninfo, PGconn, Ping
 from psycopg.types.string import StrDumperUnknown
 
+from gatepost.config.problems import did_you_mean
 from gatepost.printable import storable, without_controls
 from gatepost.store.errors import StoreError, StoreFull, StoreUnavailable, StoreUnusable
 
-__all__ = ["LOCK_SECONDS", "OTHERS", "Lock", "Place", "error_for", "lock", "session_lock", "try_lock"]
+__all__ = [
+    "LOCK_SECONDS",
+    "OTHERS",
+    "Lock",
+    "LoginRefused",
+    "Place",
+    "Unreachable",
+    "error_for",
+    "lock",
+    "session_lock",
+    "try_lock",
+]
 
 LOCK_SECONDS = 5.0
 """To wait for a lock that another transaction holds."""
@@ -102,10 +114,8 @@ class Place:
         """
         try:
             given = conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
-            raise StoreUnusable(
-                "store.url is not understood, expected postgresql://USER@HOST:PORT/DATABASE"
-            ) from None
+        except psycopg.ProgrammingError as error:
+            raise StoreUnusable(_not_understood(url, str(error))) from None
         if wrong := _wrong_option(given):
             raise StoreUnusable(f"store.url: {wrong}")
         self._password = password
@@ -116,6 +126,14 @@ class Place:
         port = f":{given['port']}" if "port" in given else ""
         self.name = f"postgresql://{host}{port}/{given.get('dbname', '')}"
         """Without the user and the password."""
+
+    def answers(self) -> bool:
+        """True if the server takes connections, though it may refuse this login; blocks for seconds.
+
+        False also for a server that starts, stops or recovers. libpq decides that by the code of the error
+        (SQLSTATE 57P03), which it does not hand out; the text may be in any language.
+        """
+        return PGconn.ping(make_conninfo("", **self._conninfo).encode()) == Ping.OK
 
     def connect(self, *, autocommit: bool = False, any_text: bool = True) -> psycopg.Connection:
         """Open a connection; raises psycopg.Error.
@@ -137,6 +155,16 @@ class Place:
             connection.close()
             raise
         return connection
+
+
+def _not_understood(url: str, said: str) -> str:
+    """Why libpq does not understand a URL, without anything that may be a part of a password."""
+    wrong = re.fullmatch(r'invalid URI query parameter: "([a-z_]+)"\s*', said)
+    if wrong is None or "@" in url.partition("?")[2]:  # a password with a question mark
+        return "store.url is not understood, expected postgresql://USER@HOST:PORT/DATABASE"
+    known = [option.keyword.decode() for option in Conninfo.get_defaults()]
+    meant = did_you_mean(wrong[1], known)
+    return f"store.url: unknown option {wrong[1]!r}{meant}, expected an option of libpq"
 
 
 def _wrong_option(given: Mapping[str, Any]) -> str:
@@ -178,18 +206,43 @@ _FULL = "53100"
 _NO_RIGHT = "42501"
 
 
+_ALL = "\nMultiple connection attempts failed. All failures were:\n"
+"""Of psycopg, before what happened with each of several servers."""
+_SAID_TWICE = re.compile(
+    r"^(?:- host: .*?: )?connection (?:failed|is bad): (?=connection to server)", re.MULTILINE
+)
+_ADVICE = re.compile(r"\n\t(.*)")
+_NO_PASSWORD = "failed: fe_sendauth: no password supplied"
+_REFUSED = re.compile(
+    rf"{_NO_PASSWORD}$|failed: \w+:  (?:(?:password|Peer) authentication failed for user "
+    r'|(?:role|database) ".*" does not exist$|role ".*" is not permitted to log in$'
+    r"|no pg_hba\.conf entry for |pg_hba\.conf rejects |permission denied for database )"
+)
+"""What does not end by itself. Another text, or one in another language, may be about what does."""
+
+
+class Unreachable(StoreUnavailable):
+    """No connection to the server, or it was lost."""
+
+
+class LoginRefused(StoreUnavailable):
+    """The server answers, and refuses this user or database until somebody changes something."""
+
+
 def error_for(error: BaseException, name: str) -> StoreError:
     """The `StoreError` for an error of the driver; no values, which may be mail, are shown."""
     code = getattr(error, "sqlstate", None)
     diagnosis = getattr(error, "diag", None)
-    said = without_controls((diagnosis and diagnosis.message_primary) or "; ".join(str(error).splitlines()))
+    said = without_controls((diagnosis and diagnosis.message_primary) or _on_one_line(str(error)))
     if code is None:
-        kind = (
-            StoreUnavailable
-            if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-            else StoreError
-        )
-        return kind(f"the store {name} cannot be reached: {said}")
+        if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return StoreError(f"the store {name} cannot be reached: {said}")
+        if not _refuses_login(str(error)):
+            return Unreachable(f"the store {name} cannot be reached: {said}")
+        if said.endswith(_NO_PASSWORD):
+            expected = "expected one in a password file, PGPASSWORD or ~/.pgpass"
+            return LoginRefused(f"the server of {name} asks for a password, {expected}")
+        return LoginRefused(f"the server of {name} refused the login: {said}")
     if code == _FULL:
         return StoreFull(f"the store {name} is full: {said}")
     if code.startswith(_UNAVAILABLE):
@@ -197,3 +250,16 @@ def error_for(error: BaseException, name: str) -> StoreError:
     if code == _NO_RIGHT:
         return StoreUnavailable(f"the store {name} lacks a right: {said} ({code})")
     return StoreError(f"the store {name} refused a statement: {said} ({code})")
+
+
+def _on_one_line(said: str) -> str:
+    """What happened at each server, each time with libpq's advice in parentheses."""
+    said = _SAID_TWICE.sub("", said.partition(_ALL)[2] or said)
+    return "; ".join(_ADVICE.sub(r" (\1)", said).splitlines())
+
+
+def _refuses_login(said: str) -> bool:
+    """True if each server refuses the login; what counts is the last of its addresses."""
+    attempts = (said.partition(_ALL)[2] or said).split("\n- host: ")
+    tried = [[line for line in one.splitlines() if "connection to server" in line] for one in attempts]
+    return all(lines and _REFUSED.search(lines[-1]) for lines in tried)

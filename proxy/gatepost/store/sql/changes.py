@@ -14,7 +14,12 @@ from gatepost.store.sql import rows
 from gatepost.store.sql.parts import part_row, session_row
 from gatepost.store.sql.rows import Row
 
-__all__ = ["Change", "GroupRows", "KeptRows", "rows_of"]
+__all__ = ["Change", "GroupRows", "KeptRows", "record_bytes", "rows_of"]
+
+_RECORD_BYTES = 2048
+"""What a record takes without its recipients: with a usual subject and the results of some rules."""
+_RECIPIENT_BYTES = 256
+"""What each recipient takes beside its texts."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)  # frozen it would take three times as long to make
@@ -26,6 +31,8 @@ class Change:
     kept: Sequence[Kept] = ()
     withdrawn: Sequence[str] = ()
     """The ids of kept messages to remove."""
+    record_bytes: int = 0
+    """Of a record that may wait in memory for long: see `record_bytes`."""
     done: asyncio.Future[None] | None = None
     """Resolved after COMMIT. None: no caller waits, and the change is tried again until it succeeds."""
 
@@ -38,6 +45,14 @@ class Change:
     def conversation_bytes(self) -> int:
         """Those of its part of a conversation."""
         return self.part.octets if self.part else 0
+
+
+def record_bytes(record: Record) -> int:
+    """Bytes of memory that a record takes, roughly; every message pays for this, so it is short."""
+    size = _RECORD_BYTES
+    for one in record.recipients:
+        size += _RECIPIENT_BYTES + len(one.address) + len(one.reason) + len(one.reply)
+    return size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from gatepost.store.conversation import ConversationPart
 from gatepost.store.errors import StoreUnavailable
 from gatepost.store.kept import Kept
 from gatepost.store.sql.archive import SqlArchive
-from gatepost.store.sql.changes import Change
+from gatepost.store.sql.changes import Change, record_bytes
 from gatepost.store.sql.database import Database
 from gatepost.store.sql.retention import Retention
 from gatepost.store.sql.unwritten import Unwritten
@@ -28,7 +28,10 @@ class SqlStore:
     """From this `backlog` on new mail is better deferred than accepted without a journal."""
     JOURNAL_LIMIT = 20_000
     """From this `backlog` on records are lost, and the log says so."""
-
+    BACKLOG_BYTES = 32 << 20
+    """As `BACKLOG_LIMIT`, for records of many recipients."""
+    JOURNAL_BYTES = 64 << 20
+    """Bytes of records that may wait to be written; more are lost, as from `JOURNAL_LIMIT` on."""
     CONVERSATION_LIMIT = 5_000
     """From this `backlog` on parts of conversations are lost, so that mail is not."""
     ANSWER_SECONDS = 60.0
@@ -67,7 +70,9 @@ class SqlStore:
     @property
     def overloaded(self) -> bool:
         """True: new mail is better deferred than accepted without a journal."""
-        return self._required and self._writer.backlog >= self.BACKLOG_LIMIT
+        return self._required and (
+            self._writer.backlog >= self.BACKLOG_LIMIT or self._writer.record_bytes >= self.BACKLOG_BYTES
+        )
 
     @property
     def lost(self) -> int:
@@ -80,12 +85,17 @@ class SqlStore:
 
     def journal(self, record: Record) -> None:
         """Queue a record for the next group; never blocks, never raises."""
-        if self._closed or self._writer.backlog >= self.JOURNAL_LIMIT:
+        octets = record_bytes(record)
+        if (
+            self._closed
+            or self._writer.backlog >= self.JOURNAL_LIMIT
+            or self._writer.record_bytes + octets > self.JOURNAL_BYTES
+        ):
             if self._lost % 1000 == 0:
                 _log.error("the store takes no more records: %d lost before %s", self._lost, record.id)
             self._lost += 1
             return
-        self._writer.put(Change(record=record))
+        self._writer.put(Change(record=record, record_bytes=octets))
 
     def converse(self, part: ConversationPart) -> bool:
         """Queue a part of a conversation; False: there is no room, it is lost."""

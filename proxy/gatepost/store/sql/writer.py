@@ -60,6 +60,8 @@ class Writer:
         self._settled = 0
         self._conversation_bytes_put = 0
         self._conversation_bytes_settled = 0
+        self._record_bytes_put = 0
+        self._record_bytes_settled = 0
         self._closing = False
         self._failing_since: float | None = None
         """The first of the failures that go on; by the monotonic clock."""
@@ -83,10 +85,16 @@ class Writer:
         """Bytes of conversations that are not committed yet."""
         return self._conversation_bytes_put - self._conversation_bytes_settled
 
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of records without a waiting caller that are not committed yet, roughly."""
+        return self._record_bytes_put - self._record_bytes_settled
+
     def put(self, change: Change) -> None:
         """Queue a change; never blocks. Called by one thread only."""
         self._put += 1
         self._conversation_bytes_put += change.conversation_bytes
+        self._record_bytes_put += change.record_bytes
         if change.done:
             self._queue.put(change)
             return
@@ -164,6 +172,7 @@ class Writer:
         self._settled += len(group) - len(again)
         self._unwritten.numbers[SETTLED] += _records(group) - _records(again)
         self._conversation_bytes_settled += _conversation_bytes(group) - _conversation_bytes(again)
+        self._record_bytes_settled += _record_bytes(group) - _record_bytes(again)
         _tell(results)
         return not failed
 
@@ -232,6 +241,7 @@ class Writer:
         self._unwritten.numbers[SETTLED] += lost
         self._settled += len(self._journal)
         self._conversation_bytes_settled += _conversation_bytes(self._journal)
+        self._record_bytes_settled += _record_bytes(self._journal)
         self._journal.clear()
 
     def _maintain(self) -> None:
@@ -280,6 +290,10 @@ def _records(changes: Iterable[Change]) -> int:
 
 def _conversation_bytes(changes: Iterable[Change]) -> int:
     return sum(change.conversation_bytes for change in changes)
+
+
+def _record_bytes(changes: Iterable[Change]) -> int:
+    return sum(change.record_bytes for change in changes)
 
 
 def _may_wait(part: list[Change], error: StoreError) -> bool:

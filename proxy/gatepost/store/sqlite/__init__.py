@@ -19,6 +19,7 @@ from gatepost.store.sqlite.search import open_search
 
 __all__ = [
     "back_up",
+    "check",
     "open_archive",
     "open_conversations",
     "open_exchange",
@@ -26,6 +27,11 @@ __all__ = [
     "open_store",
     "restore",
 ]
+
+
+def check(settings: StoreSettings) -> None:
+    """See `gatepost.store.contract.Backend`."""
+    driver.locate(settings.url, Path())
 
 
 def open_store(settings: StoreSettings, base: Path) -> Store:

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -16,10 +16,10 @@ from sqlalchemy.pool import QueuePool
 
 from gatepost.config.store import StoreSettings
 from gatepost.maintenance_lock import MaintenanceLock
-from gatepost.store.errors import StoreError, StoreUnavailable
+from gatepost.store.errors import StoreError, StoreUnavailable, StoreUnusable
 from gatepost.store.sql.changes import Change
 from gatepost.store.sql.schema import VERSION, metadata, version
-from gatepost.store.sql.versions import migrate, version_of
+from gatepost.store.sql.versions import COPY_MARK, known_version, migrate, version_of
 from gatepost.store.sqlite import driver
 from gatepost.store.sqlite.groups import apply
 from gatepost.store.sqlite.locks import WriteQueue
@@ -107,6 +107,7 @@ class Database:
     def prepared(cls, path: Path, look: Look) -> Self:
         """Open to write; ``look`` prepares the database in a transaction of its own. Raises StoreError."""
         driver.create_file(path)
+        _require_own(path)
         is_new = path.stat().st_size == 0
         database = cls(path, connections=1, cache_kib=driver.WRITERS_CACHE_KIB)
         try:
@@ -128,6 +129,7 @@ class Database:
         path = driver.locate(settings.url, base)
         if not path.is_file():
             raise StoreError(f"there is no store {path} yet; `gatepost serve` makes it")
+        _require_own(path)
         database = cls(path, connections=_READERS, cache_kib=driver.READERS_CACHE_KIB, attached=attached)
         try:
             with database.read() as connection:
@@ -257,6 +259,42 @@ class Database:
         self.reconnect()
         self._queue.close()
         self._maintenance.release()
+
+
+def _require_own(path: Path) -> None:
+    """Raise StoreError for a file of another program, before a byte of it or beside it is written.
+
+    Other errors are left to those who open the file next. A file in which SQLite finds no write-ahead log is
+    read without locks. If another process makes a log meanwhile, what was read may be half of a change.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    alone = not log.exists()
+    try:
+        if path.stat().st_size == 0:
+            return
+        with closing(
+            sqlite3.connect(f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}", uri=True)
+        ) as connection:
+            _look_at(connection, path)
+    except StoreUnusable:
+        if not alone or not log.exists():
+            raise
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise driver.error_for(error, path) from error
+    except OSError:
+        pass
+
+
+def _look_at(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise StoreUnusable for tables that are not a store's, or those of a newer version."""
+
+    def number() -> str | None:
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return VERSION if found and str(found[0]).startswith(COPY_MARK) else found and str(found[0])
+
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    known_version([name for (name,) in found if not name.startswith("sqlite_")], number, str(path))
 
 
 def require_current(connection: Connection, path: Path) -> None:
