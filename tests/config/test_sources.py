@@ -125,8 +125,16 @@ def test_a_variable_is_a_setting_whose_value_is_yaml(folder, monkeypatch):
         ("node", "a", ": small letters, expected GATEPOST_SET_NODE"),
         ("STORE__url", "a", ": small letters, expected GATEPOST_SET_STORE__URL"),
         ("STORE_URL", "x", ":1:1: unknown key 'store_url' (did you mean GATEPOST_SET_STORE__URL?)"),
-        ("STORE_KEEP__DAYS", "x", ":1:1: unknown key 'store_keep' (did you mean GATEPOST_SET_STORE__KEEP__DAYS"),
-        ("WEB__OIDC_ISSUER", "x", ":1:1: unknown key 'oidc_issuer' (did you mean GATEPOST_SET_WEB__OIDC__ISSUER"),
+        (
+            "STORE_KEEP__DAYS",
+            "x",
+            ":1:1: unknown key 'store_keep' (did you mean GATEPOST_SET_STORE__KEEP__DA",
+        ),
+        (
+            "WEB__OIDC_ISSUER",
+            "x",
+            ":1:1: unknown key 'oidc_issuer' (did you mean GATEPOST_SET_WEB__OIDC__ISS",
+        ),
         (
             "RULES__0__NAME",
             "x",
@@ -135,7 +143,7 @@ def test_a_variable_is_a_setting_whose_value_is_yaml(folder, monkeypatch):
         (
             "RELAY__TO",
             "inbox",
-            ": relay in {file}:2 is a list, expected relay as a section with keys there, or GATEPOST_SET_RELAY",
+            ": relay in {file}:2 is a list, expected relay as a section with keys there, or GATEPOST_SET_REL",
         ),
         ("NODE", "123", ":1:1: 123, expected text (with quotes in the value: GATEPOST_SET_NODE=\"'123'\")"),
         ("PID_FILE", "true", ":1:1: true, expected a path"),
@@ -153,8 +161,10 @@ def test_a_mistake_in_a_variable_names_it(folder, monkeypatch, name, text, said)
     ("settings", "name", "text", "said"),
     [
         (
-            "web:\n  password_file: p\n  oidc:\n    issuer: https://sso.example.com\n    client_id: desk\n"
-            "    client_secret_file: p\n    roles: [{groups: a, role: reader}]\n",
+            (
+                "web:\n  password_file: p\n  oidc:\n    issuer: https://sso.example.com\n"
+                "    client_id: desk\n    client_secret_file: p\n    roles: [{groups: a, role: reader}]\n"
+            ),
             "WEB__OIDC__REDIRECT_URI",
             "https://desk.example.com/wrong",
             "GATEPOST_SET_WEB__OIDC__REDIRECT_URI:1:1: the path of oidc: redirect_uri is '/wrong'",
@@ -163,8 +173,10 @@ def test_a_mistake_in_a_variable_names_it(folder, monkeypatch, name, text, said)
             "store:\n  required: true\n  password_file: p\n",
             "STORE__URL",
             "sqlite:///x.db",
-            "rules.yaml:3:18: password_file without a server, expected url: postgresql://USER@HOST/DATABASE"
-            " (with GATEPOST_SET_STORE__URL)",
+            (
+                "rules.yaml:3:18: password_file without a server, expected url: postgresql://USER@HOST/DATABASE"
+                " (with GATEPOST_SET_STORE__URL)"
+            ),
         ),
         (
             "state:\n  max_entries: 5\n",
@@ -176,8 +188,10 @@ def test_a_mistake_in_a_variable_names_it(folder, monkeypatch, name, text, said)
             "state:\n  url: redis://127.0.0.1\n",
             "STATE__PATH",
             "memory",
-            "rules.yaml:2:8: url and path, expected one of them: a server limits its own memory"
-            " (with GATEPOST_SET_STATE__PATH)",
+            (
+                "rules.yaml:2:8: url and path, expected one of them: a server limits its own memory"
+                " (with GATEPOST_SET_STATE__PATH)"
+            ),
         ),
         (
             "store:\n  password_file: p\n",

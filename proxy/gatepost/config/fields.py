@@ -165,7 +165,7 @@ def check_authorities(value: Path, info: ValidationInfo) -> Path:
 
 
 _SERVER_URL = re.compile(r"(?:postgresql|postgres)://[^\s]+")
-_URL_PASSWORD = re.compile(r"//[^/?@]*:[^/?@]*@|[?&]password=")
+_URL_PASSWORD = re.compile(r"//[^/@]*:[^/@]*@|[?&]password=")  # as libpq finds it
 _BESIDE_RULES = Path("gatepost.db")
 
 

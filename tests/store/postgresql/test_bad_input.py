@@ -133,7 +133,8 @@ CASES = {
         2,
         "store.url: unknown option 'sslmod' (did you mean 'sslmode'?)",
     ),
-    "a question mark in a password": ("postgresql://h:a?hidden=1@h/mail", 2, "store.url is not understood"),
+    "password with ?": ("postgresql://u:a?hidden=1@h/mail", 2, "a password in the URL, expected it in"),
+    "password with / and ?": ("postgresql://u:a/b?hidden=1@h/mail", 2, "store.url is not understood"),
     "wrong sslmode": ("postgresql://h/mail?sslmode=maybe", 2, 'store.url: invalid sslmode value: "maybe"'),
     "wrong attributes": (
         "postgresql://h/mail?target_session_attrs=x",

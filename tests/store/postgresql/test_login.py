@@ -1,8 +1,8 @@
 """A node that can do without its store starts while the server does, and not if the login can never work."""
 
 import logging
-import socket
-import threading
+import subprocess
+import sys
 import time
 from contextlib import closing
 
@@ -90,34 +90,36 @@ def test_a_refusal_that_may_end_by_itself_is_an_error_in_the_log(postgresql, cap
         postgresql.execute("DROP ROLE limited")
 
 
+GERMAN = """
+import socket, sys
+
+octets = sys.argv[1].encode().replace(b"|", b"\\0") + b"\\0\\0"
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    client, _ = listener.accept()
+    with client:
+        client.recv(4096)
+        client.sendall(b"E" + (len(octets) + 4).to_bytes(4, "big") + octets)
+"""
+
+
 @pytest.fixture
 def german():
     """A server that refuses each connection with this code, in German; returns its URL."""
     servers = []
 
     def refuse(code, text):
-        fields = "".join(f"{name}{value}\0" for name, value in {"S": "FATAL", "C": code, "M": text}.items())
-        octets = f"{fields}\0".encode()
-        answer = b"E" + (len(octets) + 4).to_bytes(4) + octets
-        servers.append(listener := socket.create_server(("127.0.0.1", 0)))
-        threading.Thread(target=serve, args=(listener, answer), daemon=True).start()
-        port = listener.getsockname()[1]
+        command = [sys.executable, "-c", GERMAN, f"SFATAL|C{code}|M{text}"]
+        servers.append(server := subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        port = int(server.stdout.readline())
         return f"postgresql://joe@127.0.0.1:{port}/mail?sslmode=disable&gssencmode=disable"
-
-    def serve(listener, answer):
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client:
-                client.recv(4096)
-                client.sendall(answer)
 
     yield refuse
     for one in servers:
-        one.shutdown(socket.SHUT_RDWR)
-        one.close()
+        one.terminate()
+        one.wait(60)
+        one.stdout.close()
 
 
 @pytest.mark.parametrize(
@@ -143,15 +145,19 @@ def levels(caplog):
     [
         (
             "127.0.0.1:1",
-            'cannot be reached: connection to server at "127.0.0.1", port 1 failed: Connection refused'
-            " (Is the server running on that host and accepting TCP/IP connections?)",
+            (
+                'cannot be reached: connection to server at "127.0.0.1", port 1 failed: Connection refused'
+                " (Is the server running on that host and accepting TCP/IP connections?)"
+            ),
         ),
         (
             "127.0.0.1:1,127.0.0.1:2",
-            'cannot be reached: connection to server at "127.0.0.1", port 1 failed: Connection refused'
-            " (Is the server running on that host and accepting TCP/IP connections?);"
-            ' connection to server at "127.0.0.1", port 2 failed: Connection refused'
-            " (Is the server running on that host and accepting TCP/IP connections?)",
+            (
+                'cannot be reached: connection to server at "127.0.0.1", port 1 failed: Connection refused'
+                " (Is the server running on that host and accepting TCP/IP connections?);"
+                ' connection to server at "127.0.0.1", port 2 failed: Connection refused'
+                " (Is the server running on that host and accepting TCP/IP connections?)"
+            ),
         ),
     ],
 )

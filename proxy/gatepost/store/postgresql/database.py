@@ -16,7 +16,7 @@ from gatepost.config.store import StoreSettings
 from gatepost.store.errors import StoreUnavailable, StoreUnusable
 from gatepost.store.postgresql import preparing
 from gatepost.store.postgresql.contents import Pieces
-from gatepost.store.postgresql.driver import Lock, LoginRefused, Place, Unreachable, error_for, lock, try_lock
+from gatepost.store.postgresql.driver import Lock, LoginFailed, LoginRefused, Place, error_for, lock, try_lock
 from gatepost.store.postgresql.groups import GroupWriter
 from gatepost.store.sql.changes import Change
 
@@ -93,7 +93,7 @@ class Database:
             if settings.required or isinstance(error, LoginRefused):
                 database.close()
                 raise
-            if isinstance(error, Unreachable) and database._place.answers():
+            if isinstance(error, LoginFailed) and database._place.answers():
                 _log.error("%s; the server answers: it is used as soon as it accepts the login", error)
             else:
                 _log.warning("%s; it is used as soon as it answers", error)

@@ -18,9 +18,9 @@ __all__ = [
     "LOCK_SECONDS",
     "OTHERS",
     "Lock",
+    "LoginFailed",
     "LoginRefused",
     "Place",
-    "Unreachable",
     "error_for",
     "lock",
     "session_lock",
@@ -128,10 +128,11 @@ class Place:
         """Without the user and the password."""
 
     def answers(self) -> bool:
-        """True if the server takes connections, though it may refuse this login; blocks for seconds.
+        """True if the server takes connections, though it may refuse this login.
 
-        False also for a server that starts, stops or recovers. libpq decides that by the code of the error
-        (SQLSTATE 57P03), which it does not hand out; the text may be in any language.
+        It may block for seconds, and all threads with it. False also for a server that starts, stops or
+        recovers: libpq knows that by the code of the error (SQLSTATE 57P03), which it does not hand out. The
+        text may be in any language.
         """
         return PGconn.ping(make_conninfo("", **self._conninfo).encode()) == Ping.OK
 
@@ -212,17 +213,19 @@ _SAID_TWICE = re.compile(
     r"^(?:- host: .*?: )?connection (?:failed|is bad): (?=connection to server)", re.MULTILINE
 )
 _ADVICE = re.compile(r"\n\t(.*)")
-_NO_PASSWORD = "failed: fe_sendauth: no password supplied"
+_NOTHING_SENT = "failed: fe_sendauth: no password supplied"
+_ANSWERED = re.compile(r"failed: \w+:  ")
+"""The severity of an error of the server, in its language."""
 _REFUSED = re.compile(
-    rf"{_NO_PASSWORD}$|failed: \w+:  (?:(?:password|Peer) authentication failed for user "
+    rf"{_NOTHING_SENT}$|failed: \w+:  (?:(?:password|Peer) authentication failed for user "
     r'|(?:role|database) ".*" does not exist$|role ".*" is not permitted to log in$'
     r"|no pg_hba\.conf entry for |pg_hba\.conf rejects |permission denied for database )"
 )
 """What does not end by itself. Another text, or one in another language, may be about what does."""
 
 
-class Unreachable(StoreUnavailable):
-    """No connection to the server, or it was lost."""
+class LoginFailed(StoreUnavailable):
+    """The server answered, and did not take the connection; that may end by itself."""
 
 
 class LoginRefused(StoreUnavailable):
@@ -238,8 +241,9 @@ def error_for(error: BaseException, name: str) -> StoreError:
         if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return StoreError(f"the store {name} cannot be reached: {said}")
         if not _refuses_login(str(error)):
-            return Unreachable(f"the store {name} cannot be reached: {said}")
-        if said.endswith(_NO_PASSWORD):
+            kind = LoginFailed if _ANSWERED.search(said) else StoreUnavailable
+            return kind(f"the store {name} cannot be reached: {said}")
+        if said.endswith(_NOTHING_SENT):
             expected = "expected one in a password file, PGPASSWORD or ~/.pgpass"
             return LoginRefused(f"the server of {name} asks for a password, {expected}")
         return LoginRefused(f"the server of {name} refused the login: {said}")
