@@ -81,7 +81,7 @@ class Database:
 
         A store that is not required is open although its server does not answer; then the look comes before
         the first use, which raises StoreUnavailable until the look has succeeded. But a server that refuses
-        the login for good is an error.
+        the login until somebody changes something is an error.
         ``counted``: whether this is a use of the store that prevents a copy.
         """
         database = cls(settings, counted=counted)
