@@ -129,7 +129,7 @@ def _placed(
             expected = mistake.expected.removesuffix(_IN_QUOTES)
             expected += f" (with quotes in the value: {mark.variable}=\"'{mistake.what}'\")"
             return mark, replace(mistake, expected=expected)
-    elif isinstance(document.at(location), dict):
+    elif not mistake.is_key and isinstance(document.at(location), dict):
         return _named_place(mistake, document)
     return mark, mistake
 
