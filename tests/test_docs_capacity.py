@@ -90,7 +90,8 @@ def test_defaults_are_those_of_the_program():
         assert getattr(Limits(), name) == (
             number_of_bytes(default) if default.endswith("B") else int(default)
         ), name
-    assert re.search(r"in each worker \| ([\d,]+) \|", PAGE)[1] == f"{SqlStore.BACKLOG_LIMIT:,}"
+    found = re.search(r"in each worker \| ([\d,]+), or (\d+) MiB \|", PAGE)
+    assert found.groups() == (f"{SqlStore.BACKLOG_LIMIT:,}", f"{SqlStore.BACKLOG_BYTES >> 20}")
     assert Keep().journal == 1_000_000
     assert re.search(r"`store\.keep\.messages` \((\d+)", PAGE)[1] == str(Keep().messages)
     unit = (ROOT / "deploy" / "gatepost.service").read_text()
