@@ -211,11 +211,12 @@ def changes(messages):
         yield Change(record=record, kept=[kept])
 
 
-def fill(settings, folder, messages):
+def fill(settings, folder, wanted):
+    """Write these changes to the store in the folder, which is made if there is none."""
     database = Database.create(settings, folder)
     database.start_checkpoints()
     group = []
-    for change in changes(messages):
+    for change in wanted:
         group.append(change)
         if len(group) == 1000:
             with database.write() as connection:
@@ -326,7 +327,7 @@ def main():
         settings = StoreSettings(url="sqlite:///desk.db", keep=Keep(messages=1_000_000))
         started = time.perf_counter()
         if not (folder / "desk.db").exists():
-            fill(settings, folder, arguments.messages)
+            fill(settings, folder, changes(arguments.messages))
             print(f"filled in {time.perf_counter() - started:.0f} s")
         print(f"store: {(folder / 'desk.db').stat().st_size / 1e6:.0f} MB")
         mailbox = stack.enter_context(open_mailbox(settings, folder))

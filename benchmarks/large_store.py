@@ -22,18 +22,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import psycopg  # noqa: TID251 - to ask the server what the store does not tell
-from desk import NAMES, RULES, fill, indexed, page
+from desk import NAMES, RULES, changes, fill, indexed, page
 from gatepost.config.store import Keep, StoreSettings
 from gatepost.model.mail import Stage, new_id
 from gatepost.model.record import Disposition, RecipientRecord, Record
 from gatepost.model.verdict import Action, Evaluation, Result
 from gatepost.store import copy_store, open_mailbox, parse_query
 from gatepost.store.sql.changes import Change
-from gatepost.store.sqlite.database import Database
-from gatepost.store.sqlite.groups import apply
 from gatepost.web.app import create_app
 from gatepost.web.desk import Desk
 from report import machine, put_into_page, table
@@ -108,22 +107,6 @@ def relayed(records: int) -> Iterator[Change]:
                 node="bench",
             )
         )
-
-
-def fill_journal(settings: StoreSettings, folder: Path, records: int) -> None:
-    """Add the records to the store in the folder."""
-    database = Database.create(settings, folder)
-    database.start_checkpoints()
-    group: list[Change] = []
-    for change in relayed(records):
-        group.append(change)
-        if len(group) == 1000:
-            with database.write() as connection:
-                apply(connection, group)
-            group.clear()
-    with database.write() as connection:
-        apply(connection, group)
-    database.close()
 
 
 @contextlib.contextmanager
@@ -241,8 +224,7 @@ def main() -> None:
         embedded = StoreSettings(url=f"sqlite:///{folder}/desk.db", keep=KEEP)
         started = time.perf_counter()
         if not (folder / "desk.db").exists():
-            fill(embedded, folder, arguments.messages)
-            fill_journal(embedded, folder, arguments.records)
+            fill(embedded, folder, chain(changes(arguments.messages), relayed(arguments.records)))
             print(f"filled in {time.perf_counter() - started:.0f} s", flush=True)
         is_new = not (folder / "postgresql").exists()
         url = stack.enter_context(postgresql(folder / "postgresql"))
