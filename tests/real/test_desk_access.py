@@ -106,7 +106,7 @@ def test_single_sign_on_is_that_of_the_running_gateway_and_a_dead_provider_stops
         """
     running = gateway(web, files={"secret": "s3cret"})
     assert status(running, "/login", {"Host": "desk.example"}) == 200
-    assert status(running, "/login/oidc", {}) == 502
+    assert status(running, "/login/oidc", {"Host": "desk.example"}) == 502
     assert running.log.count("web desk: log-in with OpenID Connect failed client=127.0.0.1: discovery: ") == 1
     assert status(running, "/", running.password) == 200
     rules = running.folder / "rules.yaml"
