@@ -20,7 +20,7 @@ if [ "$(id -u)" = 0 ]; then
   as="setpriv --reuid=postgres --regid=postgres --clear-groups"
 fi
 cd "$here/server"
-$as "$bin/initdb" -D "$here/server/data" -U u --auth=trust --no-sync >/dev/null
+$as "$bin/initdb" -D "$here/server/data" -U u --auth=trust --no-sync --encoding=UTF8 --locale=C >/dev/null
 $as "$bin/postgres" -D "$here/server/data" -c listen_addresses= -c "unix_socket_directories=$here/server" 2>/dev/null &
 server=$!
 sleep 3
