@@ -95,7 +95,7 @@ def test_what_came_while_the_server_was_gone_is_in_the_list(site, browser, messa
     for one in (page, other):
         one.locator("#lost").wait_for(state="hidden", timeout=60_000)
         wait_for_subjects(one, *(f"Meanwhile {number}" for number in range(59, 9, -1)))
-    page.locator("#list").evaluate("list => list.scrollTop = 1e6")  # older ones follow when their link is seen
+    page.locator("#list").evaluate("list => list.scrollTop = 1e6")  # its link is seen
     page.get_by_text("Before", exact=True).wait_for()
     sync_api.expect(page.locator(".row .subject")).to_have_count(61)
     context.close()
