@@ -21,10 +21,9 @@ import proxies
 import report
 import scanning
 from measure import Load, messages_for, reply_times, sampled_memory, say, send, turn
-from report import Cell
+from report import KB, MB, Cell
 
 DOCS = Path(__file__).parent.parent / "docs"
-KB, MB = 1 << 10, 1 << 20
 LOADS = [
     Load(KB, 20, reuse=False),
     Load(KB, 20, reuse=True),
