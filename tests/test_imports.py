@@ -17,9 +17,19 @@ RULES = (ROOT / "rules.yaml").read_text().replace("127.0.0.1:2525", "127.0.0.1:0
 WEB = {"starlette", "sse_starlette", "uvicorn", "jinja2", "nh3", "gatepost.web"}
 SERVER = {"aiosmtplib", "uvloop", "gatepost.server", "gatepost.gateway"}
 STORE = {"sqlalchemy", "sqlite3", "gatepost.store"}
-SELDOM = {"aiosmtpd", "alembic", "attr", "cryptography", "encodings.cp932", "rich", "gatepost.testing"}
+SELDOM = {
+    "aiosmtpd",
+    "alembic",
+    "attr",
+    "cryptography",
+    "encodings.cp932",
+    "rich",
+    "sqlalchemy.dialects.postgresql",
+    "gatepost.testing",
+}
 FILTERS = {"re2", "ahocorasick_rs", "puremagic"}
 SELDOM_IN_A_TRAP = {
+    "sqlalchemy.dialects.postgresql",
     "attr",
     "encodings.cp932",
     "cryptography",
