@@ -15,6 +15,8 @@ _KEPT_OCTETS = 8 << 20
 """Free memory at the end of the heap that is not returned, to be used again."""
 _PAUSE_SECONDS = 5.0
 """Time between two trims of the heap."""
+_OBJECTS = 100_000
+"""New objects of a child that may wait for the garbage collector: those that it imports."""
 
 
 def share_memory() -> None:
@@ -23,6 +25,7 @@ def share_memory() -> None:
     The garbage collector writes into each object that it looks at, and every page written to is copied.
     """
     gc.freeze()
+    gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
     if trim := _of_glibc("malloc_trim"):  # what children take from free pages between others is copied too
         trim(ctypes.c_size_t(0))
 
