@@ -3,7 +3,7 @@
 import copy
 import inspect
 import pickle
-from dataclasses import FrozenInstanceError, field, fields, replace
+from dataclasses import FrozenInstanceError, field, fields, make_dataclass, replace
 
 import pytest
 from gatepost.model.mail import Envelope, Message
@@ -92,3 +92,55 @@ def test_values_are_copied_and_pickled(made):
 
 def test_the_signature_says_what_may_be_given():
     assert str(inspect.signature(Sample)).startswith("(*, first: int, second: str = 'two', third: list[int]")
+
+
+def test_what_a_value_says_of_itself_is_what_a_dataclass_says():
+    plain = make_dataclass("Sample", ["first", "second"], frozen=True)
+    assert repr(Sample(first=1)) == "Sample(first=1, second='two', third=[], fourth={})"
+    assert repr(plain(1, "two")) == "Sample(first=1, second='two')"
+    around = Sample(first=1)
+    around.third.append(around)
+    assert repr(around) == "Sample(first=1, second='two', third=[...], fourth={})"
+
+
+def test_fields_that_are_not_compared_change_neither_equality_nor_hash():
+    @value
+    class Named:
+        name: str
+        label: str = field(default="", compare=False)
+
+    assert Named(name="a", label="b") == Named(name="a")
+    assert hash(Named(name="a", label="b")) == hash(Named(name="a"))
+    assert Named(name="a") != Named(name="b")
+    assert Named(name="a") != "a"
+
+
+def test_a_value_has_the_methods_that_it_writes_itself():
+    @value
+    class Folded:
+        name: str
+
+        def __eq__(self, other):
+            return self.name.lower() == other.name.lower()
+
+        def __hash__(self):
+            return hash(self.name.lower())
+
+        def __repr__(self):
+            return self.name
+
+    assert Folded(name="a") == Folded(name="A")
+    assert repr(Folded(name="a")) == "a"
+    assert hash(Folded(name="a")) == hash(Folded(name="A"))
+
+
+def test_equality_compares_the_classes_too():
+    @value
+    class One:
+        name: str
+
+    @value
+    class Other:
+        name: str
+
+    assert One(name="a") != Other(name="a")

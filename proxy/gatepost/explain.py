@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gatepost.config import LoadedConfig
 from gatepost.config.dns import DnsSettings
@@ -20,11 +20,12 @@ from gatepost.pipeline import Pipeline, Threads, rehearse
 from gatepost.pipeline.closing import close_filters
 from gatepost.pipeline.loader import load_rules
 from gatepost.pipeline.provided import Provided
+from gatepost.values import value
 
 __all__ = ["Explanation", "LookUp", "PartRead", "RecipientExplanation", "explain"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RecipientExplanation:
     """What would happen to the message for one recipient."""
 
@@ -38,7 +39,7 @@ class RecipientExplanation:
     """The sum of the scores that rules gave it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PartRead:
     """One reading of a part of the message, as filters see it."""
 
@@ -53,7 +54,7 @@ class PartRead:
     """How it was read, if that is not obvious, for example ``filename from RFC 2231``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LookUp:
     """One question to DNS."""
 
@@ -65,7 +66,7 @@ class LookUp:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Explanation:
     """What the rules decide."""
 

@@ -6,13 +6,13 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
 from gatepost.mime.mbox import separator
 from gatepost.model.saved import FILE_OCTETS
+from gatepost.values import value
 
 __all__ = ["Done", "Server", "WrongServerError"]
 
@@ -27,7 +27,7 @@ class WrongServerError(Exception):
     """There is no server that imports; the text says why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Done:
     """What became of one file."""
 

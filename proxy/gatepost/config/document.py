@@ -7,13 +7,14 @@ decimal numbers are not text. So ``no``, ``on``, ``12:30``, ``0o17``, ``0x1F`` a
 import io
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gatepost.config.problems import ConfigError, Mark, Problem, shown
+from gatepost.values import value
 
 __all__ = ["Document", "Location", "as_document", "node_mark", "read_root", "read_text", "root_of"]
 
@@ -42,7 +43,7 @@ class _CoreLoader(_Loader):  # type: ignore[misc]  # the C loader has no types
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML reads this class attribute)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Document:
     """The content of a settings file, and of the files that it includes."""
 

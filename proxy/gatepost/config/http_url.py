@@ -1,17 +1,18 @@
 """URLs of web servers in settings and in what servers answer."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from gatepost.config.fields import check_upstream_host
+from gatepost.values import value
 
 __all__ = ["HttpUrl", "http_url"]
 
 _EXAMPLE: Final = "https://hooks.example.com/mail"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class HttpUrl:
     """An http or https URL; only its origin is for the log, since path and user may be secrets."""
 

@@ -1,7 +1,6 @@
 """Changes to the files of ``lists`` by commands and the web desk: the list for an entry, and its line."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from gatepost.config.rules_file import LoadedConfig
 from gatepost.config.sources import folder_of, read_settings
 from gatepost.file_changes import append_line, only_one, replace_text
 from gatepost.printable import printable
+from gatepost.values import value
 
 __all__ = [
     "DEFAULT_LISTS",
@@ -47,7 +47,7 @@ class ListError(Exception):
     """An entry has no list that could hold it; the text is for operators."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ListChange:
     """What was done to a list file for one entry."""
 

@@ -1,7 +1,6 @@
 """One entry for a list file: what a person typed, checked by where the list is used."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
@@ -12,6 +11,7 @@ from gatepost.config.patterns import AddressPatterns, check_address_pattern, net
 from gatepost.config.problems import shown
 from gatepost.config.unmatchable import never_matches
 from gatepost.model.addresses import domain_readings, mailbox_key
+from gatepost.values import value
 
 __all__ = ["ListEntry", "covered_by", "entry_for", "expected_by", "same_entry"]
 
@@ -22,7 +22,7 @@ _ADDRESSES = frozenset({"sender", "recipient", "recipients"})
 _EVERYBODY = "matches all mail; if that is meant, write it into the list's file"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ListEntry:
     """One entry, as it is written into the file."""
 

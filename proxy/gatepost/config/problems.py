@@ -2,11 +2,11 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from gatepost.printable import printable
+from gatepost.values import value
 
 __all__ = ["PREFIX", "ConfigError", "Mark", "Problem", "did_you_mean", "in_order", "shown"]
 
@@ -30,7 +30,7 @@ class Mark(NamedTuple):
         return str(self.path) if str(self.path).startswith(PREFIX) else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Problem:
     """One mistake in the settings."""
 

@@ -1,7 +1,6 @@
 """Load rules.yaml: a `Config`, and the line and column of every setting for later checks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from gatepost.config.settings import Config
 from gatepost.config.sources import folder_of, read_settings
 from gatepost.config.unmatchable import unmatchable
 from gatepost.config.validation import problems_of
+from gatepost.values import value
 
 __all__ = ["Examined", "LoadedConfig", "examine", "load"]
 
@@ -26,7 +26,7 @@ _ROUNDS = 4
 _NO_FILE = Document(path=Path("(settings)"), root=yaml.MappingNode("", []), data={})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LoadedConfig:
     """Settings, and the file or folder that they come from."""
 
@@ -43,7 +43,7 @@ class LoadedConfig:
         return self.document.problem(location, what, expected)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Examined:
     """What is wrong with a settings file, and what of it can be used all the same."""
 

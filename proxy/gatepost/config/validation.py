@@ -3,13 +3,14 @@
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from gatepost.config.document import Document, Location
 from gatepost.config.problems import PREFIX, Mark, Problem, did_you_mean, shown
+from gatepost.values import value
 
 __all__ = ["Mistake", "in_words", "mistakes_in", "problems_of", "setting_names"]
 
@@ -61,7 +62,7 @@ _RENAMED = {
 """Old names of settings, with the new ones."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Mistake:
     """One thing that is wrong in some data."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from gatepost.mime.delimiters import Delimiter, is_content_field, next_delimiter, prefix_in
 from gatepost.mime.entity import MESSAGE_TYPES, Declared, Entity, declared_by
 from gatepost.mime.fields import Fields, header_section_start, read_fields
+from gatepost.values import value
 
 __all__ = ["Scanned", "scan_parts"]
 
@@ -21,7 +22,7 @@ _TEXT = declared_by(Fields([], 0, 0), "text/plain")
 """Of text that is loose, without fields."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Scanned:
     """What a scan has found."""
 

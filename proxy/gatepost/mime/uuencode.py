@@ -12,9 +12,9 @@ costs one search.
 
 import binascii
 import re
-from dataclasses import dataclass
 
 from gatepost.mime.transfer import decode_base64
+from gatepost.values import value
 
 __all__ = ["BEGIN", "BLOCKS_LIMIT", "ENCODINGS", "Block", "decode_uuencoded", "find_blocks"]
 
@@ -31,7 +31,7 @@ _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]++={0,2}+")
 _BASE64_END = b"===="
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Block:
     """A file within a text."""
 

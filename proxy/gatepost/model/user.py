@@ -1,11 +1,11 @@
 """Users of the web desk and the API, and what each role may do there."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Final
 
 from gatepost.model.addresses import mailbox
+from gatepost.values import value
 
 __all__ = ["EVERYTHING", "Need", "Role", "User"]
 
@@ -63,7 +63,7 @@ _OF_ALL_DOMAINS: Final = frozenset({Need.READ_ALL, Need.OPERATE_ALL, Need.ADMINI
 _ORDER: Final = tuple(Role)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class User:
     """A person or a program that has logged in."""
 

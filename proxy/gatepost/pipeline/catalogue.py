@@ -3,17 +3,17 @@
 import dataclasses
 import importlib.metadata
 import inspect
-from dataclasses import dataclass
 from typing import Any
 
 from gatepost.pipeline.faults import FilterError
 from gatepost.pipeline.filter_settings import parameters
 from gatepost.pipeline.finder import installed_class, installed_filters
+from gatepost.values import value
 
 __all__ = ["FilterDescription", "FilterSetting", "describe_filters"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FilterSetting:
     """One key that a filter takes under ``with``."""
 
@@ -25,7 +25,7 @@ class FilterSetting:
     """None where it is required."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FilterDescription:
     """An installed filter."""
 

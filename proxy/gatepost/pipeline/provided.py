@@ -1,7 +1,7 @@
 """What filters get beside their settings: a constructor's parameter with one of these annotations."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from gatepost.place import Place
 from gatepost.state import State
 from gatepost.state.contract import Backend
 from gatepost.state.sqlite import SqliteState
+from gatepost.values import value
 
 __all__ = ["KINDS", "Provided", "state_file"]
 
@@ -21,7 +22,7 @@ KINDS: tuple[type[Any], ...] = (Resolver, State, Place)
 """The annotations."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Provided:
     """The objects that all filters of a process share, and what each rule gets of them."""
 

@@ -1,7 +1,7 @@
 """One entry of ``rules``, ready to be asked: its hooks, its action and its reply."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from gatepost.config.conditions import Condition, Standing
@@ -10,6 +10,7 @@ from gatepost.model.edits import Edit
 from gatepost.model.mail import Envelope, Message, Recipient, Session, Stage
 from gatepost.model.reply_template import fill
 from gatepost.model.verdict import Action, Hold, OnError, Reply, Verdict
+from gatepost.values import value
 
 __all__ = ["Hook", "Rule"]
 
@@ -19,7 +20,7 @@ _DEFAULT_REPLIES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Hook:
     """One hook that a filter implements."""
 
@@ -31,7 +32,7 @@ class Hook:
     """True for ``async def``: it runs on the event loop; else in a worker thread."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rule:
     """A filter's hooks together with the operator's settings for the rule."""
 

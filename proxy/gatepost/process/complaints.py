@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from gatepost.config.store import Keep, StoreSettings
 from gatepost.config.web import WebSettings
 from gatepost.model.mail import Stage
 from gatepost.process.workers import Follow, Ready, supervise
+from gatepost.values import value
 
 __all__ = ["Complaints", "complain"]
 
@@ -29,7 +30,7 @@ _SESSIONS_A_MESSAGE = 10
 """Journal records and conversations that are stored for each stored message."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Complaints:
     """How to run it."""
 

@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -32,6 +32,7 @@ from gatepost.relay import Relay
 from gatepost.server import Server
 from gatepost.store import StoreUnusable, open_store
 from gatepost.traffic.watching import Tap, fan_out
+from gatepost.values import value
 
 if TYPE_CHECKING:
     from gatepost.state.connections import ConnectionCounts
@@ -66,7 +67,7 @@ Addresses = tuple[tuple[str, int], ...]
 Ready = Callable[[Addresses], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Supervision:
     """The connection of a service to its supervisor."""
 

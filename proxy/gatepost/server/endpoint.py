@@ -1,7 +1,7 @@
 """What the sessions of one listener share, made once when it starts."""
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from ipaddress import ip_address as any_address
@@ -21,6 +21,7 @@ from gatepost.server.data import BareNewline, MemoryBudget
 from gatepost.server.desk_users import desk_hashes
 from gatepost.throttle import Throttle
 from gatepost.traffic.watching import Tap
+from gatepost.values import value
 
 if TYPE_CHECKING:
     from gatepost.state.connections import ConnectionCounts
@@ -123,7 +124,7 @@ class ConnectionLimits:
             self._clients[client] = others
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Endpoint:
     """One listener with everything that its sessions need."""
 

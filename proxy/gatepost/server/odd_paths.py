@@ -8,7 +8,6 @@ is around it is removed.
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Final
 
 from gatepost.model import replies
@@ -16,6 +15,7 @@ from gatepost.model.verdict import Reply
 from gatepost.server.paths import NEED_NO_OFFER, is_mailbox, parse_mail, parse_rcpt
 from gatepost.server.replies import Refusal
 from gatepost.traffic.oddity import Oddity
+from gatepost.values import value
 
 __all__ = ["OddPath", "read_mail", "read_rcpt"]
 
@@ -32,7 +32,7 @@ _PARAMETER = re.compile(r"[A-Za-z0-9-]+=[^@]*|SMTPUTF8", re.IGNORECASE)
 _NEVER_LENIENT: Final = frozenset((Oddity.PATH, Oddity.SOURCE_ROUTE))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class OddPath:
     """The argument of MAIL or RCPT, as far as it can be read."""
 
@@ -85,7 +85,7 @@ def read_rcpt(argument: str, offered: Collection[str], *, smtputf8: bool, everyt
     return OddPath(address=address, parameters=parameters, oddities=tuple(sorted(spelling.odd | odd)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Spelling:
     address: str
     words: list[str]

@@ -1,6 +1,5 @@
 """The rules of a claim to release a kept message, for every backend to apply in one exclusive transaction."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
@@ -8,6 +7,7 @@ from gatepost.model.mail import new_id
 from gatepost.printable import storable
 from gatepost.store.errors import ConflictError
 from gatepost.store.kept import CLAIM_TIME, Claim, KeptSummary, State
+from gatepost.values import value
 
 __all__ = ["Change", "Held", "new_claim", "new_expiry"]
 
@@ -16,7 +16,7 @@ _CLOCK_ERROR = timedelta(hours=1)
 """A claim that expires later than this from now was made before the clock was set back, and does not hold."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Change:
     """What was last done with a message."""
 
@@ -31,7 +31,7 @@ class Change:
         return cls(state=message.state, at=message.changed_at, by=message.changed_by)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Held:
     """A claim as a store holds it."""
 

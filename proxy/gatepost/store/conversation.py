@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from gatepost.traffic.events import Closed, CommandLine, Direction, Event, TransactionBegan
+from gatepost.values import value
 
 __all__ = ["Conversation", "ConversationPart", "SessionSummary", "of_transaction"]
 
@@ -13,7 +13,7 @@ _ENDS_TRANSACTION = re.compile(rb"(?:RSET|QUIT|EHLO|HELO|STARTTLS)\b", re.IGNORE
 _OF_TRANSACTION = re.compile(rb"(?:RCPT|DATA|BDAT)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SessionSummary:
     """A session without its conversation."""
 
@@ -35,7 +35,7 @@ class SessionSummary:
     """Bytes of the conversation that are not kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ConversationPart:
     """The lines since the part before, and the session as it is now."""
 
@@ -48,7 +48,7 @@ class ConversationPart:
     """Bytes that it takes in memory, roughly."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Conversation:
     """A session and all events of it that are kept."""
 

@@ -1,7 +1,6 @@
 """The text of a message for an index: bounded, for any message."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from gatepost.mime import MimeView, Text
@@ -13,6 +12,7 @@ from gatepost.model.mail import Message
 from gatepost.printable import storable
 from gatepost.store.folding import folded
 from gatepost.store.query.messages import Where
+from gatepost.values import value
 
 __all__ = ["CONTENT_LIMIT", "PARTS", "SEEN", "Excerpt", "SearchedText", "read_excerpt", "searched_text"]
 
@@ -35,7 +35,7 @@ _SNIPPET_LIMIT = 120
 _READ_FIRST = ("text/plain", "text/html")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Excerpt:
     """Decoded text that a store can hold."""
 

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import chain
 
 from gatepost.printable import storable
 from gatepost.store.text import address_tags, ascii_lower
+from gatepost.values import value
 
 __all__ = ["FACETS_LIMIT", "Facet", "Facets", "lines", "mailboxes_of", "most_frequent", "recipients_of"]
 
@@ -15,7 +15,7 @@ FACETS_LIMIT = 50
 """Values of each kind that are counted out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Facet:
     """One value, and the number of messages that have it."""
 
@@ -23,7 +23,7 @@ class Facet:
     messages: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Facets:
     """What the messages that match have in common: the most frequent values, at most `FACETS_LIMIT` each."""
 

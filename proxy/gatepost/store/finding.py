@@ -1,11 +1,10 @@
 """What an identifier names: a session, a transaction, or a message that was kept from one."""
 
-from dataclasses import dataclass
-
 from gatepost.model.record import Record
 from gatepost.store.contract import Archive
 from gatepost.store.kept import KeptSummary
 from gatepost.store.query.criteria import JournalQuery, KeptQuery
+from gatepost.values import value
 
 __all__ = ["Found", "find"]
 
@@ -13,7 +12,7 @@ _LIMIT = 1000
 """Transactions of a session, and messages kept from them; of more the newest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Found:
     """What an identifier names, newest first."""
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from gatepost.model.edits import Edit, apply
 from gatepost.model.mail import new_id
+from gatepost.values import value
 
 __all__ = [
     "CLAIM_TIME",
@@ -43,7 +44,7 @@ class State(StrEnum):
     """Its content is gone; the actor that deleted it is still known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Kept:
     """A message to keep."""
 
@@ -128,7 +129,7 @@ class KeptMessage(KeptSummary):
         return b"".join((self.prepended, *apply(self.content, self.edits)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Removed:
     """A message that was deleted, as it was before: what `Mailbox.put_back` needs."""
 
@@ -152,7 +153,7 @@ class Listed(KeptSummary):
     """The first words of its text; empty while it is not indexed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Page:
     """Some of the messages that match, newest first."""
 
@@ -161,7 +162,7 @@ class Page:
     """Where the next page begins, for ``before``; None: this is the last page."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Position:
     """A place in the order in which messages were committed."""
 
@@ -171,7 +172,7 @@ class Position:
     """Number and id of the last messages before it: a store may use the numbers of removed ones again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Arrivals:
     """Messages in the order in which they were committed."""
 
@@ -180,7 +181,7 @@ class Arrivals:
     """Where the next ones begin."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Counts:
     """How many messages there are, without deleted ones."""
 
@@ -195,7 +196,7 @@ CLAIM_TIME = timedelta(minutes=2)
 """A claim that nobody renews for so long has expired."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Claim:
     """A kept message that is reserved for one release."""
 

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gatepost.model.record import Disposition
 from gatepost.model.verdict import Action
+from gatepost.values import value
 
 __all__ = ["Bucket", "Counted", "Newest", "RuleTally", "Span", "Timeline", "Top"]
 
@@ -39,7 +39,7 @@ _SHAPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Bucket:
     """The transactions from ``start`` on, for the width of a bucket."""
 
@@ -50,7 +50,7 @@ class Bucket:
     None: not counted yet, ask again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Timeline:
     """The buckets of a span, oldest first."""
 
@@ -86,7 +86,7 @@ class Top(StrEnum):
     """Names that AUTH established."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Counted:
     """One of a `Top`, and the transactions in which it occurs."""
 
@@ -94,7 +94,7 @@ class Counted:
     transactions: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RuleTally:
     """How often a rule was asked, its actions, and its time."""
 
@@ -112,7 +112,7 @@ class RuleTally:
     slowest_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Newest:
     """Counts over the newest records of a span."""
 

@@ -3,7 +3,7 @@
 import hmac
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -11,6 +11,7 @@ from gatepost.config.tokens import PREFIX
 from gatepost.config.web import WebSettings
 from gatepost.model.user import EVERYTHING, User
 from gatepost.server import Users, desk_hashes
+from gatepost.values import value
 from gatepost.web.known_tokens import KnownTokens
 from gatepost.web.oidc import USERS_PREFIX, Finished, Identity
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Accounts", "LoggedIn"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LoggedIn:
     """A user, and what proved it."""
 

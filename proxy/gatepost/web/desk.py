@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv6Address
@@ -40,6 +39,7 @@ from gatepost.store import (
     open_mailbox,
     release_once,
 )
+from gatepost.values import value
 from gatepost.web.domains import DomainMailbox
 from gatepost.web.events import Changes, OwnChanges
 from gatepost.web.learning import Kind, Learning
@@ -58,7 +58,7 @@ Release = Callable[[KeptMessage, Sequence[str] | None], Reply]
 """Deliver a kept message, to these recipients instead of its own; blocks. Raises StoreError."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Forwarder:
     """The server to which any message of the desk can be forwarded."""
 

@@ -3,13 +3,13 @@
 import asyncio
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import h11
 
 from gatepost.config.http_url import HttpUrl
 from gatepost.printable import printable, text_of
+from gatepost.values import value
 
 __all__ = ["HttpError", "HttpResponse", "request"]
 
@@ -21,7 +21,7 @@ class HttpError(Exception):
     """There is no complete response; the text says why, for a log."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class HttpResponse:
     """What a server answered."""
 

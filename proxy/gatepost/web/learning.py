@@ -1,18 +1,18 @@
 """What people say about messages in the desk is passed on to the rules that learn."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from gatepost.model.learnt import Learnt
 from gatepost.store import KeptMessage
+from gatepost.values import value
 
 __all__ = ["Kind", "Learning"]
 
 Kind = Literal["spam", "ham"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Learning:
     """The rules that learn."""
 

@@ -1,15 +1,15 @@
 """Changes to the lists of the rules that somebody makes in the desk: what is asked, and what came of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gatepost.config.list_changes import ListChange, Verb
 from gatepost.config.list_entries import ListEntry
+from gatepost.values import value
 
 __all__ = ["ChangedList", "Choice", "ListRequest", "Lists", "NotReloadedError", "choices"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ListRequest:
     """One entry to add to a list, or to remove from it."""
 
@@ -24,7 +24,7 @@ class ListRequest:
     """By whom; the line and the log have it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ChangedList:
     """What was done."""
 
@@ -37,7 +37,7 @@ class NotReloadedError(Exception):
     """The rules were not reloaded; the text says why, and whether the file was changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Lists:
     """The lists of a gateway's rules."""
 
@@ -50,7 +50,7 @@ class Lists:
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Choice:
     """One entry that a page offers for a message."""
 

@@ -21,6 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from gatepost.traffic.events import ClientNamed, CommandLine, Direction, Event, SessionOpened, moment
 from gatepost.traffic.transcript import Transcript
+from gatepost.values import value
 from gatepost.web.events import EventStream
 
 __all__ = ["Batch", "Feed", "LiveHub", "LiveLine", "LiveSession", "Subscription", "live_events"]
@@ -68,7 +69,7 @@ class Others(Protocol):
         """Count lines that were lost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LiveLine:
     """One line to show; its text is printable."""
 
@@ -116,7 +117,7 @@ def _match(words: Sequence[str], names: Sequence[str]) -> bool:
     return all(any(word in name for name in names) for word in words)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Batch:
     """What a browser gets at once."""
 

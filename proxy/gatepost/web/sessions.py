@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gatepost.values import value
 from gatepost.web.accounts import LoggedIn
 
 __all__ = ["Login", "Sessions"]
@@ -89,7 +90,7 @@ class Sessions:
         return session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Login:
     """A password that came with a request, without a session."""
 

@@ -3,7 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,11 +17,12 @@ from gatepost.store.excerpt import Excerpt, read_excerpt
 from gatepost.store.kept import Claim, Kept, KeptMessage, KeptSummary, Removed, State
 from gatepost.store.text import header_fields
 from gatepost.traffic.events import Event, event_of
+from gatepost.values import value
 
 __all__ = ["Data", "Entry", "Snapshot", "summary_fields"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Entry:
     """A kept message; changes replace it."""
 
@@ -33,7 +34,7 @@ class Entry:
     seen: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Snapshot:
     """All records and messages as they were at one moment."""
 

@@ -1,11 +1,11 @@
 """Which journal records and which kept messages, as fields that each must match."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from gatepost.model.mail import is_id
 from gatepost.model.record import Disposition
 from gatepost.store.kept import Box, State
+from gatepost.values import value
 
 __all__ = ["JournalQuery", "KeptQuery", "cursor_id"]
 
@@ -18,7 +18,7 @@ def cursor_id(before: str) -> str:
     return before.lower() if is_id(before) else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class JournalQuery:
     """Which records; a field that is None matches all.
 
@@ -51,7 +51,7 @@ class JournalQuery:
     """The node that wrote it; ``*`` matches any characters."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class KeptQuery:
     """Which kept messages; a field that is None matches all. Patterns are those of `JournalQuery`."""
 

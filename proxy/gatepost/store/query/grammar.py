@@ -8,12 +8,12 @@ case of a key does not matter. Which keys there are, and what a term means, is d
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
 from gatepost.store.query.moments import past_moment
+from gatepost.values import value
 
 __all__ = ["Grammar", "QueryError", "Written", "shown"]
 
@@ -39,7 +39,7 @@ class QueryError(ValueError):
         """Where in the query it went wrong, counted from 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Written:
     """A term as it was written."""
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gatepost.store.query.grammar import Grammar, QueryError, Written, shown
+from gatepost.values import value
 
 __all__ = [
     "After",
@@ -181,7 +182,7 @@ class Smaller(Term):
     octets: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Query:
     """The terms that must hold; without any it matches every message that is not deleted.
 

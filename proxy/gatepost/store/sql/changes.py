@@ -13,6 +13,7 @@ from gatepost.store.kept import Kept
 from gatepost.store.sql import rows
 from gatepost.store.sql.parts import part_row, session_row
 from gatepost.store.sql.rows import Row
+from gatepost.values import value
 
 __all__ = ["Change", "GroupRows", "KeptRows", "record_bytes", "rows_of"]
 
@@ -55,7 +56,7 @@ def record_bytes(record: Record) -> int:
     return size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class KeptRows:
     """A message to keep."""
 
@@ -65,7 +66,7 @@ class KeptRows:
     edits: Row | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class GroupRows:
     """What a group of changes writes; of several rows with one key the last."""
 

@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +35,7 @@ from gatepost.store.folding import searched_for
 from gatepost.store.query.messages import Words
 from gatepost.store.sqlite import driver
 from gatepost.store.text import address_tags
+from gatepost.values import value
 
 __all__ = ["INDEX", "Entry", "Index", "facts", "index_for", "shown"]
 
@@ -198,7 +198,7 @@ def _expression(words: Words) -> str:
     return f'{where}"{searched_for(words)}"'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Entry:
     """One message for the index."""
 

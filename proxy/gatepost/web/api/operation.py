@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from gatepost.model.user import Need
 from gatepost.store import StoreError
+from gatepost.values import value
 from gatepost.web.access import Guarded
 from gatepost.web.desk import Desk
 from gatepost.web.problems import Kind, Problem, WrongValue
@@ -73,7 +74,7 @@ class Call(Generic[P_co, B_co]):
         return str(self.request.path_params[name])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Link:
     """What to call next with values of a response (an OpenAPI link)."""
 
@@ -85,7 +86,7 @@ class Link:
     """Its parameters, each as a JSON pointer into the response."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Operation:
     """One row of the API's table; the OpenAPI document and the routes are made from these."""
 

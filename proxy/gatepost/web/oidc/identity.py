@@ -1,12 +1,12 @@
 """Who somebody is by the claims of a provider, and what the settings let them do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from gatepost.config.oidc import OidcSettings
 from gatepost.model.user import User
 from gatepost.printable import printable
+from gatepost.values import value
 from gatepost.web.oidc.failure import LoginError, Why
 
 __all__ = ["USERS_PREFIX", "Finished", "Identity", "identity_of", "is_complete", "user_of"]
@@ -19,7 +19,7 @@ _EMAIL: Final = "email"
 Claims = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Identity:
     """A user of a provider."""
 
@@ -32,7 +32,7 @@ class Identity:
     """Those that the settings named when the user logged in."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Finished:
     """A log-in that the provider has confirmed."""
 

@@ -1,7 +1,7 @@
 """Stored conversations: the latest sessions, and the conversation of one of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_address
 
@@ -14,6 +14,7 @@ from gatepost.model.user import Need
 from gatepost.store import Conversations, JournalQuery, SessionSummary, of_transaction
 from gatepost.traffic.events import Direction, Event, TransactionBegan, moment
 from gatepost.traffic.transcript import Transcript, reply_class
+from gatepost.values import value
 from gatepost.web.access import Guarded
 from gatepost.web.rendering import desk_of, render
 
@@ -26,7 +27,7 @@ _PAGE = 50
 _TRANSACTIONS = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Said:
     """One line of a conversation on a page."""
 

@@ -1,7 +1,6 @@
 """What a list can be narrowed to with one click: unread ones, mailboxes, recipients; each with its number."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -10,6 +9,7 @@ from starlette.responses import Response
 from gatepost.model.user import Need
 from gatepost.store import Facet, Facets, QueryError
 from gatepost.store.query import has_term, toggled
+from gatepost.values import value
 from gatepost.web.access import Guarded
 from gatepost.web.pages.folders import Place
 from gatepost.web.rendering import desk_of, render
@@ -20,7 +20,7 @@ _AT_ONCE = 8
 """Values of a group that are shown at once; the others on request."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Choice:
     """One value that can be clicked."""
 
@@ -35,7 +35,7 @@ class Choice:
     chosen: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Group:
     """Values of one kind."""
 

@@ -1,12 +1,12 @@
 """Lists of messages (folders), and the values for one page of a list."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
 from gatepost.store import Box, KeptQuery, KeptSummary, Listed, Query, QueryError, State, parse_query
+from gatepost.values import value
 from gatepost.web.desk import Desk
 
 __all__ = [
@@ -24,7 +24,7 @@ _PAGE = 50
 _QUERY_LIMIT = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Folder:
     """One list of messages."""
 
@@ -69,7 +69,7 @@ DELETED = Folder(
 _FOLDERS = {folder.name: folder for folder in (MESSAGES, HELD, RELEASED, DELETED)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Place:
     """A position: the folder, the search in it, and the page."""
 
@@ -112,7 +112,7 @@ class Place:
         return parse_query(f"{self.folder.terms} {self.search}".strip())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Listing:
     """One page of a list."""
 

@@ -1,7 +1,6 @@
 """The page of sessions that are held: look at one, change it, choose its reply, let it go on."""
 
 import re
-from dataclasses import dataclass
 
 from pydantic import ValidationError
 from starlette.datastructures import FormData
@@ -14,6 +13,7 @@ from gatepost.config.rules import hold_limit_seconds
 from gatepost.holding import Answer, Held, HeldSession, HeldSessions, NotHeldError, TooManyError
 from gatepost.model.mail import Stage
 from gatepost.model.user import Need
+from gatepost.values import value
 from gatepost.web.access import Guarded
 from gatepost.web.hold_answers import make_answer
 from gatepost.web.rendering import desk_of, render
@@ -29,7 +29,7 @@ _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|[\0\f\v]")
 _FOREVER = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Draft:
     """The fields of the form, as they are shown."""
 

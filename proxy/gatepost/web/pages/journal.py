@@ -1,7 +1,6 @@
 """The pages of the journal."""
 
 from collections import Counter
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -13,6 +12,7 @@ from gatepost.model.saved import IMPORTED
 from gatepost.model.user import Need
 from gatepost.store import KeptQuery
 from gatepost.store.query import QueryError, parse_journal_query
+from gatepost.values import value
 from gatepost.web.access import Guarded
 from gatepost.web.desk import Desk
 from gatepost.web.pages.conversation import conversation_of
@@ -27,7 +27,7 @@ _KEPT = 100
 _RECIPIENTS_NAMED = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Entry:
     """One line of the table."""
 

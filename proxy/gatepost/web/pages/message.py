@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -20,6 +20,7 @@ from gatepost.model.saved import IMPORTED
 from gatepost.model.user import Need
 from gatepost.model.verdict import Evaluation
 from gatepost.store import ConflictError, Conversation, KeptMessage, State, StoreError, of_transaction
+from gatepost.values import value
 from gatepost.web.access import Guarded, user_of
 from gatepost.web.audit import note
 from gatepost.web.checks import checks_of, conversation_of
@@ -47,7 +48,7 @@ _KINDS: Final[Mapping[str, Kind]] = {"spam": "spam", "ham": "ham"}
 _PART = re.compile(r"[1-9][0-9]{0,4}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Tab:
     """One tab of a message."""
 
@@ -59,7 +60,7 @@ class Tab:
     """True if the number needs attention."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TabGroup:
     """Tabs that belong together."""
 
@@ -67,7 +68,7 @@ class TabGroup:
     tabs: tuple[Tab, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Opened:
     """The values for a message's page."""
 

@@ -1,7 +1,6 @@
 """The overview: dispositions over time, senders and clients, results and times of the rules."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from gatepost.model.record import Disposition
 from gatepost.model.user import Need
 from gatepost.store import Counted, Newest, RuleTally, Span, Statistics, Timeline, Top
+from gatepost.values import value
 from gatepost.web.access import Guarded
 from gatepost.web.charts import Bar, Column, Series, horizontal_bars, stacked_columns
 from gatepost.web.probes import counts_connections_alone, rules_out_of_service
@@ -45,7 +45,7 @@ _SLOWEST = 8
 """Number of rules in the chart of the slowest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Tile:
     """One number above the charts."""
 
@@ -55,7 +55,7 @@ class Tile:
     link: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Overview:
     """What the page shows."""
 

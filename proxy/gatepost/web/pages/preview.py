@@ -1,9 +1,9 @@
 """How HTML of mail is previewed: the reader's choice, for all messages."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, Self
 
+from gatepost.values import value
 from gatepost.web.view import Colors
 
 __all__ = ["Preview", "read_colors"]
@@ -11,7 +11,7 @@ __all__ = ["Preview", "read_colors"]
 Width = Literal["desktop", "tablet", "phone"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Preview:
     """The choice, which the browser keeps in cookies."""
 

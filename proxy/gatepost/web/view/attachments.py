@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
 from gatepost.mime.entity import Entity
+from gatepost.values import value
 from gatepost.web.view.text import joins
 
 __all__ = ["AttachmentView", "make_attachment", "safe_filename"]
@@ -62,7 +62,7 @@ _OPENED_NAMES = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttachmentView:
     """A part that is not shown as the message's text."""
 

@@ -16,6 +16,7 @@ from typing import Literal
 import nh3
 
 from gatepost.mime.html import Token, tokens
+from gatepost.values import value
 from gatepost.web.view.css import STYLESHEET_LIMIT, clean_declarations, clean_media, clean_stylesheet
 from gatepost.web.view.images import Images
 from gatepost.web.view.nesting import Nesting
@@ -114,7 +115,7 @@ _DARK_STYLE = """\
 """For a mail that says that it has both, as Apple Mail does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Document:
     """A sanitised HTML mail."""
 

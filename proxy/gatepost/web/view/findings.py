@@ -1,10 +1,10 @@
 """What can be wrong with a message or with the commands before it, and the advice that mends it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from gatepost.traffic.oddity import Oddity
+from gatepost.values import value
 
 __all__ = ["FINDINGS_LIMIT", "RULES", "Finding", "Severity", "make_finding", "worst_first"]
 
@@ -96,7 +96,7 @@ RULES: dict[str, tuple[Severity, str]] = {
 """By code: the severity, and one line of advice. Those of commands are the values of `Oddity`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Finding:
     """One thing that is wrong with a message."""
 

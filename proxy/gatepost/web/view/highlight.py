@@ -1,9 +1,9 @@
 """Where a filter found what it looked for: the words around it, and what of them is to be marked."""
 
 import re
-from dataclasses import dataclass
 
 from gatepost.model.verdict import Match
+from gatepost.values import value
 from gatepost.web.view.message import MessageView
 from gatepost.web.view.text import visible, visible_line
 
@@ -17,7 +17,7 @@ _NAMED = re.compile(r'"([^"]{1,200})" in ')
 _DOTS = "..."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Piece:
     """Some characters of a message."""
 

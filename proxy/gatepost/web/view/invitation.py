@@ -3,9 +3,9 @@
 A reader of its own, since a dozen properties are needed, of text that may be anything: bounded and linear.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from gatepost.values import value
 from gatepost.web.view.content_lines import Component, ContentLine, read_calendar, unescaped
 from gatepost.web.view.moments import (
     Moment,
@@ -28,7 +28,7 @@ _KINDS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY")
 _METHODS = frozenset({"PUBLISH", "REQUEST", "REPLY", "ADD", "CANCEL", "REFRESH", "COUNTER", "DECLINECOUNTER"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Attendee:
     """The organizer, or somebody who is invited."""
 
@@ -42,7 +42,7 @@ class Attendee:
     """``needs-action``, ``accepted``, ``declined``, ``tentative``, ``delegated``, another one, or empty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Invitation:
     """The first event (or to-do) of a calendar in a message."""
 

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from urllib.parse import urlsplit
 
+from gatepost.values import value
 from gatepost.web.view.text import Anchor
 from gatepost.web.view.urls import urls_in
 
@@ -20,7 +20,7 @@ _NAMED_HOST = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LinkView:
     """A link of the HTML."""
 

@@ -6,11 +6,11 @@ clearly; else there is none, as in most newsletters.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from gatepost.values import value
 from gatepost.web.view.link_words import ACTIONS, FURNITURE, GENERIC, NEVER, SHOWS, SIGN_IN
 from gatepost.web.view.text import Anchor
 from gatepost.web.view.urls import urls_in
@@ -51,7 +51,7 @@ _TOKEN_URL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class MainLink:
     """The link that a message is about."""
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from gatepost.mime import Header
 from gatepost.mime.entity import Entity
@@ -10,6 +9,7 @@ from gatepost.mime.fields import decoded, header_section_end, header_section_sta
 from gatepost.mime.inline import shown_in_html
 from gatepost.mime.structure import read_structure
 from gatepost.model.bcc import Named, named_mailboxes
+from gatepost.values import value
 from gatepost.web.view.attachments import AttachmentView, make_attachment
 from gatepost.web.view.body import BodyText, Texts, html_parts, own_parts, text_parts, whole_text
 from gatepost.web.view.codes import find_codes
@@ -39,7 +39,7 @@ _HEADER_SECTION_LIMIT = 512 << 10
 _ONCE = frozenset(name.encode() for name in ONCE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FieldView:
     """One header field, as a page shows it."""
 
@@ -47,7 +47,7 @@ class FieldView:
     value: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class MessageView:
     """All that a page shows of a message; every text in it is without control characters."""
 

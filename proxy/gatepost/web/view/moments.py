@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from gatepost.values import value
 from gatepost.web.view.content_lines import Component
 
 __all__ = [
@@ -50,7 +50,7 @@ MONTHS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Moment:
     """A date, or a date with a time of day."""
 
@@ -159,7 +159,7 @@ def zone_offset(zone: Component) -> Offset | None:
     return offset
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Observance:
     """Standard or daylight saving time: when it begins each year, and its offset."""
 

@@ -1,10 +1,10 @@
 """Why a message has no text to read, or less than was sent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from gatepost.mime.entity import Entity
+from gatepost.values import value
 from gatepost.web.view.declared import declared_parameter
 
 __all__ = ["NoText", "why_no_text"]
@@ -54,7 +54,7 @@ _TEXTS: dict[Reason, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class NoText:
     """The reason."""
 

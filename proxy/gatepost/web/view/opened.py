@@ -1,13 +1,13 @@
 """One part of a message, opened in its place: what it is by its bytes, and its text."""
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from gatepost.mime.entity import Entity
 from gatepost.mime.inline import raster_type
 from gatepost.mime.structure import read_structure
 from gatepost.mime.text import read_text
+from gatepost.values import value
 from gatepost.web.view.attachments import AttachmentView, make_attachment
 from gatepost.web.view.invitation import Invitation, read_invitation
 from gatepost.web.view.text import visible
@@ -31,7 +31,7 @@ _WARNED = "its charset is unknown, or its bytes do not fit it"
 _WIDE = re.compile(r"utf-?(?:16|32)|ucs-?[24]", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class OpenedPart:
     """A part of a message."""
 

@@ -1,7 +1,8 @@
 """What the sanitiser leaves out of HTML that a reader might miss, and the mark where it was."""
 
 import re
-from dataclasses import dataclass
+
+from gatepost.values import value
 
 __all__ = ["ELEMENTS", "MARKED", "STYLE", "Removed", "marker", "removed_element"]
 
@@ -48,7 +49,7 @@ STYLE = (
 """The texts are in the style sheet, so that they are no text of the message."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Removed:
     """Elements of one kind that are not shown."""
 

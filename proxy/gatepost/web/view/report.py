@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from gatepost.mime.entity import Entity
 from gatepost.mime.fields import Header, read_fields
 from gatepost.mime.fields import decoded as decode_fields
+from gatepost.values import value
 from gatepost.web.view.status_codes import status_words
 from gatepost.web.view.text import visible_line
 
@@ -40,7 +40,7 @@ _TYPED = re.compile(r"\s*([A-Za-z0-9-]{1,40})\s*;\s*(.*)", re.DOTALL)
 _ESCAPED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ReportedField:
     """One field of a report."""
 
@@ -48,7 +48,7 @@ class ReportedField:
     value: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ReportedRecipient:
     """What became of the message for one recipient."""
 
@@ -71,7 +71,7 @@ class ReportedRecipient:
     retry_until: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Report:
     """A report in a message; each text is empty where the report has no such field."""
 

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from gatepost.values import value
 
 __all__ = ["Anchor", "Reading", "joins", "read_markup", "visible", "visible_line"]
 
@@ -71,7 +73,7 @@ _ANCHORS_LIMIT = 1000
 _ANCHOR_TEXT_LIMIT = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Anchor:
     """A link of HTML: what one reads, and where it leads."""
 
@@ -87,7 +89,7 @@ class Anchor:
     """True if the mail's styles hide it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Reading:
     """What sanitised HTML says, with line breaks where its blocks are."""
 

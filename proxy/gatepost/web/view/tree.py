@@ -1,15 +1,15 @@
 """The MIME tree as a page draws it, and the numbers by which a page asks for a part."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gatepost.mime.entity import Entity, walk
+from gatepost.values import value
 from gatepost.web.view.text import visible_line
 
 __all__ = ["Node", "make_tree", "numbered"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Node:
     """One entity: the message, a part of it, or a message in it."""
 

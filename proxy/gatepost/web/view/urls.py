@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from gatepost.values import value
 
 __all__ = ["FoundUrl", "TextPiece", "link_urls", "urls_in"]
 
@@ -38,7 +39,7 @@ class FoundUrl(NamedTuple):
         return self.url[:4].lower() == "http"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TextPiece:
     """A piece of a text, for a page."""
 
