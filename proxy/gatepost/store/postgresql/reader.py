@@ -7,8 +7,9 @@ pages never wait long for the interpreter.
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, text
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, text
 
 from gatepost.store.errors import StoreError
 from gatepost.store.excerpt import CONTENT_LIMIT, SEEN, searched_text
@@ -33,7 +34,7 @@ _MESSAGES = 10
 """Read in one transaction."""
 _LOCK = text(lock(Lock.TEXTS))
 _TRY = text(try_lock(Lock.TEXTS))
-_UNREAD = (
+_TO_READ = (
     select(
         *(
             kept.c[name]
@@ -46,11 +47,17 @@ _UNREAD = (
     .select_from(
         kept.outerjoin(transactions, transactions.c.id == kept.c.transaction_id).outerjoin(kept_edits)
     )
-    .where(kept.c.state != State.DELETED, kept.c.number.not_in(select(kept_texts.c.number)))
+    .where(kept.c.state != State.DELETED)
     .order_by(kept.c.number)
     .limit(_MESSAGES)
     .with_for_update(of=kept, read=True)  # a deletion waits, and deletes the text too
 )
+
+
+def _unread(after: int) -> Select[Any]:
+    """The first messages behind a number that were not read; those before it are not looked at."""
+    read = select(kept_texts.c.number).where(kept_texts.c.number > after)
+    return _TO_READ.where(kept.c.number > after, kept.c.number.not_in(read))
 
 
 class TextReader:
@@ -72,7 +79,8 @@ class TextReader:
         with self._database.transaction() as connection:
             connection.execute(_LOCK)
             self._read(
-                connection, connection.execute(_UNREAD.where(kept.c.number == number)).mappings().all()
+                connection,
+                connection.execute(_unread(number - 1).where(kept.c.number == number)).mappings().all(),
             )
 
     def close(self) -> None:
@@ -105,7 +113,7 @@ class TextReader:
             if not connection.scalar(_TRY):
                 return False
             highest = connection.scalar(select(func.max(kept.c.number))) or 0
-            found = connection.execute(_UNREAD.where(kept.c.number > self._read_to)).mappings().all()
+            found = connection.execute(_unread(self._read_to)).mappings().all()
             self._read(connection, found)
         self._read_to = found[-1]["number"] if found else max(self._read_to, highest)
         if not found:
