@@ -122,6 +122,9 @@ def same(tmp_path, until):
             assert kept[0]
             records = [one.archive.records(JournalQuery(), limit=10_000) for one in opened]
             assert records[0] == records[1]
+            for rule in ("words", "no-executables", "quiet"):
+                of_rule = [one.archive.records(JournalQuery(rule=rule), limit=10_000) for one in opened]
+                assert of_rule[0] == of_rule[1] == ([] if rule == "quiet" else records[0])
             for message in kept[0]:
                 assert opened[0].message(message.id) == opened[1].message(message.id)
             texts = sum(message.state != "deleted" for message in kept[0])

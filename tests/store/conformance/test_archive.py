@@ -1,6 +1,7 @@
 """Looking up, deleting and marking: what people do with the store."""
 
 import asyncio
+import random
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ from gatepost.model.mail import Stage
 from gatepost.model.record import Disposition, RecipientRecord
 from gatepost.model.verdict import Action, Evaluation, Reply, Result
 from gatepost.store import Box, ConflictError, JournalQuery, KeptQuery, State, find
+from gatepost.store.memory.journal import rules_hit
 from gatepost.store.query import parse_journal_query
 
 
@@ -169,6 +171,57 @@ async def test_what_ended_before_rcpt_is_found_like_any_other(
     for name in ("no", "seen", "skipped"):
         found = store.archive.records(JournalQuery(rule=name), limit=9)
         assert bool(found) == (name == rule), name
+
+
+RULES = ["one", "Two.2_2-2", "x" * 64, "x" * 65, "söme", 'quo"ted\\', "none"]
+
+
+async def test_records_of_a_rule_are_found_newest_first_whatever_they_were_before(store, make_record):
+    """A record is replaced by another one of the same transaction, with other rules and at another time."""
+    chance = random.Random(1)
+    start = make_record().received_at
+    last = {}
+    for _ in range(120):
+        number = chance.randrange(25)
+        recipients = [
+            RecipientRecord(
+                address=f"{name}@example.com",
+                disposition=Disposition.DEFERRED,
+                action=Action.DEFER,
+                rule=chance.choice([None, None, *RULES]),
+            )
+            for name in ("ann", "bob")
+        ]
+        asked = [
+            answer(
+                chance.choice(RULES[:-1]),
+                chance.choice([None, "tag", "defer", "reject"]),
+                result=chance.choice([*Result]),
+                observed=chance.random() < 0.3,
+            )
+            for _ in range(chance.choice([0, 0, 1, 3]))
+        ]
+        record = make_record(
+            id=f"r{number:02}",
+            received_at=start + timedelta(minutes=chance.randrange(9)),
+            recipients=tuple(recipients) if number % 2 else (),
+            evaluations=tuple(asked),
+            reply=chance.choice(["451 4.7.1 Later", ""]),
+        )
+        await store.commit(record)
+        last[record.id] = record
+    newest_first = sorted(last.values(), key=lambda record: (record.received_at, record.id), reverse=True)
+    for rule in RULES:
+        wanted = [record for record in newest_first if rule in {*rules_hit(record), *record.rules}]
+        found, page = [], store.archive.records(JournalQuery(rule=rule), limit=3)
+        while page:
+            found += page
+            page = store.archive.records(JournalQuery(rule=rule), limit=3, before=page[-1].id)
+        assert [record.id for record in found] == [record.id for record in wanted], rule
+        half = JournalQuery(rule=rule, since=start + timedelta(minutes=4))
+        assert store.archive.records(half, limit=99) == [
+            one for one in wanted if one.received_at >= half.since
+        ]
 
 
 async def test_a_record_with_recipients_has_their_dispositions_whatever_its_reply(store, make_record):

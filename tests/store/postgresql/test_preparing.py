@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -9,9 +10,10 @@ from gatepost.config.store import StoreSettings
 from gatepost.store import JournalQuery, StoreError, StoreUnavailable
 from gatepost.store.postgresql import open_archive, open_store, preparing
 from gatepost.store.postgresql.database import Database
+from gatepost.store.postgresql.driver import Lock, lock
 from gatepost.store.sql.inserts import Insert
-from gatepost.store.sql.rows import transaction_row
-from gatepost.store.sql.schema import VERSION, transactions
+from gatepost.store.sql.rows import recipient_rows, transaction_row
+from gatepost.store.sql.schema import VERSION, recipients, transactions
 
 NUMBERS = itertools.count()
 
@@ -149,6 +151,18 @@ def test_of_many_nodes_that_start_at_once_one_makes_the_tables(postgresql, datab
     assert postgresql.execute("SELECT version_num FROM alembic_version", database=database) == [(VERSION,)]
 
 
+def as_version_9(postgresql, database):
+    """Take from a database what later versions add."""
+    for statement in (
+        "DROP TABLE transaction_rules",
+        "DROP FUNCTION note_rules_asked, note_rule_that_decided CASCADE",
+        "DROP INDEX kept_texts_tags, kept_texts_rules, kept_texts_user",
+        "ALTER TABLE kept_texts ALTER seen SET COMPRESSION default, ALTER fields SET COMPRESSION default",
+        "UPDATE alembic_version SET version_num = '0009'",
+    ):
+        postgresql.execute(statement, database=database)
+
+
 INDEXED = "SELECT count(*) FROM pg_indexes WHERE indexname IN ('kept_texts_seen', 'kept_texts_fields')"
 
 
@@ -224,6 +238,7 @@ async def test_a_node_without_a_name_goes_on_writing_beside_one_that_has_a_name(
 ):
     settings = StoreSettings(url=postgresql.url(database))
     opened(settings.url)
+    as_version_9(postgresql, database)
     postgresql.execute("ALTER TABLE transactions DROP COLUMN node", database=database)
     postgresql.execute("DROP TABLE live_watchers, live_batches", database=database)
     postgresql.execute("UPDATE alembic_version SET version_num = '0007'", database=database)
@@ -242,3 +257,92 @@ async def test_a_node_without_a_name_goes_on_writing_beside_one_that_has_a_name(
     assert nodes == {"before": None, "after": None, "named": "mx-a"}
     unlogged = "SELECT relname FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' ORDER BY relname"
     assert postgresql.execute(unlogged, database=database) == [("live_batches",), ("live_watchers",)]
+
+
+MADE = """
+SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
+WHERE relnamespace = 'public'::regnamespace
+UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname LIKE 'note_rule%'
+UNION ALL SELECT conrelid::regclass::text || pg_get_constraintdef(oid) FROM pg_constraint
+UNION ALL SELECT concat_ws(
+  ' ', attrelid::regclass, attname, atttypid::regtype, attcollation, attnotnull, attcompression)
+FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+"""
+"""What a database has, but for the order of columns."""
+
+
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+async def test_of_nodes_that_start_at_once_one_migrates_to_what_a_new_store_is(
+    postgresql, database, make_record, until
+):
+    """The migration is stopped after its first commit, until the other node waits too."""
+    url = postgresql.url(database)
+    opened(url)
+    made = sorted(postgresql.execute(MADE, database=database))
+    as_version_9(postgresql, database)
+    with psycopg.connect(url) as connection:
+        connection.execute(Insert(transactions, "postgresql").one, transaction_row(make_record()))
+    errors = []
+
+    def start():
+        try:
+            opened(url)
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    with psycopg.connect(url) as connection:
+        connection.execute(lock(Lock.RETENTION))
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            await until(lambda number=number: postgresql.execute(WAITING, database=database) == [(number,)])
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sorted(postgresql.execute(MADE, database=database)) == made
+
+
+async def test_records_that_older_nodes_write_are_found_by_their_rules(
+    postgresql, database, role, tmp_path, make_record
+):
+    """Before a migration and after it, by a user who has no rights to what is new, and if it was killed."""
+    settings = StoreSettings(url=postgresql.url(database))
+    opened(settings.url)
+    as_version_9(postgresql, database)
+    rights = f"GRANT SELECT, INSERT, UPDATE ON transactions, recipients TO {role}"
+    postgresql.execute(rights, database=database)
+    inserts = [Insert(table, "postgresql").one for table in (transactions, recipients)]
+
+    def write_as_before(name, received_at):
+        record = make_record(id=name, received_at=received_at)
+        with psycopg.connect(postgresql.url(database, user=role)) as connection:
+            connection.execute(inserts[0], transaction_row(record))
+            for row in recipient_rows(record):
+                connection.execute(inserts[1], row)
+
+    def of_rules():
+        with open_archive(settings, tmp_path) as archive:
+            return [
+                "".join(record.id for record in archive.records(JournalQuery(rule=rule), limit=9))
+                for rule in ("words", "no-executables", "quiet")
+            ]
+
+    start = make_record().received_at
+    for number, name in enumerate("abc"):
+        write_as_before(name, start + timedelta(minutes=number))
+    opened(settings.url)
+    assert of_rules() == ["cba", "cba", ""]
+    write_as_before("d", start)
+    write_as_before("a", start + timedelta(hours=1))
+    assert of_rules() == ["acbd", "acbd", ""]
+
+    postgresql.execute("DELETE FROM transaction_rules WHERE transaction_id > 'a'", database=database)
+    postgresql.execute("UPDATE alembic_version SET version_num = '0011'", database=database)
+    opened(settings.url)
+    assert of_rules() == ["acbd", "acbd", ""]
+    postgresql.execute("DELETE FROM transactions", database=database)
+    assert postgresql.execute("SELECT * FROM transaction_rules", database=database) == []

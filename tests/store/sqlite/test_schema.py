@@ -22,7 +22,7 @@ from gatepost.store import (
 from gatepost.store.sql.schema import VERSION, metadata
 from gatepost.store.sql.versions import migrate
 from gatepost.store.sqlite import database as database_module
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 
 ROOT = Path(__file__).parents[3]
 VERSION_1 = Path(__file__).with_name("version_0001.sql")
@@ -59,6 +59,8 @@ async def test_a_store_of_version_1_is_read_as_it_was_written(settings, tmp_path
     records = store.archive.records(JournalQuery(), limit=9)
     assert "01m84vek4zzmkmvx" in {record.id for record in records}
     assert [end.address for end in records[-1].recipients] == ["Bob@example.net", "carol@example.org"]
+    for rule, number in (("words", 2), ("no-executables", 2), ("quiet", 0)):
+        assert len(store.archive.records(JournalQuery(rule=rule), limit=9)) == number
     (message,) = store.archive.kept(KeptQuery(box=Box.QUARANTINE), limit=9)
     assert store.archive.kept_message(message.id).content.endswith(b"\r\n\r\nHi\r\n")
     with store._database.read() as connection:
@@ -203,3 +205,19 @@ async def test_looking_up_uses_an_index(store, conditions, index):
             f"EXPLAIN QUERY PLAN SELECT * FROM transactions WHERE {conditions}"
         ).all()
     assert index in " ".join(row[-1] for row in plan)
+
+
+async def test_the_newest_records_of_a_rule_are_read_from_an_index_and_no_others(store, make_record):
+    last = make_record()
+    await store.commit(last)
+    asked = []
+    engine = store.archive._database._engine
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    store.archive.records(JournalQuery(rule="words"), limit=9, before=last.id)
+    (statement, values), *_ = [one for one in asked if "transaction_rules" in one[0]]
+    with store._database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    steps = " ".join(row[-1] for row in plan)
+    assert "COVERING INDEX transaction_rules_rule (rule=? AND" in steps
+    assert "SCAN" not in steps
+    assert "ORDER BY" not in steps

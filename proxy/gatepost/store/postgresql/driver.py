@@ -24,6 +24,7 @@ __all__ = [
     "error_for",
     "lock",
     "session_lock",
+    "session_unlock",
     "try_lock",
 ]
 
@@ -80,6 +81,11 @@ def lock(number: int) -> str:
 def session_lock(number: int) -> str:
     """SQL that waits for a `Lock`, which is held until the connection ends."""
     return f"SELECT pg_advisory_lock({_KEY}, {number})"
+
+
+def session_unlock(number: int) -> str:
+    """SQL that ends a `session_lock`."""
+    return f"SELECT pg_advisory_unlock({_KEY}, {number})"
 
 
 def try_lock(number: int) -> str:

@@ -1,10 +1,26 @@
 """The tables that only this backend has."""
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, LargeBinary, MetaData, Table
+from collections.abc import Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    func,
+    literal_column,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from gatepost.store.sql.schema import NUMBER, STRING, TEXT, kept
 
-__all__ = ["PIECE", "kept_pieces", "kept_texts", "live_batches", "live_watchers", "own_metadata"]
+__all__ = ["PIECE", "kept_pieces", "kept_texts", "lines_of", "live_batches", "live_watchers", "own_metadata"]
 
 PIECE = 512 << 10
 """Bytes of a message in its row, and in each further piece."""
@@ -43,6 +59,16 @@ rules. ``rules``, ``tags``, ``mailboxes`` and ``recipients`` are lines, with a l
 ``seen`` and ``fields`` are the texts of `gatepost.store.excerpt.SearchedText`, each a line: those that a
 reader sees, and the others.
 """
+
+
+def lines_of(column: ColumnElement[str]) -> ColumnElement[Sequence[str]]:
+    """The lines as an array, which an index has."""
+    return func.string_to_array(column, literal_column("chr(10)"), type_=ARRAY(TEXT))
+
+
+Index("kept_texts_tags", lines_of(kept_texts.c.tags), postgresql_using="gin")
+Index("kept_texts_rules", lines_of(kept_texts.c.rules), postgresql_using="gin")
+Index("kept_texts_user", func.lower(kept_texts.c.authenticated))
 
 live_watchers = Table(
     "live_watchers",

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from gatepost.store.excerpt import PARTS, SEEN, SearchedText
 from gatepost.store.folding import searched_for
 from gatepost.store.kept import State
 from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.reader import TextReader
-from gatepost.store.postgresql.schema import kept_texts
-from gatepost.store.query.messages import Is, Mark, Query, Words
-from gatepost.store.sql.conditions import KeptSource, Source
-from gatepost.store.sql.schema import kept
+from gatepost.store.postgresql.schema import kept_texts, lines_of
+from gatepost.store.query.messages import Fact, Is, Mark, Named, Query, Words
+from gatepost.store.sql.conditions import STORE, KeptSource, Source
+from gatepost.store.sql.schema import TEXT, kept
 from gatepost.store.sql.search import Facts
 from gatepost.store.text import ascii_lower
 
@@ -22,10 +23,12 @@ __all__ = ["TextSearch"]
 Answer = TypeVar("Answer")
 
 _texts = kept_texts.c
+_READ = _texts.number == kept.c.number
+_IS_READ = select(1).where(_READ).correlate(kept).exists()
 
 
 class _TextSource(KeptSource):
-    """The tables of the store, with the texts that were read."""
+    """The messages whose texts were read; with the condition `_READ`."""
 
     def words(self, words: Sequence[Words]) -> ColumnElement[bool]:
         """Those with all of the words."""
@@ -33,35 +36,27 @@ class _TextSource(KeptSource):
 
     def without(self, words: Words) -> ColumnElement[bool]:
         """Those without them: not ``NOT IN``, which would find all that have them first."""
-        return ~select(1).where(_texts.number == kept.c.number, _has(words)).correlate(kept).exists()
+        return ~select(1).where(_READ, _has(words)).correlate(kept).exists()
 
     def has_attachment(self) -> ColumnElement[bool]:
         """Those with an attachment."""
-        return kept.c.number.in_(select(_texts.number).where(_texts.attachments > 0))
+        return _texts.attachments > 0
 
     def rule(self, name: str) -> ColumnElement[bool]:
         """Those that the rule hit."""
-        return _read_or(_has_line(_texts.rules, name), super().rule(name))
+        return _has_line(_texts.rules, name)
 
     def user(self, name: str) -> ColumnElement[bool]:
         """Those that the user sent."""
-        return _read_or(func.lower(_texts.authenticated) == ascii_lower(name), super().user(name))
+        return and_(_texts.authenticated.is_not(None), func.lower(_texts.authenticated) == ascii_lower(name))
 
     def tag(self, tag: str) -> ColumnElement[bool]:
         """Those to a forward-path with that tag."""
-        return _read_or(_has_line(_texts.tags, tag), super().tag(tag))
-
-
-_IS_READ = select(1).where(_texts.number == kept.c.number).correlate(kept).exists()
-
-
-def _read_or(condition: ColumnElement[bool], before: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Messages of whose texts the condition holds, or that were not read and the other one holds."""
-    return or_(kept.c.number.in_(select(_texts.number).where(condition)), and_(not_(_IS_READ), before))
+        return _has_line(_texts.tags, tag)
 
 
 def _has_line(column: ColumnElement[str], line: str) -> ColumnElement[bool]:
-    return func.strpos(column, f"\n{line}\n") > 0
+    return lines_of(column).contains(literal([line], ARRAY(TEXT)))
 
 
 def _has(words: Words) -> ColumnElement[bool]:
@@ -82,6 +77,8 @@ def _has(words: Words) -> ColumnElement[bool]:
 
 
 _SOURCE = _TextSource()
+_OF_TEXTS = {Fact.RULE, Fact.USER, Fact.TAG, Fact.MAILBOX}
+"""What is read together with a text, where it is found sooner."""
 
 
 class TextSearch:
@@ -95,11 +92,18 @@ class TextSearch:
     def __init__(self, database: Database) -> None:
         self._reader = TextReader(database)
 
-    def parts(self, _connection: Connection, query: Query) -> Sequence[tuple[Source, ColumnElement[bool]]]:
-        """All messages, or those whose text was read, where that makes a difference."""
-        if not query.reads_text:
-            return [(_SOURCE, true())]
-        return [] if Is(mark=Mark.DELETED) in query.terms else [(_SOURCE, _IS_READ)]
+    def parts(self, connection: Connection, query: Query) -> Sequence[tuple[Source, ColumnElement[bool]]]:
+        """Those not read yet, and those that were read; or all, where that makes no difference.
+
+        Texts are read in the order of the numbers, and what is put back is read at once.
+        """
+        of_texts = any(isinstance(term, Named) and term.fact in _OF_TEXTS for term in query.terms)
+        if Is(mark=Mark.DELETED) in query.terms or not (query.reads_text or of_texts):
+            return [] if query.reads_text else [(STORE, true())]
+        if query.reads_text:
+            return [(_SOURCE, _READ)]
+        highest = connection.scalar(select(func.max(_texts.number))) or 0
+        return [(STORE, kept.c.number > highest), (_SOURCE, _READ)]
 
     def asking(self, ask: Callable[[], Answer]) -> Answer:
         """Ask."""

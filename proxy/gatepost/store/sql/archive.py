@@ -36,9 +36,11 @@ from gatepost.store.sql.schema import (
     kept_edits,
     kept_recipients,
     recipients,
+    transaction_rules,
     transactions,
 )
 from gatepost.store.sql.statistics import SqlStatistics
+from gatepost.store.sql.triggers import is_noted
 
 __all__ = ["MESSAGE", "SUMMARY", "SqlArchive", "forward_paths"]
 
@@ -83,16 +85,17 @@ class SqlArchive:
     def records(self, query: JournalQuery, *, limit: int, before: str | None = None) -> list[Record]:
         """The newest that match, newest first; ``before`` is the id of the last one of the page before."""
         place = tuple_(transactions.c.received_at, transactions.c.id)
-        statement = (
-            select(transactions)
-            .where(*_journal_conditions(query))
-            .order_by(transactions.c.received_at.desc(), transactions.c.id.desc())
-            .limit(limit)
-        )
+        statement = select(transactions).where(*_journal_conditions(query)).limit(limit)
+        if query.rule is not None and is_noted(query.rule):
+            noted = transaction_rules.c
+            place = tuple_(noted.received_at, noted.transaction_id)
+            statement = statement.where(noted.transaction_id == transactions.c.id, noted.rule == query.rule)
+        statement = statement.order_by(*(one.desc() for one in place.clauses))
         with self._database.read() as connection:
             if before is not None:
                 before = storable(before)
-                last = connection.execute(select(*place.clauses).where(transactions.c.id == before)).first()
+                of_last = select(transactions.c.received_at, transactions.c.id)
+                last = connection.execute(of_last.where(transactions.c.id == before)).first()
                 older = place < tuple_(*last) if last else transactions.c.id < cursor_id(before)
                 statement = statement.where(older)
             return _records(connection, statement)

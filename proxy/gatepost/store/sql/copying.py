@@ -29,13 +29,13 @@ from sqlalchemy import (
 
 from gatepost.store.contents import Copied, CopiedTable, Progress
 from gatepost.store.errors import StoreDiffers, StoreError, StoreUnavailable, StoreUnusable
-from gatepost.store.sql.schema import VERSION, kept, metadata, version
+from gatepost.store.sql.schema import VERSION, kept, metadata, transaction_rules, version
 from gatepost.store.sql.versions import COPY_MARK, version_of
 
 __all__ = ["Source", "Target", "begin", "compare", "copy"]
 
-_TABLES: Final = tuple(table for table in metadata.sorted_tables if table is not version)
-"""Those that others refer to come first."""
+_TABLES: Final = tuple(table for table in metadata.sorted_tables if table not in (version, transaction_rules))
+"""Those that others refer to come first; triggers of the target fill `transaction_rules`."""
 _ROWS = 1000
 """Rows of one batch; a table with large rows has fewer."""
 _FEWER_ROWS = {"kept": 200, "conversation_parts": 50}

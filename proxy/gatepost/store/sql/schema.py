@@ -17,8 +17,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
     func,
 )
+
+from gatepost.store.sql.triggers import make_triggers
 
 __all__ = [
     "VERSION",
@@ -31,11 +34,12 @@ __all__ = [
     "metadata",
     "recipients",
     "sessions",
+    "transaction_rules",
     "transactions",
     "version",
 ]
 
-VERSION = "0009"
+VERSION = "0012"
 """The newest migration's revision."""
 
 STRING = String().with_variant(String(collation="C"), "postgresql")
@@ -101,6 +105,28 @@ recipients = Table(
 """The disposition of each forward-path, in the order of the transaction."""
 
 Index("recipients_address", func.lower(recipients.c.address))
+
+transaction_rules = Table(
+    "transaction_rules",
+    metadata,
+    Column("transaction_id", STRING, ForeignKey("transactions.id", ondelete="CASCADE"), primary_key=True),
+    Column("rule", STRING, primary_key=True),
+    Column("received_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The rules that hit, refused, or decided for a recipient, so that the newest records of a rule are found.
+
+Filled by triggers, from the other two tables alone: a copy of a store makes it again. A record that was
+replaced may still have rules of its earlier version here: a search looks at the record as well.
+"""
+
+Index(
+    "transaction_rules_rule",
+    transaction_rules.c.rule,
+    transaction_rules.c.received_at,
+    transaction_rules.c.transaction_id,
+)
+event.listen(metadata, "after_create", make_triggers)
 
 kept = Table(
     "kept",

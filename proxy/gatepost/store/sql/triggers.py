@@ -1,0 +1,128 @@
+"""The triggers by which the database itself fills `gatepost.store.sql.schema.transaction_rules`.
+
+So nodes of a version without that table fill it too, and no writer has more to do. Of a record of which no
+rule hit or refused, the evaluations are searched for three short texts, which takes less than 1 us: SQLite
+looks for the first letter of each, so it is one that is rare there. A trigger that fails would lose a record,
+so PostgreSQL's functions for JSON are not used: they refuse an escaped NUL.
+"""
+
+import re
+from typing import Any
+
+from sqlalchemy import Connection
+
+__all__ = ["is_noted", "make_triggers"]
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_SQLITE = (
+    """
+    CREATE TRIGGER transactions_rules_inserted AFTER INSERT ON transactions
+    WHEN NEW.evaluations GLOB '*hit","stage":*' OR NEW.evaluations GLOB '*ject","observed":*'
+        OR NEW.evaluations GLOB '*fer","observed":*'
+    BEGIN
+        INSERT INTO transaction_rules (transaction_id, rule, received_at)
+        SELECT NEW.id, json_extract(value, '$.rule'), NEW.received_at FROM json_each(NEW.evaluations)
+        WHERE json_extract(value, '$.result') = 'hit'
+            OR json_extract(value, '$.action') IN ('reject', 'defer')
+        ON CONFLICT DO NOTHING;
+    END
+    """,
+    """
+    CREATE TRIGGER transactions_rules_updated AFTER UPDATE OF evaluations, received_at ON transactions
+    WHEN NEW.evaluations IS NOT OLD.evaluations OR NEW.received_at <> OLD.received_at
+    BEGIN
+        UPDATE transaction_rules SET received_at = NEW.received_at WHERE transaction_id = NEW.id;
+        INSERT INTO transaction_rules (transaction_id, rule, received_at)
+        SELECT NEW.id, json_extract(value, '$.rule'), NEW.received_at FROM json_each(NEW.evaluations)
+        WHERE json_extract(value, '$.result') = 'hit'
+            OR json_extract(value, '$.action') IN ('reject', 'defer')
+        ON CONFLICT DO NOTHING;
+    END
+    """,
+    """
+    CREATE TRIGGER recipients_rules_inserted AFTER INSERT ON recipients
+    WHEN NEW.rule IS NOT NULL
+    BEGIN
+        INSERT INTO transaction_rules (transaction_id, rule, received_at)
+        SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
+        ON CONFLICT DO NOTHING;
+    END
+    """,
+    """
+    CREATE TRIGGER recipients_rules_updated AFTER UPDATE OF rule ON recipients
+    WHEN NEW.rule IS NOT NULL AND NEW.rule IS NOT OLD.rule
+    BEGIN
+        INSERT INTO transaction_rules (transaction_id, rule, received_at)
+        SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
+        ON CONFLICT DO NOTHING;
+    END
+    """,
+)
+_POSTGRESQL = (
+    """
+    CREATE FUNCTION note_rules_asked() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    BEGIN
+        IF TG_OP = 'UPDATE' THEN
+            UPDATE transaction_rules SET received_at = NEW.received_at WHERE transaction_id = NEW.id;
+        END IF;
+        INSERT INTO transaction_rules (transaction_id, rule, received_at)
+        SELECT NEW.id, named[1], NEW.received_at FROM regexp_matches(
+            NEW.evaluations,
+            '{"rule":"([A-Za-z0-9._-]+)",'
+                '"result":(?:"hit"|"[a-z]+","stage":[0-9]+,"action":"(?:reject|defer)")',
+            'g'
+        ) AS named WHERE length(named[1]) <= 64
+        ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE FUNCTION note_rule_that_decided() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    BEGIN
+        INSERT INTO transaction_rules (transaction_id, rule, received_at)
+        SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
+        ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER transactions_rules_inserted AFTER INSERT ON transactions FOR EACH ROW
+    WHEN (strpos(NEW.evaluations, '"result":"hit"') > 0 OR strpos(NEW.evaluations, '"action":"reject"') > 0
+        OR strpos(NEW.evaluations, '"action":"defer"') > 0)
+    EXECUTE FUNCTION note_rules_asked()
+    """,
+    """
+    CREATE TRIGGER transactions_rules_updated AFTER UPDATE OF evaluations, received_at ON transactions
+    FOR EACH ROW
+    WHEN (NEW.evaluations IS DISTINCT FROM OLD.evaluations OR NEW.received_at <> OLD.received_at)
+    EXECUTE FUNCTION note_rules_asked()
+    """,
+    """
+    CREATE TRIGGER recipients_rules_inserted AFTER INSERT ON recipients FOR EACH ROW
+    WHEN (NEW.rule ~ '^[A-Za-z0-9._-]+$' AND length(NEW.rule) <= 64)
+    EXECUTE FUNCTION note_rule_that_decided()
+    """,
+    """
+    CREATE TRIGGER recipients_rules_updated AFTER UPDATE OF rule ON recipients FOR EACH ROW
+    WHEN (NEW.rule IS DISTINCT FROM OLD.rule AND NEW.rule ~ '^[A-Za-z0-9._-]+$' AND length(NEW.rule) <= 64)
+    EXECUTE FUNCTION note_rule_that_decided()
+    """,
+)
+_STATEMENTS = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
+
+
+def is_noted(rule: str) -> bool:
+    """Whether the table has the records of a rule of that name, as of all that settings can name.
+
+    An index takes no text of any length, and JSON may escape other characters.
+    """
+    return _NAME.fullmatch(rule) is not None
+
+
+def make_triggers(_metadata: object, connection: Connection, **_options: Any) -> None:
+    """Make them; an event of SQLAlchemy's calls this when it has made the tables."""
+    for statement in _STATEMENTS[connection.dialect.name]:
+        connection.exec_driver_sql(statement)

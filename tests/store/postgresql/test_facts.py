@@ -1,0 +1,60 @@
+"""What is known of messages is found with indices, and before a message is read."""
+
+import pytest
+from gatepost.store import parse_query
+from gatepost.store.postgresql import open_mailbox
+from gatepost.store.postgresql.driver import Lock, lock
+from gatepost.store.sql.conditions import conditions
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql as dialect
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        ("tag:t77", "kept_texts_tags"),
+        ("user:ann", "kept_texts_user"),
+        ("rule:words", "kept_texts_rules"),
+    ],
+)
+async def test_a_fact_of_a_message_is_looked_for_in_an_index(store, settings, tmp_path, text, index):
+    query = parse_query(text)
+    with open_mailbox(settings, tmp_path) as mailbox, mailbox._database.read() as connection:
+        source, part = mailbox._search.parts(connection, query)[-1]
+        statement = select(source.number).where(part, *conditions(query, source))
+        sql = statement.compile(dialect=dialect.dialect(), compile_kwargs={"literal_binds": True})
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # of an empty table it would be better
+        connection.exec_driver_sql("SET LOCAL enable_indexscan = off")
+        plan = connection.exec_driver_sql(f"EXPLAIN {sql}").scalars().all()
+    assert index in "\n".join(plan)
+
+
+async def test_messages_are_found_by_what_is_known_of_them_before_they_are_read(
+    postgresql, store, settings, tmp_path, make_record, make_kept, until
+):
+    async def keep(name, user):
+        message = make_kept(id=name, recipients=("bob+t77@example.org",), rule="words")
+        await store.commit(make_record(authenticated=user), [message])
+
+    with open_mailbox(settings, tmp_path) as mailbox, postgresql.connect(settings.url) as other:
+        await keep("a", "ann")
+        await until(lambda: mailbox.count(parse_query("hi")) == 1)
+        other.execute(lock(Lock.TEXTS))  # nobody reads from now on
+        await keep("b", "ann")
+        await keep("c", None)
+        for text, found in (
+            ("tag:t77", "cba"),
+            ("rule:words", "cba"),
+            ("user:ann", "ba"),
+            ("-user:ann", "c"),
+            ("mailbox:t77", "cba"),
+            ("mailbox:ann", "ba"),
+            ("tag:t77 hi", "a"),
+        ):
+            query = parse_query(text)
+            page = mailbox.page(query, limit=9).messages
+            assert "".join(one.id for one in page) == found, text
+            assert mailbox.count(query) == len(found), text
+        first = mailbox.page(parse_query("tag:t77"), limit=1)
+        rest = mailbox.page(parse_query("tag:t77"), limit=9, before=first.next).messages
+        assert [one.id for one in (*first.messages, *rest)] == ["c", "b", "a"]
