@@ -4,7 +4,15 @@ A backend is a folder that fulfils `contract`; `opening` selects it by the schem
 """
 
 from gatepost.store.contents import Contents, Copied, CopiedTable, Progress, Restored
-from gatepost.store.contract import Archive, Conversations, Exchange, Mailbox, Statistics, Store
+from gatepost.store.contract import (
+    Archive,
+    Conversations,
+    DeskSessions,
+    Exchange,
+    Mailbox,
+    Statistics,
+    Store,
+)
 from gatepost.store.conversation import Conversation, ConversationPart, SessionSummary, of_transaction
 from gatepost.store.errors import ConflictError, StoreError, StoreFull, StoreUnavailable, StoreUnusable
 from gatepost.store.exchange import PassedBatch, Turn
@@ -32,6 +40,7 @@ from gatepost.store.opening import (
     import_backend,
     open_archive,
     open_conversations,
+    open_desk_sessions,
     open_exchange,
     open_mailbox,
     open_store,
@@ -56,6 +65,7 @@ __all__ = [
     "CopiedTable",
     "Counted",
     "Counts",
+    "DeskSessions",
     "Exchange",
     "Facet",
     "Facets",
@@ -98,6 +108,7 @@ __all__ = [
     "of_transaction",
     "open_archive",
     "open_conversations",
+    "open_desk_sessions",
     "open_exchange",
     "open_mailbox",
     "open_store",

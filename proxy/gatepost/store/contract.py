@@ -36,7 +36,16 @@ from gatepost.store.query.criteria import JournalQuery, KeptQuery
 from gatepost.store.query.messages import Query
 from gatepost.store.statistics import Counted, Newest, Span, Timeline, Top
 
-__all__ = ["Archive", "Backend", "Conversations", "Exchange", "Mailbox", "Statistics", "Store"]
+__all__ = [
+    "Archive",
+    "Backend",
+    "Conversations",
+    "DeskSessions",
+    "Exchange",
+    "Mailbox",
+    "Statistics",
+    "Store",
+]
 
 
 class Store(Protocol):
@@ -256,6 +265,34 @@ class Exchange(Protocol):
         """Let go of the store; the next turn opens it again."""
 
 
+class DeskSessions(Protocol):
+    """Log-ins to the web desk that are valid on all nodes; blocks. Raises StoreError.
+
+    Times are those of the store's clock. A session is over when it was unused for too long, or at its end.
+    """
+
+    def put(self, key: bytes, sealed: bytes, *, lasts_seconds: float) -> None:
+        """Store a session; forgets those that are over, and of too many those that were unused for longest.
+
+        Args:
+            key: the SHA-256 of its token, 32 bytes.
+            sealed: what the desk remembers of it, which the store does not read.
+            lasts_seconds: the time to its end, also of one that is used; infinite: it has none.
+        """
+
+    def get(self, key: bytes, *, uses: bool) -> bytes | None:
+        """What was put; None where there is no such session, or it is over.
+
+        If ``uses`` this is a use of the session, which is noted at most once a minute.
+        """
+
+    def remove(self, key: bytes) -> None:
+        """End a session; nothing happens where there is none."""
+
+    def close(self) -> None:
+        """Let go of the store; the next call opens it again."""
+
+
 class Statistics(Protocol):
     """Counts over the journal."""
 
@@ -295,6 +332,9 @@ class Backend(Protocol):
 
     def open_exchange(self, settings: StoreSettings, *, desk: str) -> Exchange | None:
         """To pass lines on as the desk of that name; None if no other node can have this store."""
+
+    def open_desk_sessions(self, settings: StoreSettings, *, unused_seconds: float) -> DeskSessions | None:
+        """For sessions that end after that time without use; None if no other node can have this store."""
 
     def back_up(self, settings: StoreSettings, base: Path, file: Path, *, replace: bool) -> Contents:
         """Copy a store that exists to one new file, while others read and write it.

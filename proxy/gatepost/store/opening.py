@@ -7,7 +7,15 @@ from typing import Any, cast
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Copied, Progress, Restored
-from gatepost.store.contract import Archive, Backend, Conversations, Exchange, Mailbox, Store
+from gatepost.store.contract import (
+    Archive,
+    Backend,
+    Conversations,
+    DeskSessions,
+    Exchange,
+    Mailbox,
+    Store,
+)
 from gatepost.store.errors import StoreError
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "import_backend",
     "open_archive",
     "open_conversations",
+    "open_desk_sessions",
     "open_exchange",
     "open_mailbox",
     "open_store",
@@ -71,6 +80,14 @@ def open_conversations(settings: StoreSettings, base: Path) -> Conversations:
 def open_exchange(settings: StoreSettings, *, desk: str) -> Exchange | None:
     """Where desks of several nodes pass lines to each other, or None; raises StoreError."""
     return _backend(settings).open_exchange(settings, desk=desk)
+
+
+def open_desk_sessions(settings: StoreSettings, *, unused_seconds: float) -> DeskSessions | None:
+    """Where desks of several nodes store who has logged in, or None; raises StoreError.
+
+    A session ends after ``unused_seconds`` without use.
+    """
+    return _backend(settings).open_desk_sessions(settings, unused_seconds=unused_seconds)
 
 
 def back_up(settings: StoreSettings, base: Path, file: Path, *, replace: bool = False) -> Contents:

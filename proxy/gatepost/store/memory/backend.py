@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
-from gatepost.store.contract import Exchange
+from gatepost.store.contract import DeskSessions, Exchange
 from gatepost.store.errors import StoreError
 from gatepost.store.memory.archive import MemoryArchive
 from gatepost.store.memory.conversations import MemoryConversations
@@ -48,6 +48,15 @@ class MemoryBackend:
         return MemoryConversations(self._existing())
 
     def open_exchange(self, _settings: StoreSettings, *, desk: str) -> Exchange | None:  # noqa: ARG002 - the contract's name
+        """None: memory is of one process."""
+        return None
+
+    def open_desk_sessions(
+        self,
+        _settings: StoreSettings,
+        *,
+        unused_seconds: float,  # noqa: ARG002 - the contract's name
+    ) -> DeskSessions | None:
         """None: memory is of one process."""
         return None
 

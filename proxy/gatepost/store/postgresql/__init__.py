@@ -7,9 +7,10 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
-from gatepost.store.contract import Archive, Conversations, Exchange, Mailbox, Store
+from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Store
 from gatepost.store.errors import StoreError
 from gatepost.store.postgresql.database import Database
+from gatepost.store.postgresql.desk_sessions import PostgresqlDeskSessions
 from gatepost.store.postgresql.driver import Place
 from gatepost.store.postgresql.exchange import DeskExchange
 from gatepost.store.postgresql.search import TextSearch
@@ -24,6 +25,7 @@ __all__ = [
     "check",
     "open_archive",
     "open_conversations",
+    "open_desk_sessions",
     "open_exchange",
     "open_mailbox",
     "open_store",
@@ -68,6 +70,11 @@ def open_conversations(settings: StoreSettings, _base: Path) -> Conversations:
 def open_exchange(settings: StoreSettings, *, desk: str) -> Exchange | None:
     """See `gatepost.store.contract.Backend`."""
     return DeskExchange(settings, desk=desk)
+
+
+def open_desk_sessions(settings: StoreSettings, *, unused_seconds: float) -> DeskSessions | None:
+    """See `gatepost.store.contract.Backend`."""
+    return PostgresqlDeskSessions(settings, unused_seconds=unused_seconds)
 
 
 def back_up(_settings: StoreSettings, _base: Path, _file: Path, *, replace: bool) -> Contents:  # noqa: ARG001 - the contract's name

@@ -20,7 +20,16 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from gatepost.store.sql.schema import NUMBER, STRING, TEXT, kept
 
-__all__ = ["PIECE", "kept_pieces", "kept_texts", "lines_of", "live_batches", "live_watchers", "own_metadata"]
+__all__ = [
+    "PIECE",
+    "desk_sessions",
+    "kept_pieces",
+    "kept_texts",
+    "lines_of",
+    "live_batches",
+    "live_watchers",
+    "own_metadata",
+]
 
 PIECE = 512 << 10
 """Bytes of a message in its row, and in each further piece."""
@@ -92,3 +101,13 @@ live_batches = Table(
     prefixes=["UNLOGGED"],
 )
 """Lines of the last seconds for them; see `gatepost.store.exchange.PassedBatch`."""
+
+desk_sessions = Table(
+    "desk_sessions",
+    own_metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("used_at", DateTime(timezone=True), nullable=False),
+    Column("ends_at", DateTime(timezone=True)),
+)
+"""Log-ins to the web desk; see `gatepost.store.contract.DeskSessions`."""

@@ -39,7 +39,7 @@ __all__ = [
     "version",
 ]
 
-VERSION = "0012"
+VERSION = "0013"
 """The newest migration's revision."""
 
 STRING = String().with_variant(String(collation="C"), "postgresql")

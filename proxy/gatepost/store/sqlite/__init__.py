@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
-from gatepost.store.contract import Archive, Conversations, Exchange, Mailbox, Store
+from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Store
 from gatepost.store.sql.archive import SqlArchive
 from gatepost.store.sql.conversations import SqlConversations
 from gatepost.store.sql.mailbox import SqlMailbox
@@ -22,6 +22,7 @@ __all__ = [
     "check",
     "open_archive",
     "open_conversations",
+    "open_desk_sessions",
     "open_exchange",
     "open_mailbox",
     "open_store",
@@ -59,6 +60,15 @@ def open_conversations(settings: StoreSettings, base: Path) -> Conversations:
 
 
 def open_exchange(_settings: StoreSettings, *, desk: str) -> Exchange | None:  # noqa: ARG001 - the contract's name
+    """None: a file is of one node."""
+    return None
+
+
+def open_desk_sessions(
+    _settings: StoreSettings,
+    *,
+    unused_seconds: float,  # noqa: ARG001 - the contract's name
+) -> DeskSessions | None:
     """None: a file is of one node."""
     return None
 
