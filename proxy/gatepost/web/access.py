@@ -25,13 +25,14 @@ def user_of(request: Request) -> User | None:
     return user
 
 
-def still_allowed(scope: Scope) -> bool:
+async def still_allowed(scope: Scope) -> bool:
     """True if the user of a request is still logged in, with the same role and domains.
 
-    For answers that take long: `Security` has looked only when the request came.
+    For answers that take long: `Security` has looked only when the request came. Raises StoreError where the
+    store has the sessions and does not answer.
     """
     user = scope.get("gatepost.user")
-    return user is None or scope["gatepost.user_now"]() == user
+    return user is None or await scope["gatepost.user_now"]() == user
 
 
 class Guarded(Route):

@@ -1,5 +1,6 @@
 """Who may log in to the desk: users, programs, users of a provider, and people with the single password."""
 
+import hashlib
 import hmac
 import math
 from collections.abc import Mapping, Sequence
@@ -28,11 +29,14 @@ class LoggedIn:
 
     user: User
     proof: str = ""
-    """The hash of the user's password, so that another password ends the sessions; empty for others."""
+    """The SHA-256 of the hash of the user's password, or of the single password; another one ends sessions.
+
+    Empty for users of a provider.
+    """
     identity: Identity | None = None
     """Who it is at the provider; None: the user has not logged in there."""
     id_token: str = field(default="", repr=False)
-    """Of the provider, for the log-out there."""
+    """Of the provider, for the log-out there; empty where it is too long for that."""
     lasts_seconds: float = math.inf
     """Time from the log-in to the end of the session, also of one that is used."""
 
@@ -61,6 +65,7 @@ class Accounts:
         if password == "":
             raise ValueError("the password is empty")
         self._password = None if password is None else password.encode()
+        self._password_proof = "" if password is None else _proof(password)
         self._tokens = KnownTokens(tokens) if tokens else None
         self._take(users, hashes or {})
         self.sign_on = sign_on
@@ -115,9 +120,9 @@ class Accounts:
         if name and self._check:
             checked = await self._check.check(name, password)
         if user := self._users.get(name):
-            return LoggedIn(user=user, proof=self._hashes[name]) if checked else None
+            return LoggedIn(user=user, proof=_proof(self._hashes[name])) if checked else None
         if self.is_password(password) and not (self.sign_on and name.startswith(USERS_PREFIX)):
-            return LoggedIn(user=replace(EVERYTHING, name=name))
+            return LoggedIn(user=replace(EVERYTHING, name=name), proof=self._password_proof)
         return None
 
     def signed_on(self, found: Finished) -> LoggedIn | None:
@@ -150,9 +155,13 @@ class Accounts:
         if logged_in.identity:
             return self.sign_on.user_of(logged_in.identity) if self.sign_on else None
         name = logged_in.user.name
-        if not logged_in.proof:  # by the single password, with a name that is a user's only now
-            return None if name in self._users else logged_in.user
-        return self._users.get(name) if self._hashes.get(name) == logged_in.proof else None
+        if user := self._users.get(name):  # the name may be a user's only now
+            return user if logged_in.proof == _proof(self._hashes.get(name, "")) else None
+        return logged_in.user if logged_in.proof == self._password_proof else None
+
+
+def _proof(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _sign_on(settings: "OidcSettings | None") -> "SignOn | None":

@@ -21,7 +21,7 @@ from gatepost.model.user import Need
 from gatepost.store import Exchange, StoreError
 from gatepost.traffic.feed import Receiver
 from gatepost.web import api, metrics, probes
-from gatepost.web.access import Guarded
+from gatepost.web.access import Guarded, user_of
 from gatepost.web.accounts import Accounts
 from gatepost.web.base_path import BasePath
 from gatepost.web.desk import Desk
@@ -43,11 +43,13 @@ from gatepost.web.pages import (
     overview,
     parts,
 )
+from gatepost.web.pages.login import own_page
 from gatepost.web.probes import make_readiness
 from gatepost.web.problems import as_problem
 from gatepost.web.readiness import Check
 from gatepost.web.rendering import STATIC, desk_of, is_fragment, render, templates
 from gatepost.web.security import Guard, Security, harden
+from gatepost.web.sessions import MemorySessions, Sessions
 from gatepost.web.webhook import Webhook
 
 __all__ = ["create_app"]
@@ -64,6 +66,7 @@ _WORDS = {
     503: ("The store is not available", "Gatepost continues to receive mail if it can. See its log."),
     500: ("Something went wrong", "See the log. Received mail is safe in the store."),
 }
+_SOON = {"retry-after": "5"}
 
 
 def create_app(
@@ -75,6 +78,7 @@ def create_app(
     forwarded_from: Sequence[IPv4Network | IPv6Network] = (),
     password: str | None = None,
     accounts: Accounts | None = None,
+    sessions: Sessions | None = None,
     needs_password: bool = True,
     feed: socket.socket | None = None,
     counters: SharedCounters | None = None,
@@ -94,6 +98,7 @@ def create_app(
         forwarded_from: proxies whose X-Forwarded-For names the client.
         password: lets a client in that gives no account; without ``accounts`` only.
         accounts: who may log in; None: everybody who knows ``password``, and without one everybody.
+        sessions: those of users who have logged in, closed at the end; None: a new `MemorySessions`.
         needs_password: raise ValueError if there is no password and other machines can connect.
         feed: source of the lines of conversations; None: no live page.
         counters: the workers' counters; None: no ``/metrics``.
@@ -103,6 +108,7 @@ def create_app(
         shares_store: True if several nodes may use the store; pages then say what is of this node alone.
         exchange: opens what desks of several nodes pass live conversations over, by the name of this desk.
     """
+    sessions = sessions or MemorySessions()
     app = Starlette(
         routes=_routes(),
         middleware=[
@@ -114,9 +120,11 @@ def create_app(
                     address,
                     hosts,
                     accounts or Accounts(password=password),
+                    sessions=sessions,
                     needs_password=needs_password,
                     mode=desk.mode,
                 ),
+                trouble=_store_error,
             ),
         ],
         exception_handlers={HTTPException: _http_error, StoreError: _store_error, Exception: _error},
@@ -129,6 +137,7 @@ def create_app(
     app.state.readiness = make_readiness(desk, counters, upstreams)
     app.state.webhook = webhook
     app.state.live = live = LiveHub() if feed else None
+    app.state.sessions = sessions
     app.state.node = node
     app.state.shared_node = node if shares_store else ""
     desk_name = new_desk(node)
@@ -188,6 +197,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
             task.cancel()
         app.state.readiness.close()
         await asyncio.gather(*tasks, return_exceptions=True)
+        app.state.sessions.close()
         if webhook:
             await webhook.finish()
 
@@ -209,7 +219,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _store_error(request: Request, error: Exception) -> Response:
     log.error("the web desk cannot answer %s: %s", request.url.path, error)
-    return _error_page(request, 503)
+    path = request.url.path
+    if user_of(request) is not None or path.startswith("/api/") or is_fragment(request):
+        return _error_page(request, 503, _SOON)
+    is_page = request.method == "GET" and not path.startswith("/login")
+    again = f"{path}?{request.url.query}" if request.url.query else path
+    again = own_page(again) if is_page else "/"
+    return render(request, "unavailable.html", status=503, headers=_SOON, again=again)
 
 
 async def _error(request: Request, _: Exception) -> Response:

@@ -43,7 +43,7 @@ class EventStream(EventSourceResponse):
             received = asyncio.ensure_future(receive())
             try:
                 while not (await asyncio.wait({received}, timeout=_ALLOWED_SECONDS))[0]:
-                    if not still_allowed(scope):
+                    if not await _may_go_on(scope):
                         return {"type": "http.disconnect"}
                 return received.result()
             finally:
@@ -51,6 +51,14 @@ class EventStream(EventSourceResponse):
 
         await super().__call__(scope, receive_while_allowed, send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _may_go_on(scope: Scope) -> bool:
+    """False once it is certain that the user is not allowed any more: a store that is gone ends nothing."""
+    try:
+        return await still_allowed(scope)
+    except StoreError:
+        return True
 
 
 class _Counts(Protocol):

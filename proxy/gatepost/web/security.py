@@ -9,7 +9,7 @@ file to import. Each response has headers that keep a browser from doing more wi
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -25,11 +25,13 @@ from gatepost.config.fields import is_loopback
 from gatepost.logline import LogLine
 from gatepost.model.saved import FILE_OCTETS
 from gatepost.model.user import EVERYTHING, User
+from gatepost.store import StoreError
 from gatepost.web.access import user_of
 from gatepost.web.accounts import Accounts, LoggedIn
+from gatepost.web.attempts import Attempts, Login
 from gatepost.web.audit import audit
 from gatepost.web.problems import as_problem
-from gatepost.web.sessions import Login, Sessions
+from gatepost.web.sessions import MemorySessions, Sessions
 
 __all__ = ["PAGE_POLICY", "Guard", "Security", "actor", "check_password", "client_of", "harden"]
 
@@ -66,6 +68,8 @@ _ADD_HOST = {
     "Then run:\n\ngatepost reload --replace",
     "complaints": "start the server with it:\n\ngatepost complaints --host {name}",
 }
+_BY_ITSELF = "desk-refresh"
+"""A field of requests that no person has made, as pages send them when the store has changed."""
 _WRONG_SECONDS = 0.3
 _WAITING = 20
 
@@ -94,7 +98,8 @@ class Guard:
     """Host names and addresses, in lower case, without port and brackets; ``*``: any IP address."""
     accounts: Accounts
     """Who may log in; if they are open: no login."""
-    sessions: Sessions = field(default_factory=Sessions)
+    sessions: Sessions = field(default_factory=MemorySessions)
+    attempts: Attempts = field(default_factory=Attempts)
     to_add_host: str = _ADD_HOST["gateway"]
     """How the person who runs the desk adds a host name; ``{name}`` is replaced."""
     waiting: set[str] = field(default_factory=set)
@@ -107,13 +112,14 @@ class Guard:
         hosts: Iterable[str],
         accounts: Accounts,
         *,
+        sessions: Sessions | None = None,
         needs_password: bool = True,
         mode: Literal["gateway", "complaints"] = "gateway",
     ) -> "Guard":
         """Make it from a listener's address, None for a Unix socket, and the further names in the settings.
 
-        ``mode`` is the command that was started. Raises ValueError, unless ``needs_password`` is false, if
-        other machines can connect and nobody needs to log in.
+        ``sessions`` are in memory by default; ``mode`` is the command that was started. Raises ValueError,
+        unless ``needs_password`` is false, if other machines can connect and nobody needs to log in.
         """
         host, port = address or ("localhost", 0)
         if accounts.are_open and needs_password and not is_loopback(host):
@@ -127,12 +133,16 @@ class Guard:
             cookie=f"gatepost-{port}",
             hosts=frozenset(names),
             accounts=accounts,
+            sessions=sessions or MemorySessions(),
             to_add_host=_ADD_HOST[mode],
         )
 
-    def user_of_session(self, token: str) -> User | None:
-        """The user of a session as the settings are now, without using the session; None if it has ended."""
-        session = self.sessions.peek(token)
+    async def user_of_session(self, token: str) -> User | None:
+        """The user of a session as the settings are now, without using the session; None if it has ended.
+
+        Raises StoreError.
+        """
+        session = await self.sessions.peek(token)
         return self.accounts.now(session) if session else None
 
     def knows(self, host: str) -> bool:
@@ -159,12 +169,17 @@ def _bare(host: str) -> str:
     return host.partition(":")[0].removesuffix(".")
 
 
+Trouble = Callable[[Request, Exception], Awaitable[Response]]
+
+
 class Security:
     """The middleware; pure ASGI, so that events stream through it."""
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard, trouble: Trouble) -> None:
+        """``trouble`` answers a request where the store that has the sessions does not."""
         self._app = app
         self._guard = guard
+        self._trouble = trouble
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI says it
         if scope["type"] != "http":
@@ -178,7 +193,12 @@ class Security:
 
         scope["gatepost.guard"] = self._guard
         is_probe = scope["path"] in _PROBES
-        refusal = None if is_probe else self._foreign(scope) or await self._unknown(scope)
+        try:
+            refusal = None if is_probe else self._foreign(scope) or await self._unknown(scope)
+        except StoreError as error:
+            answer = await self._trouble(Request(scope), error)
+            await answer(scope, receive, send_hardened)
+            return
         if refusal:
             await _for_whom(scope, refusal)(scope, receive, send_hardened)
             return
@@ -216,34 +236,50 @@ class Security:
         guard = self._guard
         path: str = scope["path"]
         if guard.accounts.are_open:
-            _record(scope, EVERYTHING, lambda: EVERYTHING if guard.accounts.are_open else None)
+            _record(scope, EVERYTHING, _at_once(lambda: EVERYTHING if guard.accounts.are_open else None))
             return None
         if path.startswith(_OPEN_PATHS):
             return None
         request = Request(scope)
         cookie = request.cookies.get(guard.cookie, "")
-        session = guard.sessions.logged_in(cookie)
+        sessions = guard.sessions
+        session = await (sessions.peek(cookie) if _is_by_itself(request) else sessions.logged_in(cookie))
         if session and (user := guard.accounts.now(session)):
-            _record(scope, user, lambda: guard.user_of_session(cookie))
+            _record(scope, user, partial(guard.user_of_session, cookie))
             return None
         if given := Login.from_header(request.headers.get("authorization", "")):
             secret = given.password
             if not given.name and (user := guard.accounts.of_token(secret)):
-                _record(scope, user, lambda: guard.accounts.of_token(secret))
+                _record(scope, user, _at_once(lambda: guard.accounts.of_token(secret)))
                 return None
             checked = await check_password(guard, client_of(request), given.name, secret)
             if isinstance(checked, Response):
                 return checked
             if checked:
-                _record(scope, checked.user, partial(guard.accounts.now, checked))
+                _record(scope, checked.user, _at_once(partial(guard.accounts.now, checked)))
                 return None
         return _ask_to_log_in(request)
 
 
-def _record(scope: Scope, user: User, now: Callable[[], User | None]) -> None:
+def _record(scope: Scope, user: User, now: Callable[[], Awaitable[User | None]]) -> None:
     """Record the user of a request, and how to look up later who that is; see `still_allowed`."""
     scope["gatepost.user"] = user
     scope["gatepost.user_now"] = now
+
+
+def _at_once(now: Callable[[], User | None]) -> Callable[[], Awaitable[User | None]]:
+    async def user_now() -> User | None:
+        return now()
+
+    return user_now
+
+
+def _is_by_itself(request: Request) -> bool:
+    """True for what an open page asks by itself: such requests do not keep its session.
+
+    Else each use that is noted in a store would be a change of the store, at which pages ask again.
+    """
+    return request.url.path.endswith("events") or _BY_ITSELF in request.headers
 
 
 def _unknown_host(host: str, to_add: str) -> str:
@@ -262,8 +298,8 @@ def client_of(request: Request) -> str:
 
 async def check_password(guard: Guard, client: str, name: str, given: str) -> LoggedIn | Response | None:
     """The user with this password; None if it is wrong, after a while; a response: the client must wait."""
-    sessions = guard.sessions
-    wait = sessions.wait_seconds(client)
+    attempts = guard.attempts
+    wait = attempts.wait_seconds(client)
     if wait or client in guard.waiting or len(guard.waiting) >= _WAITING:
         seconds = int(wait) + 1
         return PlainTextResponse(
@@ -273,7 +309,7 @@ async def check_password(guard: Guard, client: str, name: str, given: str) -> Lo
         return found
     tried = guard.accounts.named(name)
     audit({"client": (client, 0) if client else None}, "login", "failed", user=tried)
-    sessions.note_wrong(client)
+    attempts.note_wrong(client)
     log.warning(LogLine(f"web desk: wrong password client={client or 'Unix socket'}", client=client or None))
     guard.waiting.add(client)
     try:

@@ -22,13 +22,14 @@ from gatepost.holding import Channel, HeldSessions
 from gatepost.metrics import SharedCounters
 from gatepost.model.mail import Stage
 from gatepost.model.record import Disposition
-from gatepost.store import open_exchange
+from gatepost.store import open_desk_sessions, open_exchange
 from gatepost.web.accounts import Accounts
 from gatepost.web.app import create_app
 from gatepost.web.desk import Desk, Forwarder, Import, Mode, Release
 from gatepost.web.learning import Learning
 from gatepost.web.lists import Lists
 from gatepost.web.readiness import Check
+from gatepost.web.sessions import UNUSED_SECONDS, Sessions
 from gatepost.web.webhook import Webhook
 from gatepost.web.webhook_server import WebhookServer
 
@@ -138,6 +139,7 @@ def run(
             base_path=web.base_path,
             forwarded_from=web.forwarded_from,
             accounts=accounts,
+            sessions=_shared_sessions(store),
             needs_password=web.needs_password,
             feed=feed,
             counters=counters,
@@ -148,6 +150,16 @@ def run(
             exchange=lambda name: open_exchange(store, desk=name),
         )
         uvloop.run(_serve(app, listener, lifeline, reload, _Certificate(tls) if tls else None))
+
+
+def _shared_sessions(store: StoreSettings) -> Sessions | None:
+    """Those of all nodes; None if no other node can have this store."""
+    stored = open_desk_sessions(store, unused_seconds=UNUSED_SECONDS)
+    if stored is None:
+        return None
+    from gatepost.web.shared_sessions import SharedSessions  # noqa: PLC0415 - it needs cryptography
+
+    return SharedSessions(stored)
 
 
 def _address(listener: socket.socket) -> tuple[str, int] | None:

@@ -6,9 +6,11 @@ import json
 import multiprocessing
 import shutil
 import socket
+import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import argon2
@@ -18,13 +20,18 @@ from gatepost.config.store import StoreSettings
 from gatepost.model.mail import Stage, new_id
 from gatepost.model.user import Role, User
 from gatepost.model.verdict import Action, Evaluation, Match, Reply, Result
-from gatepost.store import Box, Kept, KeptQuery, open_store
+from gatepost.store import Box, Kept, KeptQuery, open_desk_sessions, open_store
 from gatepost.testing import make_message, make_record, make_transaction
 from gatepost.web.accounts import Accounts
 from gatepost.web.api import OPERATIONS
 from gatepost.web.app import create_app
 from gatepost.web.desk import Desk
+from gatepost.web.sessions import UNUSED_SECONDS
+from gatepost.web.shared_sessions import SharedSessions
 from starlette.routing import Mount
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "store"))
+from postgres_server import PostgresServer
 
 SETTINGS = StoreSettings(url="sqlite:///gatepost.db")
 DESKS = multiprocessing.get_context("forkserver")
@@ -190,6 +197,42 @@ def client_of(desk):
 async def http(client_of):
     async with client_of() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A server that stores what desks share; a test that stops it starts it again."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def shared_store(postgresql, tmp_path):
+    """The settings of a store that several nodes have; it is empty."""
+    settings = StoreSettings(url=postgresql.clean_schema())
+    opened = open_store(settings, tmp_path)
+    yield settings
+    await opened.close()
+
+
+@pytest.fixture
+async def node_of(shared_store, tmp_path):
+    """The desks of several nodes with one store, and a browser for each, with these accounts."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def node(accounts, **options):
+            desk = stack.enter_context(Desk.open(shared_store, tmp_path, mode="gateway"))
+            sessions = SharedSessions(open_desk_sessions(shared_store, unused_seconds=UNUSED_SECONDS))
+            stack.callback(sessions.close)
+            app = create_app(desk, accounts=accounts, sessions=sessions, **options)
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8025")
+            return SimpleNamespace(
+                app=app, desk=desk, accounts=accounts, http=await stack.enter_async_context(http)
+            )
+
+        yield node
 
 
 class Site:

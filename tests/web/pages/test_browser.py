@@ -29,6 +29,12 @@ def wait_for_title(page, pattern):
 def test_new_messages_come_on_top_by_themselves_and_nothing_else_moves(site, page):
     page.goto(site.origin)
     page.get_by_text("Waiting for mail").wait_for()
+    asked = []
+
+    def note(request):
+        asked.append(request)
+
+    page.on("request", note)
     site.keep("One")
     wait_for_subjects(page, "One")
     page.locator(".row input").check()
@@ -38,6 +44,8 @@ def test_new_messages_come_on_top_by_themselves_and_nothing_else_moves(site, pag
     page.get_by_text("1 selected").wait_for()
     wait_for_title(page, r"^\(2\) Messages")
     sync_api.expect(page.locator("[data-count=unread]")).to_have_text("2")
+    assert "/messages/list" in {one.url.partition("?")[0].removeprefix(site.origin) for one in asked}
+    assert {one.headers.get("desk-refresh") for one in asked} == {"yes"}, "nobody is kept logged in by that"
 
 
 @pytest.mark.long

@@ -25,8 +25,10 @@ def test_a_person_arms_looks_changes_and_lets_go_on(new_page):
         page.get_by_label("How many").select_option("all")
         page.get_by_role("button", name="Arm").click()
         page.get_by_text("1 breakpoint armed").wait_for()
-        sending = pool.submit(deliver, server, "bob@shop.example", "carol@shop.example")
-        page.get_by_text("1 session held").wait_for()  # by itself
+        with page.expect_request("**/held/list*") as asked:
+            sending = pool.submit(deliver, server, "bob@shop.example", "carol@shop.example")
+            page.get_by_text("1 session held").wait_for()  # by itself
+        assert asked.value.headers["desk-refresh"] == "yes", "that is no use of the session"
         sync_api.expect(page.locator("[data-count=held]")).to_have_text("1")
         content = page.get_by_role("textbox", name="Message")
         sync_api.expect(content).to_have_value(CONTENT.decode().replace("\r\n", "\n"))

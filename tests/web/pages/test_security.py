@@ -10,8 +10,9 @@ from gatepost.model.user import EVERYTHING, Role, User
 from gatepost.web import events
 from gatepost.web.accounts import Accounts, LoggedIn
 from gatepost.web.app import create_app
+from gatepost.web.attempts import Attempts, Login
 from gatepost.web.security import Guard, Security
-from gatepost.web.sessions import Login, Sessions
+from gatepost.web.sessions import MemorySessions
 from starlette.responses import PlainTextResponse
 
 OWN = {"origin": "http://127.0.0.1:8025"}
@@ -86,7 +87,7 @@ async def test_a_request_names_one_host(desk, hosts):
 
     guard = Guard.of(("127.0.0.1", 8025), [], Accounts())
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", h.encode()) for h in hosts]}
-    await Security(page, guard)(scope, None, send)
+    await Security(page, guard, trouble=None)(scope, None, send)
     assert sent[0]["status"] == 421
 
 
@@ -272,21 +273,21 @@ async def test_each_wrong_password_is_logged_with_its_address_and_never_the_pass
     assert "guess" not in caplog.text
 
 
-def test_tries_come_back_and_sessions_end_with_time():
+async def test_tries_come_back_and_sessions_end_with_time():
     now = [1000.0]
-    sessions = Sessions(clock=lambda: now[0])
+    attempts, sessions = (kind(clock=lambda: now[0]) for kind in (Attempts, MemorySessions))
     for _ in range(10):
-        sessions.note_wrong("192.0.2.1")
-    assert sessions.wait_seconds("192.0.2.1") > 0
-    assert sessions.wait_seconds("192.0.2.2") == 0
+        attempts.note_wrong("192.0.2.1")
+    assert attempts.wait_seconds("192.0.2.1") > 0
+    assert attempts.wait_seconds("192.0.2.2") == 0
     now[0] += 6.1
-    assert sessions.wait_seconds("192.0.2.1") == 0
+    assert attempts.wait_seconds("192.0.2.1") == 0
     maria = LoggedIn(user=EVERYTHING)
-    token = sessions.begin(maria)
+    token = await sessions.begin(maria)
     now[0] += 11 * 3600
-    assert sessions.logged_in(token) is maria
+    assert await sessions.logged_in(token) is maria
     now[0] += 13 * 3600
-    assert sessions.logged_in(token) is None
+    assert await sessions.logged_in(token) is None
 
 
 @pytest.mark.parametrize("given", ["", "secret ", "Secret", "s\udce9cret", "sécret"])
@@ -330,8 +331,8 @@ async def test_events_end_soon_after_the_session_of_their_user(desk, hashes, how
     app = create_app(desk, accounts=accounts)
     guard = next(one.kwargs["guard"] for one in app.user_middleware if one.cls is Security)
     guard.sessions._clock = lambda: clock[0]
-    kept = guard.sessions.begin(await accounts.log_in("operator", "operator's secret"))
-    ended = guard.sessions.begin(await accounts.log_in("reader", "reader's secret"))
+    kept = await guard.sessions.begin(await accounts.log_in("operator", "operator's secret"))
+    ended = await guard.sessions.begin(await accounts.log_in("reader", "reader's secret"))
     other = Watching(app, cookie=f"{guard.cookie}={kept}")
     if how == "token revoked":
         watching = Watching(app, authorization="Bearer gatepost_x")
@@ -341,10 +342,10 @@ async def test_events_end_soon_after_the_session_of_their_user(desk, hashes, how
     await other.began.wait()
     match how:
         case "log out":
-            guard.sessions.end(ended)
+            await guard.sessions.end(ended)
         case "time":
             clock[0] += 12 * 3600 - 1
-            assert guard.sessions.logged_in(kept)
+            assert await guard.sessions.logged_in(kept)
             clock[0] += 2
         case "removed":
             accounts._take(users[1:], hashes)
@@ -372,5 +373,5 @@ async def test_events_stream_through_the_middleware(client_of):
 
     headers = [(b"host", b"127.0.0.1")]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}
-    await Security(page, Guard.of(("127.0.0.1", 8025), [], Accounts()))(scope, None, send)
+    await Security(page, Guard.of(("127.0.0.1", 8025), [], Accounts()), trouble=None)(scope, None, send)
     assert len(sent) == 3

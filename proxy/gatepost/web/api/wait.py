@@ -70,7 +70,7 @@ async def _matching(call: Call[Wait, NoBody]) -> list[Message]:
         raise Problem(
             Kind.TOO_MANY_WAIT, "Wait with fewer requests at a time", headers={"retry-after": _RETRY_AFTER}
         ) from None
-    if not still_allowed(call.request.scope):
+    if not await still_allowed(call.request.scope):
         raise Problem(Kind.NOT_PERMITTED, "The user was removed, or has other rights now")
     if found is None:
         raise await _nothing_came(desk, query, asked)

@@ -38,7 +38,7 @@ class Finished:
 
     identity: Identity
     id_token: str
-    """Tells the provider at the log-out who it is."""
+    """Tells the provider at the log-out who it is; empty where it is too long for that."""
     target: str
     """The page that was asked for."""
 

@@ -90,7 +90,8 @@ class SignOn:
             if not is_complete(self.settings, claims):
                 claims = {**await self._provider.userinfo(tokens, claims["sub"]), **claims}
         identity = identity_of(self.settings, claims)
-        return Finished(identity=identity, id_token=tokens.id_token, target=kept["target"])
+        hint = tokens.id_token if len(tokens.id_token) <= _HINT_LENGTH else ""
+        return Finished(identity=identity, id_token=hint, target=kept["target"])
 
     async def _check_issuer(self, query: Mapping[str, str]) -> None:
         """RFC 9207: an answer of another provider must not be taken for one of this."""
@@ -114,7 +115,7 @@ class SignOn:
             return None
         settings = self.settings
         query = {"client_id": settings.client_id}
-        if len(id_token) <= _HINT_LENGTH:
+        if id_token:
             query["id_token_hint"] = id_token
         if settings.post_logout_redirect_uri:
             query["post_logout_redirect_uri"] = settings.post_logout_redirect_uri

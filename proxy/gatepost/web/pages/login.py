@@ -71,18 +71,18 @@ async def _log_in(request: Request) -> Response:
     if checked is None:
         problem = "Wrong name or password." if guard.accounts.have_names else "Wrong password."
         return _form(request, target=own_page(target), name=name, problem=problem, status=403)
-    audit(request.scope, "login", "ok", user=checked.user)
     response = RedirectResponse(own_page(target), 303)
-    begin_session(request, response, checked, is_https=_is_https(request))
+    await begin_session(request, response, checked, is_https=_is_https(request))
+    audit(request.scope, "login", "ok", user=checked.user)
     return response
 
 
-def begin_session(request: Request, response: Response, logged_in: LoggedIn, *, is_https: bool) -> None:
-    """Begin a session, and have the response give its cookie to the browser."""
+async def begin_session(request: Request, response: Response, logged_in: LoggedIn, *, is_https: bool) -> None:
+    """Begin a session, and have the response give its cookie to the browser; raises StoreError."""
     guard = _guard(request)
     response.set_cookie(
         guard.cookie,
-        guard.sessions.begin(logged_in),
+        await guard.sessions.begin(logged_in),
         httponly=True,
         path=_path(request),
         samesite="strict",
@@ -93,8 +93,8 @@ def begin_session(request: Request, response: Response, logged_in: LoggedIn, *, 
 async def _log_out(request: Request) -> Response:
     guard = _guard(request)
     token = request.cookies.get(guard.cookie, "")
-    session = guard.sessions.peek(token)
-    guard.sessions.end(token)
+    session = await guard.sessions.peek(token)
+    await guard.sessions.end(token)
     address = await end_address(request, session.id_token) if session and session.identity else None
     response: Response = RedirectResponse("/login", 303)
     if address:  # a page, since form-action 'self' lets no form lead to another site

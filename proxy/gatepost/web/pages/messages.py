@@ -83,7 +83,8 @@ async def _undo(request: Request) -> Response:
     """Put a message back that was just deleted."""
     if await desk_of(request).put_back(request.path_params["id"]):
         return Response(status_code=204)
-    return PlainTextResponse("It is too late: the message is deleted.", 410)
+    or_elsewhere = ", or another node has deleted it" if request.app.state.shared_node else ""
+    return PlainTextResponse(f"It is too late{or_elsewhere}: the message is deleted.", 410)
 
 
 async def _delete_all(request: Request) -> Response:

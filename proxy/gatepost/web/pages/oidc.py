@@ -72,9 +72,9 @@ async def _finish(request: Request) -> Response:
         audit(request.scope, "login", "refused", user=None, name=name, objects=[identity.subject])
         address = await end_address(request, found.id_token)
         return _without_cookie(request, _page(request, Why.NO_ROLE, "/", name=identity.name, address=address))
-    audit(request.scope, "login", "ok", user=logged_in.user, objects=[identity.subject])
     response = render(request, "logged_in.html", target=own_page(found.target))
-    begin_session(request, response, logged_in, is_https=sign_on.settings.is_https)
+    await begin_session(request, response, logged_in, is_https=sign_on.settings.is_https)
+    audit(request.scope, "login", "ok", user=logged_in.user, objects=[identity.subject])
     return _without_cookie(request, response)
 
 

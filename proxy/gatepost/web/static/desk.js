@@ -7,6 +7,9 @@ const desk = {
   /** The path under which a proxy serves the desk; empty without one. */
   base: document.body.dataset.base,
 
+  /** Fields of requests that no person has made: they do not keep the session. */
+  byItself: { "HX-Request": "true", "Desk-Refresh": "yes" },
+
   /** Say something for some seconds; returns the element. */
   notice(text, bad = false, seconds = bad ? 8 : 4) {
     const box = document.createElement("div");
@@ -130,7 +133,8 @@ async function sayWhy() {
   const answer = await fetch(events, { method: "HEAD", signal: AbortSignal.timeout(ANSWER_MS) }).catch(() => null);
   if (lostAt === null) return; // connected meanwhile
   if (answer?.status === 401) location.assign(`${desk.base}/login`);
-  const why = answer?.status === 503 ? "Too many pages watch Gatepost." : "Gatepost does not answer.";
+  const busy = answer?.headers.has("Retry-After") ? "The store does not answer." : "Too many pages watch Gatepost.";
+  const why = answer?.status === 503 ? busy : "Gatepost does not answer.";
   tell({ lost: `${why} This page is not up to date. Trying again …` });
 }
 

@@ -139,7 +139,7 @@ async function count() {
   counting = true;
   const pairs = new URLSearchParams({ in: facets.dataset.in, q: search.value.trim() });
   try {
-    const answer = await fetch(`${desk.base}/messages/facets?${pairs}`, { headers: { "HX-Request": "true" } });
+    const answer = await fetch(`${desk.base}/messages/facets?${pairs}`, { headers: desk.byItself });
     if (answer.ok) showFacets(await answer.text());
   } catch {
     // The next event counts again.
@@ -220,7 +220,7 @@ async function refresh() {
   }
   asking = true;
   try {
-    const answer = await fetch(url, { headers: { "HX-Request": "true" } });
+    const answer = await fetch(url, { headers: desk.byItself });
     if (answer.status === 401) location.assign(`${desk.base}/login`);
     if (!answer.ok) setTimeout(refresh, 2000);
     if (answer.ok && url === (list.querySelector(".list-tools")?.dataset.rows || listUrl())) merge(await answer.text());

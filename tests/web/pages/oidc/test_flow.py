@@ -71,7 +71,7 @@ async def test_the_groups_say_the_role_and_who_is_in_none_has_none(
         else:
             shown = "user='oidc:ann' objects=['4711']"
             assert f"audit login ok client=127.0.0.1 role={role} {shown}" in caplog.messages
-            found = user_of(desk, http)
+            found = await user_of(http)
             assert found == User(name="oidc:ann", role=Role(role), domains=domains and frozenset(domains))
 
 
@@ -80,8 +80,8 @@ def guard_of(http):
     return next(one.kwargs["guard"] for one in app.user_middleware if "guard" in one.kwargs)
 
 
-def user_of(desk, http):
-    return guard_of(http).user_of_session(http.cookies["gatepost-8025"])
+async def user_of(http):
+    return await guard_of(http).user_of_session(http.cookies["gatepost-8025"])
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_name_and_groups_are_claims_of_the_settings(
     desk = desk_of(provider, **options)
     async with desk.open as http:
         assert (await log_in(http, provider, **claims)).status_code == 200
-        assert user_of(desk, http).name == f"oidc:{name}"
+        assert (await user_of(http)).name == f"oidc:{name}"
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ async def test_a_reload_takes_a_role_away_and_gives_another_one(provider, desk_o
             ([{"groups": "others", "role": "reader"}], None),
         ]:
             desk.accounts.renew(WebSettings(oidc=settings(provider, roles=roles)))
-            found = user_of(desk, http)
+            found = await user_of(http)
             assert (found and found.role) == expected
         desk.accounts.renew(WebSettings())
-        assert user_of(desk, http) is None
+        assert await user_of(http) is None
         assert (await http.get("/login/oidc")).status_code == 404
         assert not desk.accounts.are_open
 
