@@ -220,6 +220,16 @@ class Cluster:
     def cut_off(self, node: Node) -> Cut:
         return Cut(node.number)
 
+    def lead_each_request_to_another_node(self) -> None:
+        """As a balancer does that keeps no browser with a node."""
+        settings = self.haproxy.folder / "haproxy.cfg"
+        sticky = "    balance source\n    hash-type consistent\n"
+        text = settings.read_text()
+        assert text.count(sticky) == 1
+        settings.write_text(text.replace(sticky, "    balance roundrobin\n"))
+        self.haproxy.kill()
+        self.haproxy.start()
+
     def sunk(self) -> list["Sunk"]:
         return [
             Sunk(content)
