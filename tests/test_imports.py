@@ -130,6 +130,18 @@ def test_a_trap_that_waits_for_mail_has_no_module_in_memory_that_it_does_not_nee
     assert found & unwanted == set()
 
 
+def test_no_schema_of_a_request_is_made_before_the_first_request():
+    code = """
+from gatepost.web.api import OPERATIONS
+models = {model for one in OPERATIONS for model in (one.parameters, one.body) if model.model_fields}
+print(len(models), *(model.__name__ for model in models if model.__pydantic_complete__))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    number, *made = done.stdout.split()
+    assert int(number) > 10
+    assert made == []
+
+
 def test_workers_share_what_was_imported_before_they_were_forked(tmp_path):
     with started(tmp_path, "serve", rules=f"workers: 2\n{RULES}") as process:
         said = ""

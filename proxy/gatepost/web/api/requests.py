@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -17,7 +16,7 @@ from pydantic import (
 from gatepost.model.record import Disposition
 from gatepost.store import Span
 from gatepost.store.query import Query, QueryError, parse_query
-from gatepost.web.api.operation import Parameters
+from gatepost.web.api.operation import Body, Parameters
 from gatepost.web.problems import Kind, Problem, WrongValue
 from gatepost.web.recipients import RECIPIENTS, is_recipient
 
@@ -202,10 +201,9 @@ class CountJournal(Parameters):
     span: Span = Field(Span.DAY, description="The last hour, day, week or month.")
 
 
-class MarkSeen(BaseModel):
+class MarkSeen(Body):
     """Which messages, and how."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     ids: list[Id] = Field(min_length=1, max_length=500)
     seen: bool = True
 
@@ -224,31 +222,27 @@ Address = Annotated[
 Recipients = Annotated[list[Address], Field(min_length=1, max_length=RECIPIENTS)]
 
 
-class Release(BaseModel):
+class Release(Body):
     """To whom."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     to: Recipients | None = Field(None, description="Addresses to use instead of the message's recipients.")
 
 
-class Forward(BaseModel):
+class Forward(Body):
     """To whom."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     to: Recipients | None = Field(None, description="Addresses to use instead of the message's recipients.")
 
 
-class Learn(BaseModel):
+class Learn(Body):
     """What the message is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["spam", "ham"] = Field(description="`ham` is mail that is not spam.")
 
 
-class ChangeList(BaseModel):
+class ChangeList(Body):
     """Which entry, and what to do with it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     do: Literal["block", "allow"] = Field(description="Which lists: the blocked ones, or the allowed ones.")
     entry: str = Field(
         min_length=1,
@@ -285,10 +279,9 @@ ConditionData = Annotated[dict[str, Any], Field(json_schema_extra={"format": "co
 """As ``when`` in rules.yaml, which the schema does not describe."""
 
 
-class Arm(BaseModel):
+class Arm(Body):
     """Which sessions to hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     stage: StageName
     when: ConditionData | None = Field(None, description="A condition; null: every session.")
     count: Count | None = Field(1, description="How many sessions; null: all.")
@@ -303,10 +296,9 @@ class Arm(BaseModel):
 _Address = Annotated[str, Field(max_length=320)]
 
 
-class AnswerHeld(BaseModel):
+class AnswerHeld(Body):
     """What to reply, and what to change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     reply: str | None = Field(
         None,
         min_length=3,
