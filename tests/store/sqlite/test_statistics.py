@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from gatepost.model.record import Disposition, RecipientRecord
 from gatepost.model.verdict import Action
-from gatepost.store import Span
+from gatepost.store import Span, Top
 from gatepost.store.sql.statistics import SqlStatistics
 from gatepost.store.sqlite.database import Database
+from sqlalchemy import event
 
 NOW = datetime(2026, 11, 23, 18, 20, tzinfo=UTC)
 RELAYED = RecipientRecord(address="a@b.example", disposition=Disposition.RELAYED, action=Action.ACCEPT)
@@ -60,3 +61,20 @@ async def test_only_so_many_of_the_newest_are_read(statistics, journal):
     newest = statistics.newest(NOW - timedelta(hours=1), records=2)
     assert (newest.records, newest.complete) == (2, False)
     assert {sender.name for sender in newest.senders} == {"a@b.example", "b@b.example"}
+
+
+@pytest.mark.parametrize(
+    ("hours", "index"), [(1, "INDEXED BY transactions_received_at"), (99, "INDEXED BY transactions_client")]
+)
+async def test_clients_of_a_small_part_of_the_journal_are_counted_by_time(statistics, journal, hours, index):
+    for ago in range(100):
+        await journal(timedelta(hours=ago), client=f"192.0.2.{ago % 2}")
+    asked = []
+    event.listen(statistics._database._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    found = statistics.top(Top.CLIENTS, NOW - timedelta(hours=hours))
+    assert {one.name: one.transactions for one in found} == {
+        "192.0.2.0": (hours + 2) // 2,
+        "192.0.2.1": (hours + 1) // 2,
+    }
+    assert [one for one in asked if "INDEXED BY" in one and index not in one] == []
+    assert any(index in one for one in asked)

@@ -2,15 +2,16 @@
 
 Measured with six rules: over a month, with 100,000 records, `Statistics.timeline` takes 80 ms and a tenth
 of that when asked again, `top` of the clients 5 ms, `newest` 110 ms. With a million, `timeline` ends soon
-after its budget, `top` of the clients takes 60 ms (after a while of not being asked 100 ms), `newest` still
-110 ms.
+after its budget, `top` of the clients takes 60 ms (after a while of not being asked 100 ms), but 45 ms for
+the last of 28 days, `newest` still 110 ms.
 """
 
 import json
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, Connection, TextClause, bindparam, exists, func, select, text
@@ -30,8 +31,10 @@ _BUDGET_SECONDS = 0.15
 """After it `Statistics.timeline` leaves the older buckets for the next call."""
 _SETTLED = timedelta(minutes=5)
 """After its end no record comes into a bucket any more: the journal is written late at most by some tries."""
-_AT_ONCE = {"sqlite": 1, "postgresql": 1_000}
-"""Buckets that are counted with one question: PostgreSQL reads most of the tables for each question."""
+_AT_ONCE = {"sqlite": timedelta(0), "postgresql": timedelta(hours=4)}
+"""Buckets of this time are counted with one question, at least one: on a server each question costs more."""
+_FEW = 20
+"""Records of less than this part of the journal's time are looked up one by one."""
 _REMEMBERED = 1_000
 """Settled buckets that are kept, so that they are counted once."""
 
@@ -58,8 +61,8 @@ class SqlStatistics:
         counts = {start: self._settled.get((start, start + width)) for start in settled}
         missing = [start for start in reversed(starts) if counts.get(start) is None]
         advanced = False
-        with self._database.read() as connection:
-            at_once = _AT_ONCE[connection.dialect.name]
+        with self._newest_first() as connection:
+            at_once = max(_AT_ONCE[connection.dialect.name] // width, 1)
             while missing and not (advanced and time.monotonic() > deadline):
                 for start, found in _count(connection, missing[:at_once], width).items():
                     counts[start] = found
@@ -69,6 +72,17 @@ class SqlStatistics:
                 missing = missing[at_once:]
         buckets = (Bucket(start=start, recipients=counts.get(start)) for start in starts)
         return Timeline(buckets=tuple(buckets), width=width)
+
+    @contextmanager
+    def _newest_first(self) -> Iterator[Connection]:
+        """A transaction that reads records of a short time, which are beside one another on the disk.
+
+        PostgreSQL takes each for as expensive as four others, and reads all tables instead.
+        """
+        with self._database.read() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL random_page_cost = 1.1")
+            yield connection
 
     def _remember(self, start: datetime, end: datetime, counts: Mapping[Disposition, int]) -> None:
         with self._lock:
@@ -85,8 +99,11 @@ class SqlStatistics:
             "end": rows.microseconds(until) if until else _FOREVER,
             "limit": limit,
         }
-        with self._database.read() as connection:
-            found = connection.execute(_TOP[connection.dialect.name][of], bounds).all()
+        with self._newest_first() as connection:
+            question = _TOP[connection.dialect.name][of]
+            if of is Top.CLIENTS and connection.dialect.name == "sqlite" and _are_few(connection, since):
+                question = _NEWEST_CLIENTS
+            found = connection.execute(question, bounds).all()
         return tuple(Counted(name=name, transactions=count) for name, count in found)
 
     def newest(self, since: datetime, *, records: int = _NEWEST, senders: int = 10) -> Newest:
@@ -161,12 +178,22 @@ _TOP = {
         ),
     },
 }
+_NEWEST_CLIENTS = _ranked("client", "count(*)", "transactions INDEXED BY transactions_received_at")
+"""In SQLite, for few records: the index by client would be read as a whole."""
 _RECORDS = (
     select(func.lower(transactions.c.mail_from), transactions.c.evaluations)
     .where(transactions.c.received_at >= bindparam("since"))
     .order_by(transactions.c.received_at.desc())
     .limit(bindparam("limit"))
 )
+
+
+def _are_few(connection: Connection, since: datetime) -> bool:
+    """Whether the records since then are a small part of the journal, by its time."""
+    oldest, newest = (
+        connection.scalar(select(end(transactions.c.received_at))) or 0 for end in (func.min, func.max)
+    )
+    return bool((newest - rows.microseconds(since)) * _FEW < newest - oldest)
 
 
 def _count(
