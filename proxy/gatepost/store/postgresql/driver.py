@@ -39,12 +39,16 @@ SET tcp_keepalives_interval = 1;
 SET tcp_keepalives_count = 2;
 SET tcp_user_timeout = '4s';
 SET standard_conforming_strings = on;
+SELECT set_config('random_page_cost', least(current_setting('random_page_cost')::float8, 1.1)::text, false);
 """
 """Whatever the server has: a commit is on its disk, and on a synchronous standby's, before the answer.
 
 The server notices after four seconds that a machine is gone or cut off, before others give up to wait for a
 lock of it. Else it would wait for the rest of a transaction that was half sent, for hours. A client that is
 there, and sends nothing in its transaction, has a minute.
+
+By default the server plans for disks that turn, and does not count what it takes to read a text that is
+stored beside its row: it reads all texts and all recipients, where an index has those that are wanted.
 """
 _DEFAULTS = {
     "application_name": "gatepost",

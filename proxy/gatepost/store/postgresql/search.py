@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, literal, not_, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gatepost.store.excerpt import PARTS, SEEN, SearchedText
@@ -32,11 +32,11 @@ class _TextSource(KeptSource):
 
     def words(self, words: Sequence[Words]) -> ColumnElement[bool]:
         """Those with all of the words."""
-        return kept.c.number.in_(select(_texts.number).where(*map(_has, words)))
+        return and_(*map(_has, words))
 
     def without(self, words: Words) -> ColumnElement[bool]:
-        """Those without them: not ``NOT IN``, which would find all that have them first."""
-        return ~select(1).where(_READ, _has(words)).correlate(kept).exists()
+        """Those without them."""
+        return not_(_has(words))
 
     def has_attachment(self) -> ColumnElement[bool]:
         """Those with an attachment."""
@@ -63,7 +63,7 @@ def _has(words: Words) -> ColumnElement[bool]:
     """The column is indexed, its line is not; a folded text has no character that LIKE takes for another."""
     wanted = searched_for(words)
     if not wanted:
-        return func.false()
+        return false()
     part = PARTS[words.where] if words.where else None
     is_seen = part is None or part in SEEN
     column = _texts.seen if is_seen else _texts.fields

@@ -10,8 +10,7 @@ import json
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, Connection, TextClause, bindparam, exists, func, select, text
@@ -61,7 +60,7 @@ class SqlStatistics:
         counts = {start: self._settled.get((start, start + width)) for start in settled}
         missing = [start for start in reversed(starts) if counts.get(start) is None]
         advanced = False
-        with self._newest_first() as connection:
+        with self._database.read() as connection:
             at_once = max(_AT_ONCE[connection.dialect.name] // width, 1)
             while missing and not (advanced and time.monotonic() > deadline):
                 for start, found in _count(connection, missing[:at_once], width).items():
@@ -72,17 +71,6 @@ class SqlStatistics:
                 missing = missing[at_once:]
         buckets = (Bucket(start=start, recipients=counts.get(start)) for start in starts)
         return Timeline(buckets=tuple(buckets), width=width)
-
-    @contextmanager
-    def _newest_first(self) -> Iterator[Connection]:
-        """A transaction that reads records of a short time, which are beside one another on the disk.
-
-        PostgreSQL takes each for as expensive as four others, and reads all tables instead.
-        """
-        with self._database.read() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET LOCAL random_page_cost = 1.1")
-            yield connection
 
     def _remember(self, start: datetime, end: datetime, counts: Mapping[Disposition, int]) -> None:
         with self._lock:
@@ -99,7 +87,7 @@ class SqlStatistics:
             "end": rows.microseconds(until) if until else _FOREVER,
             "limit": limit,
         }
-        with self._newest_first() as connection:
+        with self._database.read() as connection:
             question = _TOP[connection.dialect.name][of]
             if of is Top.CLIENTS and connection.dialect.name == "sqlite" and _are_few(connection, since):
                 question = _NEWEST_CLIENTS
