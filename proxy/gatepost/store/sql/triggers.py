@@ -3,7 +3,8 @@
 So nodes of a version without that table fill it too, and no writer has more to do. Of a record of which no
 rule hit or refused, the evaluations are searched for three short texts, which takes less than 1 us: SQLite
 looks for the first letter of each, so it is one that is rare there. A trigger that fails would lose a record,
-so PostgreSQL's functions for JSON are not used: they refuse an escaped NUL.
+so PostgreSQL's functions for JSON are not used: they refuse an escaped NUL. A regular expression with groups
+takes 100 us for three evaluations; to cut the text where one begins takes a tenth of that.
 """
 
 import re
@@ -68,12 +69,11 @@ _POSTGRESQL = (
             UPDATE transaction_rules SET received_at = NEW.received_at WHERE transaction_id = NEW.id;
         END IF;
         INSERT INTO transaction_rules (transaction_id, rule, received_at)
-        SELECT NEW.id, named[1], NEW.received_at FROM regexp_matches(
-            NEW.evaluations,
-            '{"rule":"([A-Za-z0-9._-]+)",'
-                '"result":(?:"hit"|"[a-z]+","stage":[0-9]+,"action":"(?:reject|defer)")',
-            'g'
-        ) AS named WHERE length(named[1]) <= 64
+        SELECT NEW.id, split_part(asked, '"', 1), NEW.received_at
+        FROM string_to_table(NEW.evaluations, '{"rule":"') AS asked
+        WHERE (strpos(asked, '"result":"hit"') > 0 OR strpos(asked, '"action":"reject"') > 0
+            OR strpos(asked, '"action":"defer"') > 0)
+        AND split_part(asked, '"', 1) ~ '^[A-Za-z0-9._-]+$' AND length(split_part(asked, '"', 1)) <= 64
         ON CONFLICT DO NOTHING;
         RETURN NULL;
     END $$

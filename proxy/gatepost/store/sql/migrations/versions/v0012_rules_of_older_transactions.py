@@ -30,12 +30,12 @@ _NEXT = "SELECT max(id) FROM (SELECT id FROM transactions WHERE id > %s ORDER BY
 _IN_POSTGRESQL = (
     """
     INSERT INTO transaction_rules (transaction_id, rule, received_at)
-    SELECT id, named[1], received_at FROM transactions, regexp_matches(
-        evaluations,
-        '{"rule":"([A-Za-z0-9._-]+)",'
-            '"result":(?:"hit"|"[a-z]+","stage":[0-9]+,"action":"(?:reject|defer)")',
-        'g'
-    ) AS named WHERE id > %s AND id <= %s AND length(named[1]) <= 64
+    SELECT id, split_part(asked, '"', 1), received_at
+    FROM transactions, string_to_table(evaluations, '{"rule":"') AS asked
+    WHERE id > %s AND id <= %s
+    AND (strpos(asked, '"result":"hit"') > 0 OR strpos(asked, '"action":"reject"') > 0
+        OR strpos(asked, '"action":"defer"') > 0)
+    AND split_part(asked, '"', 1) ~ '^[A-Za-z0-9._-]+$' AND length(split_part(asked, '"', 1)) <= 64
     ON CONFLICT DO NOTHING
     """,
     """
