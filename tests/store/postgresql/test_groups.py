@@ -2,6 +2,7 @@
 
 import asyncio
 
+import psycopg
 import pytest
 from gatepost.store import JournalQuery, KeptQuery, StoreUnavailable
 from gatepost.store.postgresql import driver, groups, open_store
@@ -92,6 +93,38 @@ async def test_a_lost_transaction_that_is_still_under_way_is_waited_for(
             await asyncio.sleep(0.01)
     await committing
     assert everything(store) == ({record.id}, {kept.id})
+
+
+async def test_a_connection_that_breaks_just_before_a_rollback_loses_nothing(
+    postgresql, settings, line, tmp_path, store, make_record, make_kept, everything, until, monkeypatch
+):
+    """Whether the lost transaction is stored is looked up then too."""
+    monkeypatch.setattr(driver, "LOCK_SECONDS", 0.05)
+    far_store = open_store(line.settings(settings), tmp_path)
+    noted, record, kept = make_record(), make_record(), make_kept()
+    other = postgresql.connect(settings.url)
+    roll_back = psycopg.Connection.rollback
+
+    def break_and_roll_back(connection):
+        if connection.autocommit and not line.broken:  # the writer's
+            line.cut()
+            line.broken += 1
+            other.close()
+        roll_back(connection)
+
+    monkeypatch.setattr(psycopg.Connection, "rollback", break_and_roll_back)
+    other.execute("BEGIN")
+    other.execute("LOCK TABLE recipients IN SHARE MODE")
+    try:
+        far_store.journal(noted)
+        await far_store.commit(record, [kept])
+        await until(lambda: far_store.backlog == 0)
+    finally:
+        other.close()
+        await far_store.close()
+    assert line.broken
+    assert everything(store) == ({noted.id, record.id}, {kept.id})
+    assert far_store.lost == 0
 
 
 async def test_what_cannot_be_looked_up_is_in_doubt_though_the_server_answers(

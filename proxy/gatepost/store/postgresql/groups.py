@@ -86,10 +86,8 @@ class GroupWriter:
                 in_doubt = False  # the lost transaction has ended, and has stored nothing
                 self._send(connection, rows)
             except psycopg.Error as error:
-                if connection is not None and connection.closed:
+                if connection is not None and not _rolled_back(connection):
                     in_doubt = True
-                elif connection is not None:
-                    connection.rollback()
                 if not in_doubt:
                     raise error_for(error, self._place.name) from error
                 if time.monotonic() - started >= _SETTLE_SECONDS:
@@ -171,3 +169,13 @@ class GroupWriter:
             )
         reason = error_for(cause, self._place.name)
         return StoreUnavailable(f"{reason}; it is not known whether the last COMMIT succeeded")
+
+
+def _rolled_back(connection: psycopg.Connection) -> bool:
+    """End its transaction; False if the connection is lost, and with it the answer to a COMMIT."""
+    if not connection.closed:
+        with contextlib.suppress(psycopg.Error):
+            connection.rollback()
+            return True
+        connection.close()
+    return False
