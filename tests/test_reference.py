@@ -85,9 +85,9 @@ def test_the_page_is_what_the_code_says(request: pytest.FixtureRequest) -> None:
 
 
 def test_every_noun_that_a_public_one_leads_to_is_public() -> None:
-    public = {value for value in vars(gatepost).values() if inspect.isclass(value)}
-    for name in gatepost.__all__:
-        noun = getattr(gatepost, name)
+    nouns = {name: getattr(gatepost, name) for name in gatepost.__all__}
+    public = {noun for noun in nouns.values() if inspect.isclass(noun)}
+    for name, noun in nouns.items():
         for led_to in _classes(noun) if dataclasses.is_dataclass(noun) else ():
             assert led_to in public, f"{name} leads to {led_to}"
 
