@@ -312,10 +312,10 @@ def test_whatever_happens_in_any_order_nothing_is_lost(play, pytestconfig, part)
 
 
 @pytest.mark.case(109)
-@pytest.mark.parametrize("part", range(5))
+@pytest.mark.parametrize("part", range(3))
 @pytest.mark.long
 def test_whatever_happens_before_and_after_a_kill_nothing_is_lost(play, pytestconfig, part):
-    steps = steps_of(5, pytestconfig, full=200, less=20)
+    steps = steps_of(3, pytestconfig, full=120, less=20)
     run_part(part, lambda: AnyOrder(play, play.in_its_own_process), steps=steps, length=20)
 
 
