@@ -307,6 +307,26 @@ async def test_of_nodes_that_start_at_once_one_migrates_to_what_a_new_store_is(
     assert sorted(postgresql.execute(MADE, database=database)) == made
 
 
+def test_a_user_cannot_have_the_triggers_act_on_a_temporary_table_with_the_rights_of_the_owner(
+    postgresql, database, role, make_record
+):
+    opened(postgresql.url(database))
+    postgresql.execute(
+        f"GRANT SELECT, INSERT, UPDATE ON transactions, recipients TO {role}", database=database
+    )
+    insert = Insert(transactions, "postgresql").one
+    with psycopg.connect(postgresql.url(database, user=role)) as connection:
+        connection.execute(
+            "CREATE TEMPORARY TABLE transaction_rules"
+            " (transaction_id text, rule text, received_at bigint, UNIQUE (transaction_id, rule))"
+        )
+        connection.execute("GRANT ALL ON pg_temp.transaction_rules TO PUBLIC")
+        connection.execute(insert, transaction_row(make_record(id="a")))
+        assert connection.execute("SELECT rule FROM pg_temp.transaction_rules").fetchall() == []
+    noted = "SELECT DISTINCT transaction_id FROM transaction_rules"
+    assert postgresql.execute(noted, database=database) == [("a",)]
+
+
 async def test_records_that_older_nodes_write_are_found_by_their_rules(
     postgresql, database, role, tmp_path, make_record
 ):

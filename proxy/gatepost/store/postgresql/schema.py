@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     func,
     literal_column,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -22,6 +23,7 @@ from gatepost.store.sql.schema import NUMBER, STRING, TEXT, kept
 
 __all__ = [
     "PIECE",
+    "USER_KEY",
     "desk_sessions",
     "kept_pieces",
     "kept_texts",
@@ -29,10 +31,14 @@ __all__ = [
     "live_batches",
     "live_watchers",
     "own_metadata",
+    "user_key",
 ]
 
 PIECE = 512 << 10
 """Bytes of a message in its row, and in each further piece."""
+
+USER_KEY = 64
+"""Characters of a user's name that an index has."""
 
 own_metadata = MetaData()
 
@@ -70,6 +76,11 @@ reader sees, and the others.
 """
 
 
+def user_key(user: ColumnElement[str]) -> ColumnElement[str]:
+    """The beginning of a user's name in lower case: an index takes no text of any length."""
+    return func.left(func.lower(user), text(f"{USER_KEY}"), type_=TEXT)
+
+
 def lines_of(column: ColumnElement[str]) -> ColumnElement[Sequence[str]]:
     """The lines as an array, which an index has."""
     return func.string_to_array(column, literal_column("chr(10)"), type_=ARRAY(TEXT))
@@ -77,7 +88,7 @@ def lines_of(column: ColumnElement[str]) -> ColumnElement[Sequence[str]]:
 
 Index("kept_texts_tags", lines_of(kept_texts.c.tags), postgresql_using="gin")
 Index("kept_texts_rules", lines_of(kept_texts.c.rules), postgresql_using="gin")
-Index("kept_texts_user", func.lower(kept_texts.c.authenticated))
+Index("kept_texts_user", user_key(kept_texts.c.authenticated))
 
 live_watchers = Table(
     "live_watchers",

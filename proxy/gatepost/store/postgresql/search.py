@@ -11,7 +11,7 @@ from gatepost.store.folding import searched_for
 from gatepost.store.kept import State
 from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.reader import TextReader
-from gatepost.store.postgresql.schema import kept_texts, lines_of
+from gatepost.store.postgresql.schema import USER_KEY, kept_texts, lines_of, user_key
 from gatepost.store.query.messages import Fact, Is, Mark, Named, Query, Words
 from gatepost.store.sql.conditions import STORE, KeptSource, Source
 from gatepost.store.sql.schema import TEXT, kept
@@ -48,7 +48,12 @@ class _TextSource(KeptSource):
 
     def user(self, name: str) -> ColumnElement[bool]:
         """Those that the user sent."""
-        return and_(_texts.authenticated.is_not(None), func.lower(_texts.authenticated) == ascii_lower(name))
+        wanted = ascii_lower(name)
+        return and_(
+            _texts.authenticated.is_not(None),
+            user_key(_texts.authenticated) == wanted[:USER_KEY],
+            func.lower(_texts.authenticated) == wanted,
+        )
 
     def tag(self, tag: str) -> ColumnElement[bool]:
         """Those to a forward-path with that tag."""

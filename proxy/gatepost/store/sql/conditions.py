@@ -120,7 +120,8 @@ class KeptSource:
     def rule(self, name: str) -> ColumnElement[bool]:
         """Those that the rule hit."""
         hit = transactions.c.evaluations.contains(rows.hit_pattern(name), autoescape=True)
-        return or_(kept.c.rule == name, self._transaction(hit))
+        decided = and_(kept.c.rule.is_not(None), kept.c.rule == name)  # else a negated term would be unknown
+        return or_(decided, self._transaction(hit))
 
     def user(self, name: str) -> ColumnElement[bool]:
         """Those that the user sent."""

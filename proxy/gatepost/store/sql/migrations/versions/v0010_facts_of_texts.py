@@ -17,7 +17,7 @@ def upgrade() -> None:
         op.execute(
             f"CREATE INDEX kept_texts_{column} ON kept_texts USING gin (string_to_array({column}, chr(10)))"
         )
-    op.execute("CREATE INDEX kept_texts_user ON kept_texts (lower(authenticated))")
+    op.execute("CREATE INDEX kept_texts_user ON kept_texts (left(lower(authenticated), 64))")
     if op.get_bind().scalar(_HAS_LZ4):
         for column in ("seen", "fields"):
             op.execute(f"ALTER TABLE kept_texts ALTER COLUMN {column} SET COMPRESSION lz4")

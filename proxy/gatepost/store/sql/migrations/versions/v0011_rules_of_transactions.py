@@ -34,6 +34,8 @@ _SQLITE = (
     """
     CREATE TRIGGER recipients_rules_inserted AFTER INSERT ON recipients
     WHEN NEW.rule IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM transaction_rules AS noted
+            WHERE noted.transaction_id = NEW.transaction_id AND noted.rule = NEW.rule)
     BEGIN
         INSERT INTO transaction_rules (transaction_id, rule, received_at)
         SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
@@ -43,6 +45,8 @@ _SQLITE = (
     """
     CREATE TRIGGER recipients_rules_updated AFTER UPDATE OF rule ON recipients
     WHEN NEW.rule IS NOT NULL AND NEW.rule IS NOT OLD.rule
+        AND NOT EXISTS (SELECT 1 FROM transaction_rules AS noted
+            WHERE noted.transaction_id = NEW.transaction_id AND noted.rule = NEW.rule)
     BEGIN
         INSERT INTO transaction_rules (transaction_id, rule, received_at)
         SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
@@ -53,7 +57,7 @@ _SQLITE = (
 _POSTGRESQL = (
     """
     CREATE FUNCTION note_rules_asked() RETURNS trigger LANGUAGE plpgsql
-    SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    SECURITY DEFINER SET search_path = SCHEMA, pg_temp AS $$
     BEGIN
         IF TG_OP = 'UPDATE' THEN
             UPDATE transaction_rules SET received_at = NEW.received_at WHERE transaction_id = NEW.id;
@@ -70,7 +74,7 @@ _POSTGRESQL = (
     """,
     """
     CREATE FUNCTION note_rule_that_decided() RETURNS trigger LANGUAGE plpgsql
-    SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    SECURITY DEFINER SET search_path = SCHEMA, pg_temp AS $$
     BEGIN
         INSERT INTO transaction_rules (transaction_id, rule, received_at)
         SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
@@ -117,5 +121,10 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("transaction_rules_rule", "transaction_rules", ["rule", "received_at", "transaction_id"])
-    for statement in _SQLITE if dialect == "sqlite" else _POSTGRESQL:
-        op.get_bind().exec_driver_sql(statement)
+    if dialect == "sqlite":
+        for statement in _SQLITE:
+            op.get_bind().exec_driver_sql(statement)
+        return
+    schema = op.get_bind().exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
+    for statement in _POSTGRESQL:
+        op.get_bind().exec_driver_sql(statement.replace("SCHEMA", schema))
