@@ -57,6 +57,8 @@ async def test_retention_keeps_the_newest_of_each_box(
     await until(lambda: everything(store) == wanted)
     with closing(sqlite3.connect(tmp_path / "gatepost.db")) as other:
         assert other.execute("SELECT count(*) FROM recipients").fetchone() == (8,)
+        noted = {record for (record,) in other.execute("SELECT transaction_id FROM transaction_rules")}
+        assert noted == wanted[0]
         assert other.execute("SELECT count(*) FROM kept_recipients").fetchone() == (12,)
     await store.close()
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gatepost.model.verdict import Result
 from gatepost.store import (
     Box,
     JournalQuery,
@@ -221,3 +223,13 @@ async def test_the_newest_records_of_a_rule_are_read_from_an_index_and_no_others
     assert "COVERING INDEX transaction_rules_rule (rule=? AND" in steps
     assert "SCAN" not in steps
     assert "ORDER BY" not in steps
+
+
+async def test_a_record_is_not_read_again_for_each_rule_that_hit(store, make_record):
+    """Where it is referred to, SQLite reads all of it, and its evaluations may be long."""
+    hit = replace(make_record().evaluations[0], reason="x" * 1000, result=Result.HIT)
+    rules = tuple(replace(hit, rule=f"rule{number}") for number in range(100))
+    await store.commit(make_record(evaluations=rules))
+    assert len(store.archive.records(JournalQuery(rule="rule99"), limit=9)) == 1
+    with store._database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA foreign_key_list(transaction_rules)").all() == []

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -109,9 +110,10 @@ Index("recipients_address", func.lower(recipients.c.address))
 transaction_rules = Table(
     "transaction_rules",
     metadata,
-    Column("transaction_id", STRING, ForeignKey("transactions.id", ondelete="CASCADE"), primary_key=True),
+    Column("transaction_id", STRING, primary_key=True),
     Column("rule", STRING, primary_key=True),
     Column("received_at", BigInteger, nullable=False),
+    ForeignKeyConstraint(["transaction_id"], ["transactions.id"], ondelete="CASCADE").ddl_if("postgresql"),
     sqlite_with_rowid=False,
 )
 """The rules that hit, refused, or decided for a recipient, so that the newest records of a rule are found.

@@ -9,7 +9,9 @@ takes 100 us for three evaluations; to cut the text where one begins takes a ten
 PostgreSQL's functions have the rights of the store's owner. They look for tables in its schema, and only then
 for temporary ones of the connection: a trigger of such a table would have these rights too.
 
-In SQLite a row of ``transactions`` is read with all its evaluations, so not once more for each recipient.
+In SQLite to look for a row of ``transactions`` is to read it with all its evaluations
+(findings/sqlite-foreign-key-reads-the-whole-parent.sh). So this is not done for each recipient, nor for each
+rule: there is no foreign key there, and a trigger deletes.
 """
 
 import re
@@ -66,6 +68,12 @@ _SQLITE = (
         INSERT INTO transaction_rules (transaction_id, rule, received_at)
         SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
         ON CONFLICT DO NOTHING;
+    END
+    """,
+    """
+    CREATE TRIGGER transactions_rules_deleted AFTER DELETE ON transactions
+    BEGIN
+        DELETE FROM transaction_rules WHERE transaction_id = OLD.id;
     END
     """,
 )

@@ -53,6 +53,12 @@ _SQLITE = (
         ON CONFLICT DO NOTHING;
     END
     """,
+    """
+    CREATE TRIGGER transactions_rules_deleted AFTER DELETE ON transactions
+    BEGIN
+        DELETE FROM transaction_rules WHERE transaction_id = OLD.id;
+    END
+    """,
 )
 _POSTGRESQL = (
     """
@@ -111,13 +117,13 @@ def upgrade() -> None:
     """Make the table, its index and the triggers; `v0012_rules_of_older_transactions` fills it."""
     dialect = op.get_bind().dialect.name
     string = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+    of_records = sa.ForeignKeyConstraint(["transaction_id"], ["transactions.id"], ondelete="CASCADE")
     op.create_table(
         "transaction_rules",
-        sa.Column(
-            "transaction_id", string, sa.ForeignKey("transactions.id", ondelete="CASCADE"), primary_key=True
-        ),
+        sa.Column("transaction_id", string, primary_key=True),
         sa.Column("rule", string, primary_key=True),
         sa.Column("received_at", sa.BigInteger, nullable=False),
+        *([] if dialect == "sqlite" else [of_records]),
         sqlite_with_rowid=False,
     )
     op.create_index("transaction_rules_rule", "transaction_rules", ["rule", "received_at", "transaction_id"])
