@@ -318,6 +318,7 @@ def send(content, *, client, helo, mail_from, to="bob@example.com", user=None, e
         if early:
             smtp.sock = socket.create_connection(("127.0.0.1", 25), PATIENCE_SECONDS, (client, 0))
             smtp.putcmd("EHLO", helo)
+            time.sleep(1.0)  # that EHLO was read cannot be seen from here
             early()
             greeting = smtp.getreply()
         else:

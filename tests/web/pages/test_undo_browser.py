@@ -158,6 +158,7 @@ def test_a_page_that_is_closed_leaves_nothing_that_was_deleted(site, new_page):
     for one in (page, other):
         one.goto(site.origin)
     page.locator(".row-link").click()
+    page.get_by_role("heading", name="One").wait_for()
     page.keyboard.press("#")
     page.get_by_role("button", name="Undo").wait_for()
     page.close()
@@ -171,6 +172,7 @@ def test_a_server_that_is_gone_says_that_nothing_was_undone(site, browser):
     page = context.new_page()
     page.goto(site.origin)
     page.locator(".row-link").click()
+    page.get_by_role("heading", name="One").wait_for()
     page.keyboard.press("#")
     undo = page.get_by_role("button", name="Undo")
     undo.wait_for()
