@@ -16,7 +16,7 @@ import sys
 SIZE, COUNT = 4_000_000, 20
 
 
-def octets_read():
+def bytes_read():
     with open("/proc/self/io") as lines:
         return int(next(line for line in lines if line.startswith("rchar")).split()[1])
 
@@ -31,10 +31,10 @@ for kind in ("without rowid", "with rowid"):
     connection.execute("INSERT INTO record VALUES ('a', zeroblob(?))", (SIZE,))
     found = []
     for statement in ("INSERT INTO part (of) VALUES ('a')", "SELECT 1 FROM record WHERE id = 'a'"):
-        before = octets_read()
+        before = bytes_read()
         for _ in range(COUNT):
             connection.execute(statement).fetchall()
-        found.append((octets_read() - before) // SIZE)
+        found.append((bytes_read() - before) // SIZE)
     print(f"{kind}:", *found)
 PY
 )

@@ -9,10 +9,10 @@ from typing import Final, Protocol
 
 from gatepost.web.accounts import LoggedIn
 
-__all__ = ["TOKEN_OCTETS", "UNUSED_SECONDS", "MemorySessions", "Sessions"]
+__all__ = ["TOKEN_BYTES", "UNUSED_SECONDS", "MemorySessions", "Sessions"]
 
-TOKEN_OCTETS: Final = 32
-"""Random octets of a token, which are written in base64url."""
+TOKEN_BYTES: Final = 32
+"""Random bytes of a token, which is written in base64url."""
 
 UNUSED_SECONDS: Final = 12 * 3600
 """Time without a request after which a session ends."""
@@ -54,7 +54,7 @@ class MemorySessions:
 
     async def begin(self, logged_in: LoggedIn) -> str:
         """See `Sessions`."""
-        token = secrets.token_urlsafe(TOKEN_OCTETS)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
         now = self._clock()
         self._sessions[token] = _Session(logged_in, used_at=now, ends_at=now + logged_in.lasts_seconds)
         while len(self._sessions) > _SESSIONS:

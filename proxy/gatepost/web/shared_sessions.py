@@ -10,7 +10,7 @@ from anyio import CapacityLimiter, to_thread
 from gatepost.store import DeskSessions, StoreUnavailable
 from gatepost.web.accounts import LoggedIn
 from gatepost.web.sealed_sessions import key_of, seal, unseal
-from gatepost.web.sessions import TOKEN_OCTETS
+from gatepost.web.sessions import TOKEN_BYTES
 
 __all__ = ["SharedSessions"]
 
@@ -29,7 +29,7 @@ class SharedSessions:
 
     async def begin(self, logged_in: LoggedIn) -> str:
         """See `Sessions`."""
-        token = secrets.token_urlsafe(TOKEN_OCTETS)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
         key, sealed, lasts_seconds = key_of(token), seal(token, logged_in), logged_in.lasts_seconds
         await self._ask(lambda: self._stored.put(key, sealed, lasts_seconds=lasts_seconds))
         return token
@@ -68,4 +68,4 @@ class SharedSessions:
 
 def _may_be(token: str) -> bool:
     """True if a text is as long as a token: nothing else is worth a question to the store."""
-    return len(token) == -(-TOKEN_OCTETS * 4 // 3)
+    return len(token) == -(-TOKEN_BYTES * 4 // 3)

@@ -69,7 +69,7 @@ async def test_messages_are_found_by_what_is_known_of_them_before_they_are_read(
 async def test_a_user_name_of_any_length_keeps_no_message_from_being_read(
     store, settings, tmp_path, make_record, make_kept, until
 ):
-    """Complaints mode takes any name of up to 9,000 octets, more than an index does."""
+    """Complaints mode takes any name of up to 9,000 bytes, more than an index does."""
     names = ["".join(random.Random(seed).choices(ascii_letters, k=9000)) for seed in range(2)]
     names.append(names[0][:100])
     with open_mailbox(settings, tmp_path) as mailbox:

@@ -23,51 +23,50 @@ __all__ = ["is_noted", "make_triggers"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+_NOTE_ASKED = """\
+INSERT INTO transaction_rules (transaction_id, rule, received_at)
+        SELECT NEW.id, json_extract(value, '$.rule'), NEW.received_at FROM json_each(NEW.evaluations)
+        WHERE json_extract(value, '$.result') = 'hit'
+            OR json_extract(value, '$.action') IN ('reject', 'defer')
+        ON CONFLICT DO NOTHING;"""
+_NOTE_DECIDED = """\
+INSERT INTO transaction_rules (transaction_id, rule, received_at)
+        SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
+        ON CONFLICT DO NOTHING;"""
+_NOT_NOTED = """\
+AND NOT EXISTS (SELECT 1 FROM transaction_rules AS noted
+            WHERE noted.transaction_id = NEW.transaction_id AND noted.rule = NEW.rule)"""
 _SQLITE = (
-    """
+    f"""
     CREATE TRIGGER transactions_rules_inserted AFTER INSERT ON transactions
     WHEN NEW.evaluations GLOB '*hit","stage":*' OR NEW.evaluations GLOB '*ject","observed":*'
         OR NEW.evaluations GLOB '*fer","observed":*'
     BEGIN
-        INSERT INTO transaction_rules (transaction_id, rule, received_at)
-        SELECT NEW.id, json_extract(value, '$.rule'), NEW.received_at FROM json_each(NEW.evaluations)
-        WHERE json_extract(value, '$.result') = 'hit'
-            OR json_extract(value, '$.action') IN ('reject', 'defer')
-        ON CONFLICT DO NOTHING;
+        {_NOTE_ASKED}
     END
     """,
-    """
+    f"""
     CREATE TRIGGER transactions_rules_updated AFTER UPDATE OF evaluations, received_at ON transactions
     WHEN NEW.evaluations IS NOT OLD.evaluations OR NEW.received_at <> OLD.received_at
     BEGIN
         UPDATE transaction_rules SET received_at = NEW.received_at WHERE transaction_id = NEW.id;
-        INSERT INTO transaction_rules (transaction_id, rule, received_at)
-        SELECT NEW.id, json_extract(value, '$.rule'), NEW.received_at FROM json_each(NEW.evaluations)
-        WHERE json_extract(value, '$.result') = 'hit'
-            OR json_extract(value, '$.action') IN ('reject', 'defer')
-        ON CONFLICT DO NOTHING;
+        {_NOTE_ASKED}
     END
-    """,
-    """
+    """,  # noqa: S608 - our own text
+    f"""
     CREATE TRIGGER recipients_rules_inserted AFTER INSERT ON recipients
     WHEN NEW.rule IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM transaction_rules AS noted
-            WHERE noted.transaction_id = NEW.transaction_id AND noted.rule = NEW.rule)
+        {_NOT_NOTED}
     BEGIN
-        INSERT INTO transaction_rules (transaction_id, rule, received_at)
-        SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
-        ON CONFLICT DO NOTHING;
+        {_NOTE_DECIDED}
     END
     """,
-    """
+    f"""
     CREATE TRIGGER recipients_rules_updated AFTER UPDATE OF rule ON recipients
     WHEN NEW.rule IS NOT NULL AND NEW.rule IS NOT OLD.rule
-        AND NOT EXISTS (SELECT 1 FROM transaction_rules AS noted
-            WHERE noted.transaction_id = NEW.transaction_id AND noted.rule = NEW.rule)
+        {_NOT_NOTED}
     BEGIN
-        INSERT INTO transaction_rules (transaction_id, rule, received_at)
-        SELECT id, NEW.rule, received_at FROM transactions WHERE id = NEW.transaction_id
-        ON CONFLICT DO NOTHING;
+        {_NOTE_DECIDED}
     END
     """,
     """
