@@ -133,8 +133,8 @@ async function sayWhy() {
   const answer = await fetch(events, { method: "HEAD", signal: AbortSignal.timeout(ANSWER_MS) }).catch(() => null);
   if (lostAt === null) return; // connected meanwhile
   if (answer?.status === 401) location.assign(`${desk.base}/login`);
-  const busy = answer?.headers.has("Retry-After") ? "The store does not answer." : "Too many pages watch Gatepost.";
-  const why = answer?.status === 503 ? busy : "Gatepost does not answer.";
+  const refused = answer?.headers.has("Retry-After") ? "The store does not answer." : "Too many pages watch Gatepost.";
+  const why = answer?.status === 503 ? refused : "Gatepost does not answer.";
   tell({ lost: `${why} This page is not up to date. Trying again …` });
 }
 
