@@ -244,10 +244,12 @@ def test_killed_and_replaced_workers_lose_nothing_and_forget_nothing(
         )
 
     goes_on()
+    number = len(workers())
     learnt = {letter.recipient for letter in of_users(servers) if letter.copies_acknowledged}
     wait_until(lambda: learnt <= correspondents(running), "it is learnt")
     for turn, victims in enumerate((VICTIMS, VICTIMS[:1]), 1):
         for victim in victims:
+            wait_until(lambda: len(workers()) == number, "those that were replaced have ended")
             os.kill(workers()[victim], signal.SIGKILL)
             goes_on()
         running.kill(signal.SIGUSR2)
