@@ -128,11 +128,11 @@ def pytest_runtest_protocol(item):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """Four for each processor, since tests wait, for processes and for times, for most of their time.
+    """Three for each processor, since tests wait, for processes and for times, for most of their time.
 
     A file or a single test runs in this process, so that a debugger works.
     """
-    return 4 * len(os.sched_getaffinity(0)) if are_folders(config.args) else 0
+    return 3 * len(os.sched_getaffinity(0)) if are_folders(config.args) else 0
 
 
 def are_folders(args):
