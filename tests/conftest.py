@@ -1,13 +1,17 @@
 """Options and markers of the whole test suite."""
 
 import contextlib
+import ctypes
 import fcntl
 import gc
 import os
 import shutil
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,6 +33,8 @@ NO_SUITES = "GATEPOST_SUITES is not set"
 """The same of the public test suites for SPF and ARC."""
 LONG = "runs with --long, or if its file is named"
 """Why a test that takes long is skipped."""
+_NEW_NETWORK = 0x40000000
+"""CLONE_NEWNET of unshare(2)."""
 
 
 def pytest_addoption(parser):
@@ -183,3 +189,17 @@ def yardstick():
     started = time.process_time()
     sum(number % 7 for number in range(400_000))
     return time.process_time() - started
+
+
+@pytest.fixture
+def own_network() -> Iterator[Callable[..., Any]]:
+    """Call a function in a network that has nothing but loopback: each of its ports is free.
+
+    What the function starts, processes and threads, and the sockets that it opens are in that network too.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        if os.geteuid() != 0 or thread.submit(ctypes.CDLL(None).unshare, _NEW_NETWORK).result() != 0:
+            pytest.skip("only root has networks of its own")
+        command = ["ip", "link", "set", "lo", "up"]
+        thread.submit(subprocess.run, command, check=True, timeout=60).result()
+        yield lambda function, *arguments, **named: thread.submit(function, *arguments, **named).result()

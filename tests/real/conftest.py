@@ -1,7 +1,6 @@
 """The gateway as its operator runs it, Postfix's smtp-sink behind it, and clients before it."""
 
 import contextlib
-import ctypes
 import dataclasses
 import os
 import pwd
@@ -18,11 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, Self
+from typing import Self
 
 import psutil
 import pytest
@@ -37,7 +35,6 @@ ROOT = Path(__file__).parents[2]
 LISTENS_ON = re.compile(r"listens on .*?127\.0\.0\.1:(\d+)")
 TRACE = re.compile(rb"Received: from .+\r\n\tby .+ id [^\s;]+(?:\r\n\tfor <.+>)?;\r\n\t.+\r\n")
 """The field that the gateway adds; mail may begin with a line that would continue it."""
-_NEW_NETWORK = 0x40000000
 """CLONE_NEWNET of unshare(2): for the thread that asks."""
 COUNTING = """
     import asyncio
@@ -560,20 +557,6 @@ def nobodys() -> Iterator[tuple[Path, Mapping[str, str]]]:
 
 def _is_for_everybody(path: Path) -> bool:
     return all(one.stat().st_mode & stat.S_IROTH for one in (path, *path.parents))
-
-
-@pytest.fixture
-def own_network() -> Iterator[Callable[..., Any]]:
-    """Call a function in a network that has nothing but loopback: each of its ports is free.
-
-    What the function starts, processes and threads, and the sockets that it opens are in that network too.
-    """
-    with ThreadPoolExecutor(1) as thread:
-        if os.geteuid() != 0 or thread.submit(ctypes.CDLL(None).unshare, _NEW_NETWORK).result() != 0:
-            pytest.skip("only root has networks of its own")
-        command = [program("ip"), "link", "set", "lo", "up"]
-        thread.submit(subprocess.run, command, check=True, timeout=PATIENCE_SECONDS).result()
-        yield lambda function, *arguments, **named: thread.submit(function, *arguments, **named).result()
 
 
 @pytest.fixture

@@ -195,6 +195,18 @@ async def test_a_connection_that_waited_long_enough_is_closed_politely(make_post
         assert upstream.commands[0][-1] == "QUIT"
 
 
+async def test_connections_wait_while_the_next_one_to_close_has_no_half_a_millisecond_left(make_post):
+    """The handle of uvloop's ``call_at`` does not know its time then."""
+    post = make_post(idle_time=0.0004)
+    with FakeUpstream() as upstream:
+        server, pool = post.server(upstream), post.relay._pool
+        deadline = asyncio.get_running_loop().time() + 60
+        for connection in [await pool.fresh(server, deadline) for _ in range(2)]:
+            pool.give_back(server, connection)
+        assert await asyncio.to_thread(upstream.wait_until, lambda u: u.open_connections == 0)
+        assert [lines[-1] for lines in upstream.commands] == ["QUIT", "QUIT"]
+
+
 async def test_few_connections_wait(post, monkeypatch):
     monkeypatch.setattr("gatepost.relay.pool._IDLE_LIMIT", 2)
     with FakeUpstream() as upstream:

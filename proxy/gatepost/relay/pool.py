@@ -44,7 +44,9 @@ class Pool:
 
         Those of the same server and client (`client_of_connection`) are together.
         """
-        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._sweep_timer: asyncio.Handle | None = None
+        self._sweep_at = 0.0
+        """On the event loop's clock, while there is a timer."""
         self._down_until: dict[UpstreamServer, float] = {}
         self._extensions: dict[UpstreamServer, frozenset[str]] = {}
         self._tls_contexts: dict[UpstreamServer, ssl.SSLContext] = {}
@@ -166,22 +168,27 @@ class Pool:
             seconds = min(seconds, _BOUND_IDLE_SECONDS)
         until = connection.now() + seconds
         idle.append((connection, until))
-        if self._sweep_timer is None or until < self._sweep_timer.when():
-            if self._sweep_timer:
-                self._sweep_timer.cancel()
-            self._sweep_timer = asyncio.get_running_loop().call_at(until, self._sweep)
+        if self._sweep_timer is None or until < self._sweep_at:
+            self._sweep_next(until)
+
+    def _sweep_next(self, at: float) -> None:
+        """Sweep at this time, and not before."""
+        if self._sweep_timer:
+            self._sweep_timer.cancel()
+        self._sweep_at = at  # uvloop returns a handle without when() if it is less than 0.5 ms ahead
+        self._sweep_timer = asyncio.get_running_loop().call_at(at, self._sweep)
 
     def _sweep(self) -> None:
         """Close connections that were idle too long, and schedule the next sweep."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        self._sweep_timer = None
+        now = asyncio.get_running_loop().time()
         for key, idle in tuple(self._idle.items()):
             while idle and (idle[0][1] <= now or idle[0][0].is_lost):
                 idle.popleft()[0].quit()
             if not idle:
                 del self._idle[key]
-        soonest = min((idle[0][1] for idle in self._idle.values() if idle), default=None)
-        self._sweep_timer = None if soonest is None else loop.call_at(soonest, self._sweep)
+        if self._idle:
+            self._sweep_next(min(idle[0][1] for idle in self._idle.values()))
 
     def _tls_context(self, server: UpstreamServer) -> ssl.SSLContext:
         if server not in self._tls_contexts:

@@ -357,11 +357,16 @@ def new_page(browser):
             if said.type == "error" and not said.text.startswith(refused):
                 problems.append(said.text)
 
+        def fail(request):
+            if request.failure != "net::ERR_ABORTED":  # a page that is left asks for nothing any more
+                problems.append(f"{request.url}: {request.failure}")
+
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, **options))
         page = contexts[-1].new_page()
         page.set_default_timeout(30_000)
         page.set_default_navigation_timeout(60_000)  # the first page waits for the process to start
         page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("requestfailed", fail)
         page.on("console", hear)
         return page
 
