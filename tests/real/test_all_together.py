@@ -318,7 +318,8 @@ def send(content, *, client, helo, mail_from, to="bob@example.com", user=None, e
         if early:
             smtp.sock = socket.create_connection(("127.0.0.1", 25), PATIENCE_SECONDS, (client, 0))
             smtp.putcmd("EHLO", helo)
-            time.sleep(1.0)  # that EHLO was read cannot be seen from here
+            port = smtp.sock.getsockname()[1]
+            wait_until(lambda: has_read_all(25, port), "EHLO is read before the greeting")
             early()
             greeting = smtp.getreply()
         else:
@@ -339,6 +340,15 @@ def send(content, *, client, helo, mail_from, to="bob@example.com", user=None, e
             smtp.send(content + b".\r\n")
             code, text = smtp.getreply()
         return f"{code} {text.decode()}"
+
+
+def has_read_all(port, client):
+    """Whether the server has read all that came from this client's port, says the kernel (proc(5))."""
+    for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if (int(local[9:], 16), int(remote[9:], 16)) == (port, client):
+            return int(queues.partition(":")[2], 16) == 0
+    return False
 
 
 def results(delivered, server):
