@@ -235,6 +235,7 @@ class Supervisor:
             process, status = os.waitpid(-1, os.WNOHANG)
             if not process:
                 return
+            self._read_statuses()  # what it has said before its end
             if child := self._children.pop(process, None):
                 self._note_end(process, child, os.waitstatus_to_exitcode(status))
 
