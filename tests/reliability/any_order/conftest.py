@@ -1,6 +1,7 @@
 """What the machine plays with: a gateway that may be stopped, locked, filled or killed; servers; clients."""
 
 import asyncio
+import gc
 import hashlib
 import os
 import re
@@ -41,6 +42,8 @@ from postgres_server import PostgresServer
 
 PATIENCE_SECONDS = 60.0
 """For each thing that is waited for; a healthy gateway takes milliseconds."""
+TCP_OPEN = ("01", "02", "03", "0A")
+"""Established, being established, listening."""
 ROOT = Path(__file__).parents[3]
 LISTENS_ON = re.compile(r"listens on .*?127\.0\.0\.1:(\d+)")
 ADDED = re.compile(rb"Received: from [^\r]+\r\n(?:\t[^\r]+\r\n)+(?:X-Tag: yes\r\n)?")
@@ -122,10 +125,13 @@ def rules_of(mixed, on_error, servers, url, port=0):
     }
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, instead: Callable[[], object] = lambda: ""
+) -> None:
+    """``instead`` tells what there is if the condition never holds."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < give_up, f"{what}: not within {PATIENCE_SECONDS:g} s"
+        assert time.monotonic() < give_up, f"{what}: not within {PATIENCE_SECONDS:g} s {instead()}"
         time.sleep(0.002)
 
 
@@ -266,9 +272,10 @@ class Gateway:
         self.write("quarantine", "defer")
         self.before = self.without_gateway()
         self.start()
-        wait_until(self.is_greeted, "the servers behind are greeted")
-        self.base_line = self.sockets()
-        """How many a gateway has that has nothing to do, but for its connections to the servers behind."""
+        self.base_line = 0
+        """`sockets` of a gateway that has nothing to do."""
+        gc.collect()  # sockets that earlier tests have left
+        wait_until(self.has_base_line, "no socket comes or goes")
         loaded = load(self.path)
         self.archive = open_archive(loaded.config.store, loaded.base)
 
@@ -276,9 +283,19 @@ class Gateway:
     def faulty(self) -> bool:
         return self.full or self.is_down or self.lock is not None
 
-    def is_greeted(self) -> bool:
-        """The first connection to each is there; it waits to be used."""
-        return all(server.server.open_connections == 1 for server in self.servers)
+    def has_base_line(self) -> bool:
+        """No socket comes or goes for a moment."""
+        seen = set()
+        for _ in range(5):
+            seen.add(self.sockets())
+            time.sleep(0.01)
+        self.base_line = seen.pop()
+        return not seen
+
+    def unrest(self) -> dict[str, object]:
+        """What is not as at the beginning: empty if nobody is there, and nothing is in flight."""
+        found = {"sockets": self.sockets() - self.base_line, "half closed": self.half_closed()}
+        return {name: value for name, value in found.items() if value}
 
     def held(self) -> dict[str, int]:
         """What this process holds of the gateway."""
@@ -289,9 +306,20 @@ class Gateway:
         return {}
 
     def sockets(self) -> int:
-        """The gateway's, but for connections to the servers behind."""
-        behind = sum(server.server.open_connections for server in self.servers)
-        return len(sockets_of(self.pid, only_tcp=self.database is not None)) - self.ends * behind
+        """How many there are, but for connections to the servers behind."""
+        is_counted = self.database is None  # those to a database are Unix sockets, and come and go
+        return sum(
+            one.is_tcp or is_counted for one in sockets_of(self.pid) if not one.ports & self.ports_behind()
+        )
+
+    def half_closed(self) -> int:
+        """Connections to the servers behind that one end has closed, and the other one has not."""
+        return sum(
+            bool(one.ports & self.ports_behind()) and one.is_half_closed for one in sockets_of(self.pid)
+        )
+
+    def ports_behind(self) -> set[int]:
+        return {server.server.port for server in self.servers}
 
     def write(self, mixed: str, on_error: str) -> None:
         self.path.write_text(
@@ -355,25 +383,38 @@ class Gateway:
             time.sleep(0.002)
 
 
-def sockets_of(pid: int, *, only_tcp: bool = False) -> list[str]:
-    """``only_tcp``: those to a database are Unix sockets, and come and go."""
-    found = []
-    if only_tcp:
-        tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
-        inodes = {f"socket:[{line.split()[9]}]" for table in tables for line in table.splitlines()[1:]}
-        return [target for target in sockets_of(pid) if target in inodes]
+@dataclass(frozen=True)
+class Socket:
+    """An open one."""
+
+    is_tcp: bool = False
+    """False: another kind, or a connection that is over."""
+    ports: frozenset[int] = frozenset()
+    """Its own, and the one that it is connected to."""
+    is_half_closed: bool = False
+
+
+def sockets_of(pid: int) -> list[Socket]:
+    """All of a process, with what the kernel says of them (proc(5), net/tcp)."""
+    open_files = []
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # it is closed just now
-            found.append(str(descriptor.readlink()))
-    return [target for target in found if target.startswith("socket:")]
+            open_files.append(str(descriptor.readlink()))
+    known = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, remote, state, *_, inode = line.split()[:10]
+            ports = frozenset(int(one.partition(":")[2], 16) for one in (local, remote))
+            known[f"socket:[{inode}]"] = Socket(
+                is_tcp=True, ports=ports, is_half_closed=state not in TCP_OPEN
+            )
+    return [known.get(one, Socket()) for one in open_files if one.startswith("socket:")]
 
 
 class InThisProcess(Gateway):
     """Restarts within milliseconds."""
 
     pid = os.getpid()
-    ends = 2
-    """Of a connection to a server behind in this process."""
 
     def __init__(
         self,
@@ -439,24 +480,21 @@ class InThisProcess(Gateway):
         self.stop()
         return self.held()
 
-    def is_at_rest(self) -> bool:
-        """Nobody is there, nothing is in flight, everything is written down."""
+    def unrest(self) -> dict[str, object]:
         (endpoint,) = self.service._server._endpoints
-        return (
-            not self.service.samples()["sessions_open",]
-            and not self.service.store.backlog
-            and endpoint.memory.has(self.service.limits.memory)
-            and not self.service._server._sessions
-            and len(asyncio.all_tasks(self.loop)) == 0
-            and self.sockets() == self.base_line
-        )
+        found = {
+            "sessions": self.service.samples()["sessions_open",] or self.service._server._sessions,
+            "unwritten": self.service.store.backlog,
+            "memory taken": not endpoint.memory.has(self.service.limits.memory),
+            "tasks": asyncio.all_tasks(self.loop),
+        }
+        return {name: value for name, value in found.items() if value} | super().unrest()
 
 
 class InItsOwnProcess(Gateway):
     """As its operator runs it; it may be killed."""
 
     can_be_killed = True
-    ends = 1
 
     @property
     def pid(self) -> int:
@@ -499,10 +537,6 @@ class InItsOwnProcess(Gateway):
         before = self.log.read_text().count(" reloaded")
         self.process.send_signal(signal.SIGHUP)
         wait_until(lambda: self.log.read_text().count(" reloaded") > before, "reloaded")
-
-    def is_at_rest(self) -> bool:
-        """No connection but those to the servers behind it."""
-        return self.sockets() == self.base_line
 
 
 class LostError(AssertionError):

@@ -270,7 +270,8 @@ class AnyOrder(RuleBasedStateMachine):
             server.server.release.set()
         for who in list(self.clients):
             self.leave(who, "QUIT")
-        self.play.wait_until(self.gateway.is_at_rest, "everything is as at the beginning")
+        unrest = self.gateway.unrest
+        self.play.wait_until(lambda: not unrest(), "everything is as at the beginning", unrest)
         self.gateway.stop()
         for server in self.servers:
             closed = server.server.wait_until(lambda one: not one.open_connections)
