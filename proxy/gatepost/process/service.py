@@ -30,7 +30,7 @@ from gatepost.process.recorder import Recorder
 from gatepost.process.status_pipe import Status
 from gatepost.relay import Relay
 from gatepost.server import Server
-from gatepost.store import StoreUnusable, open_store
+from gatepost.store import StoreForbidden, StoreUnusable, open_store
 from gatepost.traffic.watching import Tap, fan_out
 from gatepost.values import value
 
@@ -128,7 +128,7 @@ class Service:
         rules = load_rules(loaded, self._provided)
         try:
             self.store = open_store(config.store, loaded.base)
-        except StoreUnusable as error:
+        except (StoreUnusable, StoreForbidden) as error:
             raise ConfigError([loaded.problem(("store", "url"), str(error))]) from error
         recorder = Recorder(self.store.converse) if config.store.conversations else None
         self._relay = Relay(hostname=config.hostname, limits=config.limits) if relays else None

@@ -14,7 +14,14 @@ from gatepost.store.contract import (
     Store,
 )
 from gatepost.store.conversation import Conversation, ConversationPart, SessionSummary, of_transaction
-from gatepost.store.errors import ConflictError, StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from gatepost.store.errors import (
+    ConflictError,
+    StoreError,
+    StoreForbidden,
+    StoreFull,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from gatepost.store.exchange import PassedBatch, Turn
 from gatepost.store.facets import Facet, Facets
 from gatepost.store.finding import Found, find
@@ -93,6 +100,7 @@ __all__ = [
     "Statistics",
     "Store",
     "StoreError",
+    "StoreForbidden",
     "StoreFull",
     "StoreUnavailable",
     "StoreUnusable",

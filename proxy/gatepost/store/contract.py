@@ -315,8 +315,11 @@ class Backend(Protocol):
     StoreError with a text for the operator.
     """
 
-    def check(self, settings: StoreSettings) -> None:
-        """Look at the settings alone: no file is opened, and no server is asked."""
+    def check(self, settings: StoreSettings, *, asks: bool) -> None:
+        """Look at the settings, without a file being opened, and with ``asks`` at the store on a server.
+
+        A server that does not answer is no error; nothing is written.
+        """
 
     def open_store(self, settings: StoreSettings, base: Path) -> Store:
         """To write; makes the store, or brings it to today's version, where that is needed."""

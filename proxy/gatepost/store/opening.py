@@ -49,9 +49,12 @@ def import_backend(settings: StoreSettings) -> None:
     _backend(settings)
 
 
-def check_store(settings: StoreSettings) -> None:
-    """Raise StoreError for settings of no use; no store is opened, and no server is asked."""
-    _backend(settings).check(settings)
+def check_store(settings: StoreSettings, *, asks: bool = False) -> None:
+    """Raise StoreError for settings of no use; no file is opened, and nothing is written.
+
+    ``asks``: ask a server whether its database can be used; one that does not answer is no error.
+    """
+    _backend(settings).check(settings, asks=asks)
 
 
 def open_store(settings: StoreSettings, base: Path) -> Store:

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 import psycopg
@@ -13,8 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from gatepost.config.store import StoreSettings
-from gatepost.store.errors import StoreUnavailable, StoreUnusable
-from gatepost.store.postgresql import preparing
+from gatepost.store.errors import StoreError, StoreForbidden, StoreUnavailable, StoreUnusable
+from gatepost.store.postgresql import preparing, rights
 from gatepost.store.postgresql.contents import Pieces
 from gatepost.store.postgresql.driver import Lock, LoginFailed, LoginRefused, Place, error_for, lock, try_lock
 from gatepost.store.postgresql.groups import GroupWriter
@@ -90,7 +90,7 @@ class Database:
                 look(connection, database.name)
                 connection.commit()
         except StoreUnavailable as error:
-            if settings.required or isinstance(error, LoginRefused):
+            if settings.required or isinstance(error, LoginRefused | StoreForbidden):
                 database.close()
                 raise
             if isinstance(error, LoginFailed) and database._place.answers():
@@ -202,7 +202,8 @@ class Database:
             with self._engine.connect().execution_options(**options) as connection:
                 yield connection
         except DBAPIError as error:
-            raise error_for(error.orig or error, self.name) from error
+            reads = bool(options.get("postgresql_readonly"))
+            raise self._told(error.orig or error, rights.READ if reads else rights.WRITE) from error
         except PoolTimeoutError as error:
             raise StoreUnavailable(f"the store {self.name} has too many readers") from error
         except psycopg.Error as error:
@@ -210,6 +211,14 @@ class Database:
         finally:
             if self._engine.pool is not pool:  # SQLAlchemy leaves these to the garbage collector
                 pool.dispose()
+
+    def _told(self, error: BaseException, wanted: Sequence[str]) -> StoreError:
+        """The error for people; if a right is missing, with the role and what grants it these rights."""
+        told = error_for(error, self.name)
+        if isinstance(told, StoreForbidden):
+            with suppress(DBAPIError, PoolTimeoutError, psycopg.Error), self._engine.connect() as connection:
+                return StoreForbidden(f"{told}; {rights.explained(connection, wanted)}")
+        return told
 
     def _connect(self, *, autocommit: bool = False) -> psycopg.Connection:
         if self._closed:

@@ -12,7 +12,7 @@ from psycopg.types.string import StrDumperUnknown
 
 from gatepost.config.problems import did_you_mean
 from gatepost.printable import storable, without_controls
-from gatepost.store.errors import StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from gatepost.store.errors import StoreError, StoreForbidden, StoreFull, StoreUnavailable, StoreUnusable
 
 __all__ = [
     "LOCK_SECONDS",
@@ -262,7 +262,7 @@ def error_for(error: BaseException, name: str) -> StoreError:
     if code.startswith(_UNAVAILABLE):
         return StoreUnavailable(f"the store {name} is not available: {said} ({code})")
     if code == _NO_RIGHT:
-        return StoreUnavailable(f"the store {name} lacks a right: {said} ({code})")
+        return StoreForbidden(f"the store {name} lacks a right: {said} ({code})")
     return StoreError(f"the store {name} refused a statement: {said} ({code})")
 
 

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def check(settings: StoreSettings) -> None:
+def check(settings: StoreSettings, *, asks: bool) -> None:  # noqa: ARG001 - the contract's name
     """See `gatepost.store.contract.Backend`."""
     driver.locate(settings.url, Path())
 
