@@ -271,12 +271,15 @@ class DeskSessions(Protocol):
     Times are those of the store's clock. A session is over when it was unused for too long, or at its end.
     """
 
-    def put(self, key: bytes, sealed: bytes, *, lasts_seconds: float) -> None:
+    def put(self, key: bytes, sealed: bytes, *, owner: bytes, lasts_seconds: float) -> None:
         """Store a session; forgets those that are over, and of too many those that were unused for longest.
+
+        Too many of one owner come first, so that they end none of others.
 
         Args:
             key: the SHA-256 of its token, 32 bytes.
             sealed: what the desk remembers of it, which the store does not read.
+            owner: a hash of the user, 16 bytes.
             lasts_seconds: the time to its end, also of one that is used; infinite: it has none.
         """
 
