@@ -39,6 +39,7 @@ from gatepost.store.kept import (
     Removed,
     State,
 )
+from gatepost.store.node import RunningNode
 from gatepost.store.opening import (
     back_up,
     check_store,
@@ -94,6 +95,7 @@ __all__ = [
     "Removed",
     "Restored",
     "RuleTally",
+    "RunningNode",
     "SessionSummary",
     "Span",
     "State",

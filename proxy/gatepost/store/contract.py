@@ -32,6 +32,7 @@ from gatepost.store.kept import (
     Position,
     Removed,
 )
+from gatepost.store.node import RunningNode
 from gatepost.store.query.criteria import JournalQuery, KeptQuery
 from gatepost.store.query.messages import Query
 from gatepost.store.statistics import Counted, Newest, Span, Timeline, Top
@@ -324,8 +325,11 @@ class Backend(Protocol):
         A server that does not answer is no error; nothing is written.
         """
 
-    def open_store(self, settings: StoreSettings, base: Path) -> Store:
-        """To write; makes the store, or brings it to today's version, where that is needed."""
+    def open_store(self, settings: StoreSettings, base: Path, *, node: RunningNode | None) -> Store:
+        """To write; makes the store, or brings it to today's version, where that is needed.
+
+        The log says so if another node of that name has it open; None: this is no node.
+        """
 
     def open_archive(self, settings: StoreSettings, base: Path) -> Archive:
         """To look up in a store that exists and is of today's version; so are the next two."""

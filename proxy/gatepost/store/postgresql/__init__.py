@@ -9,6 +9,7 @@ from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
 from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Store
 from gatepost.store.errors import StoreError, StoreForbidden, StoreUnavailable
+from gatepost.store.node import RunningNode
 from gatepost.store.postgresql import preparing
 from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.desk_sessions import PostgresqlDeskSessions
@@ -52,9 +53,9 @@ def check(settings: StoreSettings, *, asks: bool) -> None:
             pass  # it may be back when the gateway starts
 
 
-def open_store(settings: StoreSettings, _base: Path) -> Store:
+def open_store(settings: StoreSettings, _base: Path, *, node: RunningNode | None = None) -> Store:
     """See `gatepost.store.contract.Backend`."""
-    database = Database.create(settings)
+    database = Database.create(settings, node=node)
     return SqlStore(
         database, SqlArchive(database), settings.keep, Unwritten.in_memory(), required=settings.required
     )
