@@ -40,6 +40,8 @@ def check(
     Exit status 2 if there are errors, else 0. Warnings do not change the exit status: a pattern that can
     never match, a certificate that is not valid or expires within 21 days, a secret that all users can read.
 
+    A PostgreSQL server of the store is asked whether its database can be used, if it answers.
+
     Filters are imported and made, with the time that a reload has (`limits.reload_time`).
 
     If root runs it and the settings have a user, that user must be able to read the files named there.
@@ -49,7 +51,7 @@ def check(
     if as_json and as_read:
         raise typer.BadParameter("--json and --print, expected one of them", param_hint="--print")
     with own_stdout() as stdout:
-        found = examined(config)
+        found = examined(config, asks=True)
         if as_json:
             told = {
                 "ok": not found.problems,
@@ -80,8 +82,8 @@ class Found:
     """The names of those that could be made."""
 
 
-def examined(config: Path) -> Found:
-    """Check a settings file, its rules and the files that it names.
+def examined(config: Path, *, asks: bool = False) -> Found:
+    """Check a settings file, its rules and the files that it names; with ``asks`` the store on a server too.
 
     Root becomes the user in the settings first, if there is one.
     """
@@ -101,7 +103,7 @@ def examined(config: Path) -> Found:
         if not found.problems:  # one may be about the web desk
             found.warnings += hold_warnings(loaded)
         _check_rules(loaded, found)
-        _check_files(loaded, found)
+        _check_files(loaded, found, asks=asks)
     found.problems, found.warnings = [*in_order(found.problems)], [*in_order(found.warnings)]
     return found
 
@@ -183,7 +185,7 @@ def _logged() -> Iterator[list[str]]:
         logging.getLogger().removeHandler(handler)
 
 
-def _check_files(loaded: "LoadedConfig", found: Found) -> None:
+def _check_files(loaded: "LoadedConfig", found: Found, *, asks: bool) -> None:
     """Check the files that serve opens at its start."""
     from gatepost.config import ConfigError  # noqa: PLC0415 - pydantic is slow to import
     from gatepost.config.fields import store_file  # noqa: PLC0415 - likewise
@@ -201,7 +203,7 @@ def _check_files(loaded: "LoadedConfig", found: Found) -> None:
         for place, file in files.items()
         if file and not file.parent.is_dir()
     ]
-    _check_store(loaded, found)
+    _check_store(loaded, found, asks=asks)
     state = state_file(loaded)
     if (
         not loaded.config.state.url
@@ -221,15 +223,15 @@ def _check_files(loaded: "LoadedConfig", found: Found) -> None:
             found.problems += error.problems
 
 
-def _check_store(loaded: "LoadedConfig", found: Found) -> None:
-    """Check the URL of a server as far as that is possible without asking it."""
+def _check_store(loaded: "LoadedConfig", found: Found, *, asks: bool) -> None:
+    """Check the URL of a server, and ask a server that answers whether its database can be used."""
     settings = loaded.config.store
     if settings.url.startswith("sqlite:"):
         return
     from gatepost.store import StoreError, check_store  # noqa: PLC0415 - SQLAlchemy is slow to import
 
     try:
-        check_store(settings)
+        check_store(settings, asks=asks)
     except StoreError as error:
         found.problems.append(loaded.problem(("store", "url"), str(error)))
 

@@ -17,16 +17,21 @@ USAGE = 2
 
 @contextmanager
 def cli_errors() -> Iterator[None]:
-    """Print an error to standard error and exit: status 2 for settings, 1 for anything else."""
+    """Print an error and exit: status 2 for settings and rights in the database, 1 for anything else."""
     from gatepost.config import ConfigError  # noqa: PLC0415 - pydantic is slow to import
-    from gatepost.store import ConflictError, StoreError, StoreUnusable  # noqa: PLC0415 - likewise
+    from gatepost.store import (  # noqa: PLC0415 - likewise
+        ConflictError,
+        StoreError,
+        StoreForbidden,
+        StoreUnusable,
+    )
 
     try:
         yield
     except ConfigError as error:
         _print(str(error))
         raise typer.Exit(USAGE) from None
-    except StoreUnusable as error:
+    except (StoreUnusable, StoreForbidden) as error:
         _print(f"gatepost: {error}")
         raise typer.Exit(USAGE) from None
     except (StoreError, ConflictError) as error:

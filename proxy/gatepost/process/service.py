@@ -30,7 +30,7 @@ from gatepost.process.recorder import Recorder
 from gatepost.process.status_pipe import Status
 from gatepost.relay import Relay
 from gatepost.server import Server
-from gatepost.store import StoreUnusable, open_store
+from gatepost.store import RunningNode, StoreForbidden, StoreUnusable, open_store
 from gatepost.traffic.watching import Tap, fan_out
 from gatepost.values import value
 
@@ -101,6 +101,7 @@ class Service:
         sockets: Sequence[socket.socket] | None = None,
         share: int = 1,
         holds: Channel | None = None,
+        node: RunningNode | None = None,
     ) -> None:
         """Load the filters and open the store; raises ConfigError or StoreError.
 
@@ -111,6 +112,7 @@ class Service:
             sockets: to listen on, one for each listener, bound already.
             share: how many processes listen there; each has its part of connections and memory.
             holds: the web desk's end of it answers for sessions that are held; None: nobody can.
+            node: this gateway, for others with the same store; None: it is no node.
         """
         config = loaded.config
         self.limits = _part_of(config.limits, share)
@@ -127,8 +129,8 @@ class Service:
         )
         rules = load_rules(loaded, self._provided)
         try:
-            self.store = open_store(config.store, loaded.base)
-        except StoreUnusable as error:
+            self.store = open_store(config.store, loaded.base, node=node)
+        except (StoreUnusable, StoreForbidden) as error:
             raise ConfigError([loaded.problem(("store", "url"), str(error))]) from error
         recorder = Recorder(self.store.converse) if config.store.conversations else None
         self._relay = Relay(hostname=config.hostname, limits=config.limits) if relays else None

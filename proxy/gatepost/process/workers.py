@@ -39,7 +39,7 @@ from gatepost.process.service import Addresses, Service, Supervision
 from gatepost.process.service import serve as run_service
 from gatepost.process.supervisor import Supervisor
 from gatepost.server import check_listeners, tls_context
-from gatepost.store import import_backend
+from gatepost.store import RunningNode, import_backend
 from gatepost.traffic import feed
 from gatepost.traffic.watching import Tap, Watch, Watchers, fan_out
 
@@ -157,6 +157,7 @@ class _Processes:
         """Bind all addresses; raises OSError if one is in use."""
         config = loaded.config
         self._started = config
+        self._node = RunningNode.started(config.node)
         self._started_at = datetime.now(UTC)
         self._reload_from = reload_from
         self._relays = relays
@@ -279,6 +280,7 @@ class _Processes:
                 sockets=child.slot.sockets,
                 share=len(self._workers),
                 holds=self._holds,
+                node=self._node if self._relays else None,
             )
             run_service(
                 service,

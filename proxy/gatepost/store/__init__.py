@@ -14,7 +14,14 @@ from gatepost.store.contract import (
     Store,
 )
 from gatepost.store.conversation import Conversation, ConversationPart, SessionSummary, of_transaction
-from gatepost.store.errors import ConflictError, StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from gatepost.store.errors import (
+    ConflictError,
+    StoreError,
+    StoreForbidden,
+    StoreFull,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from gatepost.store.exchange import PassedBatch, Turn
 from gatepost.store.facets import Facet, Facets
 from gatepost.store.finding import Found, find
@@ -32,6 +39,7 @@ from gatepost.store.kept import (
     Removed,
     State,
 )
+from gatepost.store.node import RunningNode
 from gatepost.store.opening import (
     back_up,
     check_store,
@@ -87,12 +95,14 @@ __all__ = [
     "Removed",
     "Restored",
     "RuleTally",
+    "RunningNode",
     "SessionSummary",
     "Span",
     "State",
     "Statistics",
     "Store",
     "StoreError",
+    "StoreForbidden",
     "StoreFull",
     "StoreUnavailable",
     "StoreUnusable",

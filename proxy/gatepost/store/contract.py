@@ -32,6 +32,7 @@ from gatepost.store.kept import (
     Position,
     Removed,
 )
+from gatepost.store.node import RunningNode
 from gatepost.store.query.criteria import JournalQuery, KeptQuery
 from gatepost.store.query.messages import Query
 from gatepost.store.statistics import Counted, Newest, Span, Timeline, Top
@@ -271,12 +272,15 @@ class DeskSessions(Protocol):
     Times are those of the store's clock. A session is over when it was unused for too long, or at its end.
     """
 
-    def put(self, key: bytes, sealed: bytes, *, lasts_seconds: float) -> None:
+    def put(self, key: bytes, sealed: bytes, *, owner: bytes, lasts_seconds: float) -> None:
         """Store a session; forgets those that are over, and of too many those that were unused for longest.
+
+        Too many of one owner come first, so that they end none of others.
 
         Args:
             key: the SHA-256 of its token, 32 bytes.
             sealed: what the desk remembers of it, which the store does not read.
+            owner: a hash of the user, 16 bytes.
             lasts_seconds: the time to its end, also of one that is used; infinite: it has none.
         """
 
@@ -315,11 +319,17 @@ class Backend(Protocol):
     StoreError with a text for the operator.
     """
 
-    def check(self, settings: StoreSettings) -> None:
-        """Look at the settings alone: no file is opened, and no server is asked."""
+    def check(self, settings: StoreSettings, *, asks: bool) -> None:
+        """Look at the settings, without a file being opened, and with ``asks`` at the store on a server.
 
-    def open_store(self, settings: StoreSettings, base: Path) -> Store:
-        """To write; makes the store, or brings it to today's version, where that is needed."""
+        A server that does not answer is no error; nothing is written.
+        """
+
+    def open_store(self, settings: StoreSettings, base: Path, *, node: RunningNode | None) -> Store:
+        """To write; makes the store, or brings it to today's version, where that is needed.
+
+        The log says so if another node of that name has it open; None: this is no node.
+        """
 
     def open_archive(self, settings: StoreSettings, base: Path) -> Archive:
         """To look up in a store that exists and is of today's version; so are the next two."""

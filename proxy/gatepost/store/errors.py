@@ -1,6 +1,14 @@
 """What goes wrong with the store; the texts are for operators and name files, never for SMTP clients."""
 
-__all__ = ["ConflictError", "StoreDiffers", "StoreError", "StoreFull", "StoreUnavailable", "StoreUnusable"]
+__all__ = [
+    "ConflictError",
+    "StoreDiffers",
+    "StoreError",
+    "StoreForbidden",
+    "StoreFull",
+    "StoreUnavailable",
+    "StoreUnusable",
+]
 
 
 class StoreError(Exception):
@@ -13,6 +21,10 @@ class StoreFull(StoreError):  # noqa: N818 - the name is the condition
 
 class StoreUnavailable(StoreError):  # noqa: N818 - as above
     """Locked, unreadable, unwritable or gone; it may be back later (the reply is 451 4.3.0)."""
+
+
+class StoreForbidden(StoreUnavailable):
+    """The user of the database lacks a right, which an administrator may grant while Gatepost runs."""
 
 
 class StoreUnusable(StoreError):  # noqa: N818 - as above

@@ -17,6 +17,7 @@ from gatepost.store.contract import (
     Store,
 )
 from gatepost.store.errors import StoreError
+from gatepost.store.node import RunningNode
 
 __all__ = [
     "back_up",
@@ -49,17 +50,21 @@ def import_backend(settings: StoreSettings) -> None:
     _backend(settings)
 
 
-def check_store(settings: StoreSettings) -> None:
-    """Raise StoreError for settings of no use; no store is opened, and no server is asked."""
-    _backend(settings).check(settings)
+def check_store(settings: StoreSettings, *, asks: bool = False) -> None:
+    """Raise StoreError for settings of no use; no file is opened, and nothing is written.
+
+    ``asks``: ask a server whether its database can be used; one that does not answer is no error.
+    """
+    _backend(settings).check(settings, asks=asks)
 
 
-def open_store(settings: StoreSettings, base: Path) -> Store:
+def open_store(settings: StoreSettings, base: Path, *, node: RunningNode | None = None) -> Store:
     """Open a store to write, from an event loop's thread; blocks. It is made or migrated where needed.
 
-    Raises StoreError with a text for the operator. A relative place is relative to ``base``.
+    Raises StoreError with a text for the operator. A relative place is relative to ``base``. If another node
+    with the name of ``node`` has it open, the log says so.
     """
-    return _backend(settings).open_store(settings, base)
+    return _backend(settings).open_store(settings, base, node=node)
 
 
 def open_archive(settings: StoreSettings, base: Path) -> Archive:

@@ -40,6 +40,11 @@ class LoggedIn:
     lasts_seconds: float = math.inf
     """Time from the log-in to the end of the session, also of one that is used."""
 
+    @property
+    def owner(self) -> tuple[str, ...]:
+        """Whose log-ins are counted together: the account at the provider, or the name."""
+        return (self.identity.issuer, self.identity.subject) if self.identity else (self.user.name,)
+
 
 class Accounts:
     """The users of one desk; for one event loop."""

@@ -15,12 +15,17 @@ from gatepost.model.user import Role, User
 from gatepost.web.accounts import LoggedIn
 from gatepost.web.oidc import Identity
 
-__all__ = ["key_of", "seal", "unseal"]
+__all__ = ["key_of", "owner_of", "seal", "unseal"]
 
 
 def key_of(token: str) -> bytes:
     """The SHA-256 of a token, by which its session is found."""
     return hashlib.sha256(token.encode()).digest()
+
+
+def owner_of(logged_in: LoggedIn) -> bytes:
+    """A hash of the user, by which the store counts the sessions of each; it does not have the name."""
+    return hashlib.sha256(json.dumps(("gatepost session", *logged_in.owner)).encode()).digest()[:16]
 
 
 def seal(token: str, logged_in: LoggedIn) -> bytes:

@@ -17,6 +17,8 @@ TOKEN_BYTES: Final = 32
 UNUSED_SECONDS: Final = 12 * 3600
 """Time without a request after which a session ends."""
 _SESSIONS: Final = 1000
+_SESSIONS_OF_USER: Final = 100
+"""More of one user end those of them that were unused for longest, and none of others."""
 
 
 class Sessions(Protocol):
@@ -57,6 +59,9 @@ class MemorySessions:
         token = secrets.token_urlsafe(TOKEN_BYTES)
         now = self._clock()
         self._sessions[token] = _Session(logged_in, used_at=now, ends_at=now + logged_in.lasts_seconds)
+        own = [one for one, session in self._sessions.items() if session.logged_in.owner == logged_in.owner]
+        for oldest in own[:-_SESSIONS_OF_USER]:
+            del self._sessions[oldest]
         while len(self._sessions) > _SESSIONS:
             self._sessions.popitem(last=False)
         return token

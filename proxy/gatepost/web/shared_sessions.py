@@ -9,7 +9,7 @@ from anyio import CapacityLimiter, to_thread
 
 from gatepost.store import DeskSessions, StoreUnavailable
 from gatepost.web.accounts import LoggedIn
-from gatepost.web.sealed_sessions import key_of, seal, unseal
+from gatepost.web.sealed_sessions import key_of, owner_of, seal, unseal
 from gatepost.web.sessions import TOKEN_BYTES
 
 __all__ = ["SharedSessions"]
@@ -30,8 +30,9 @@ class SharedSessions:
     async def begin(self, logged_in: LoggedIn) -> str:
         """See `Sessions`."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        key, sealed, lasts_seconds = key_of(token), seal(token, logged_in), logged_in.lasts_seconds
-        await self._ask(lambda: self._stored.put(key, sealed, lasts_seconds=lasts_seconds))
+        key, sealed, owner = key_of(token), seal(token, logged_in), owner_of(logged_in)
+        lasts_seconds = logged_in.lasts_seconds
+        await self._ask(lambda: self._stored.put(key, sealed, owner=owner, lasts_seconds=lasts_seconds))
         return token
 
     async def end(self, token: str) -> None:

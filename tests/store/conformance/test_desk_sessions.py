@@ -27,6 +27,9 @@ def open_sessions(backend, backend_name, settings, store):
         one.close()
 
 
+OWNER = bytes(16)
+
+
 def new_key():
     return hashlib.sha256(secrets.token_bytes()).digest()
 
@@ -36,14 +39,14 @@ async def test_what_one_desk_has_put_all_desks_get_until_one_removes_it(open_ses
     if one is None:
         return
     key, sealed = new_key(), b"\0\xff sealed"
-    one.put(key, sealed, lasts_seconds=math.inf)
+    one.put(key, sealed, owner=OWNER, lasts_seconds=math.inf)
     for desk in (one, other):
         assert desk.get(key, uses=False) == desk.get(key, uses=True) == sealed
         assert desk.get(new_key(), uses=True) is None
     other.remove(key)
     other.remove(key)
     assert one.get(key, uses=True) is None
-    one.put(key, sealed, lasts_seconds=math.inf)
+    one.put(key, sealed, owner=OWNER, lasts_seconds=math.inf)
     one.close()
     assert one.get(key, uses=True) == sealed, "and what is closed opens again"
 
@@ -54,7 +57,7 @@ async def test_one_that_is_over_is_not_there_however_it_is_asked_for(open_sessio
     if desk is None:
         return
     key = new_key()
-    desk.put(key, b"sealed", lasts_seconds=lasts)
+    desk.put(key, b"sealed", owner=OWNER, lasts_seconds=lasts)
     assert desk.get(key, uses=True) is desk.get(key, uses=False) is None
 
 
@@ -64,5 +67,5 @@ async def test_one_that_ends_later_is_there(open_sessions, lasts):
     if desk is None:
         return
     key = new_key()
-    desk.put(key, b"sealed", lasts_seconds=lasts)
+    desk.put(key, b"sealed", owner=OWNER, lasts_seconds=lasts)
     assert desk.get(key, uses=True) == b"sealed"

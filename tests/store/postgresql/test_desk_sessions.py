@@ -13,6 +13,7 @@ from gatepost.store.postgresql.database import Database
 
 HOUR = 3600
 KEYS = [bytes([number]) * 32 for number in range(5)]
+ANN, BOB = b"a" * 16, b"b" * 16
 
 
 @pytest.fixture
@@ -51,8 +52,8 @@ def unused_seconds(sql):
     return found[0]
 
 
-def put(desk, key=KEYS[0], lasts_seconds=math.inf):
-    desk.put(key, b"sealed", lasts_seconds=lasts_seconds)
+def put(desk, key=KEYS[0], lasts_seconds=math.inf, owner=ANN):
+    desk.put(key, b"sealed", owner=owner, lasts_seconds=lasts_seconds)
 
 
 def test_a_use_is_written_once_a_minute_and_a_look_never(desk, sql):
@@ -110,6 +111,21 @@ def test_of_too_many_those_go_that_were_unused_for_longest(desk, sql, monkeypatc
     for key in KEYS[3:]:
         put(other, key)
     assert {key for (key,) in sql("SELECT key FROM desk_sessions")} == {KEYS[0], *KEYS[3:]}
+
+
+def test_too_many_of_one_user_end_the_oldest_of_that_user_and_none_of_others(desk, sql, monkeypatch):
+    monkeypatch.setattr(module, "_SESSIONS", 4)
+    monkeypatch.setattr(module, "_SESSIONS_OF_OWNER", 2)
+    one, other = desk(), desk()
+    put(one, KEYS[0], owner=BOB)
+    age(sql, 120)
+    sql(f"INSERT INTO desk_sessions VALUES ('\\x{KEYS[1].hex()}', '', clock_timestamp())")  # of version 0013
+    age(sql, 120)
+    for key in KEYS[2:]:
+        put(other, key, owner=ANN)
+        age(sql, 120)
+        other.get(KEYS[2], uses=True)
+    assert {key for (key,) in sql("SELECT key FROM desk_sessions")} == {*KEYS[:3], KEYS[4]}
 
 
 def test_rows_that_another_node_removes_just_now_hold_nobody_up(desk, sql, settings):

@@ -95,7 +95,9 @@ def test_a_user_who_may_not_make_tables_is_told_which_right_is_missing(postgresq
 def test_a_user_who_may_not_write_a_table_is_told_which_right_is_missing(postgresql, database, role):
     opened(postgresql.url(database))
     postgresql.execute(
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}", database=database
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};"
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        database=database,
     )
     opened(postgresql.url(database, user=role))
     postgresql.execute(f"REVOKE DELETE ON kept FROM {role}", database=database)

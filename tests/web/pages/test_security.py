@@ -11,6 +11,7 @@ from gatepost.web import events
 from gatepost.web.accounts import Accounts, LoggedIn
 from gatepost.web.app import create_app
 from gatepost.web.attempts import Attempts, Login
+from gatepost.web.oidc import Identity
 from gatepost.web.security import Guard, Security
 from gatepost.web.sessions import MemorySessions
 from starlette.responses import PlainTextResponse
@@ -288,6 +289,22 @@ async def test_tries_come_back_and_sessions_end_with_time():
     assert await sessions.logged_in(token) is maria
     now[0] += 13 * 3600
     assert await sessions.logged_in(token) is None
+
+
+async def test_ten_thousand_log_ins_of_one_user_end_no_session_of_another_one():
+    sessions = MemorySessions()
+    bobs = await sessions.begin(LoggedIn(user=replace(EVERYTHING, name="bob")))
+    ann = LoggedIn(user=replace(EVERYTHING, name="ann"))
+    first, *anns = [await sessions.begin(ann) for _ in range(100)]
+    assert await sessions.logged_in(first), "the one that is used stays"
+    anns += [await sessions.begin(ann) for _ in range(9_900)]
+    assert await sessions.logged_in(bobs)
+    assert [bool(await sessions.peek(token)) for token in anns[-101:]] == [False, *[True] * 100]
+    there = Identity(issuer="https://idp.example", subject="1", name="ann", groups=frozenset())
+    of_provider = [
+        await sessions.begin(replace(ann, identity=replace(there, subject=str(n)))) for n in range(2)
+    ]
+    assert all([await sessions.peek(token) for token in (*of_provider, *anns[-100:])]), "others of that name"
 
 
 @pytest.mark.parametrize("given", ["", "secret ", "Secret", "s\udce9cret", "sécret"])

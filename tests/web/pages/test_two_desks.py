@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from gatepost.model.user import Role, User
 from gatepost.store import StoreError, open_store
+from gatepost.store.postgresql import desk_sessions
 from gatepost.web import events, shared_sessions
 from gatepost.web.accounts import Accounts
 from gatepost.web.sealed_sessions import seal, unseal
@@ -230,6 +231,24 @@ async def test_a_log_in_without_a_session_is_no_log_in_in_the_audit_log(nodes, s
     assert "audit login ok" not in caplog.text
     await log_in(one)
     assert re.search(r"audit login ok .*role=administrator", caplog.text)
+
+
+async def test_too_many_log_ins_of_one_user_at_all_nodes_end_no_session_of_another_user(nodes, monkeypatch):
+    monkeypatch.setattr(desk_sessions, "_SESSIONS_OF_OWNER", 2)
+    one, other = nodes
+    await log_in(one, name="Maria")
+    marias = one.http.cookies[COOKIE]
+    scripts = []
+    for node in (other, other, one, other):
+        node.http.cookies.clear()
+        await log_in(node, name="script")
+        scripts.append(node.http.cookies[COOKIE])
+    found = []
+    for token in (marias, *scripts):
+        other.http.cookies.clear()
+        other.http.cookies.set(COOKIE, token)
+        found.append(await status(other))
+    assert found == [200, 303, 303, 200, 200]
 
 
 async def test_a_deletion_is_undone_by_the_node_that_has_made_it_and_another_one_says_so(

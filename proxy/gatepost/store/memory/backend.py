@@ -11,6 +11,7 @@ from gatepost.store.memory.conversations import MemoryConversations
 from gatepost.store.memory.data import Data
 from gatepost.store.memory.mailbox import MemoryMailbox
 from gatepost.store.memory.store import MemoryStore
+from gatepost.store.node import RunningNode
 
 __all__ = ["MemoryBackend"]
 
@@ -30,7 +31,13 @@ class MemoryBackend:
     def check(self, _settings: StoreSettings) -> None:
         """Nothing can be wrong."""
 
-    def open_store(self, _settings: StoreSettings, _base: Path) -> MemoryStore:
+    def open_store(
+        self,
+        _settings: StoreSettings,
+        _base: Path,
+        *,
+        node: RunningNode | None = None,  # noqa: ARG002 - the contract's name
+    ) -> MemoryStore:
         """To write; makes the store where there is none."""
         self._data = self._data or Data()
         return MemoryStore(self._data)

@@ -8,7 +8,9 @@ from pathlib import Path
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
 from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Store
-from gatepost.store.errors import StoreError
+from gatepost.store.errors import StoreError, StoreForbidden, StoreUnavailable
+from gatepost.store.node import RunningNode
+from gatepost.store.postgresql import preparing
 from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.desk_sessions import PostgresqlDeskSessions
 from gatepost.store.postgresql.driver import Place
@@ -38,14 +40,22 @@ _NO_BACKUP = (
 )
 
 
-def check(settings: StoreSettings) -> None:
+def check(settings: StoreSettings, *, asks: bool) -> None:
     """See `gatepost.store.contract.Backend`."""
     Place(settings.url, settings.read_password)
+    if asks:
+        required = settings.model_copy(update={"required": True})
+        try:
+            Database.opened(required, preparing.examine, counted=False).close()
+        except StoreForbidden:
+            raise
+        except StoreUnavailable:
+            pass  # it may be back when the gateway starts
 
 
-def open_store(settings: StoreSettings, _base: Path) -> Store:
+def open_store(settings: StoreSettings, _base: Path, *, node: RunningNode | None = None) -> Store:
     """See `gatepost.store.contract.Backend`."""
-    database = Database.create(settings)
+    database = Database.create(settings, node=node)
     return SqlStore(
         database, SqlArchive(database), settings.keep, Unwritten.in_memory(), required=settings.required
     )

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.errors import StoreUnavailable
-from gatepost.store.postgresql import preparing
+from gatepost.store.postgresql import preparing, rights
 from gatepost.store.postgresql.contents import INSERT_PIECE
 from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.driver import OTHERS, Lock, error_for, session_lock
@@ -158,7 +158,9 @@ def open_target(settings: StoreSettings, _base: Path, mark: str | None) -> Serve
 def _begin(mark: str, connection: Connection, name: str) -> None:
     preparing.require_writable(connection, name)
     _require_no_others(connection, name)
+    rights.require_version(connection, name, rights.WRITE)
     begin(connection, name, mark, partial(preparing.prepare, connection, name))
+    rights.require(connection, name, rights.WRITE, sequence_right="UPDATE")
 
 
 def _require_usable(connection: Connection, name: str) -> None:

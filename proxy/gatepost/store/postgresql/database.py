@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 import psycopg
@@ -13,11 +13,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from gatepost.config.store import StoreSettings
-from gatepost.store.errors import StoreUnavailable, StoreUnusable
-from gatepost.store.postgresql import preparing
+from gatepost.store.errors import StoreError, StoreForbidden, StoreUnavailable, StoreUnusable
+from gatepost.store.node import RunningNode
+from gatepost.store.postgresql import preparing, rights
 from gatepost.store.postgresql.contents import Pieces
 from gatepost.store.postgresql.driver import Lock, LoginFailed, LoginRefused, Place, error_for, lock, try_lock
 from gatepost.store.postgresql.groups import GroupWriter
+from gatepost.store.postgresql.namesakes import warn_of_namesakes
 from gatepost.store.sql.changes import Change
 
 __all__ = ["Database"]
@@ -36,8 +38,11 @@ _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 class Database:
     """A pool of connections, and two of their own: for groups of changes, and to notice commits."""
 
-    def __init__(self, settings: StoreSettings, *, counted: bool = True) -> None:
-        self._place = Place(settings.url, settings.read_password, counted=counted)
+    def __init__(
+        self, settings: StoreSettings, *, counted: bool = True, node: RunningNode | None = None
+    ) -> None:
+        self._place = Place(settings.url, settings.read_password, counted=counted, node=node)
+        self._node = node
         self.contents = Pieces()
         self._closed = False
         self._engine = create_engine(
@@ -66,9 +71,9 @@ class Database:
         return self._place.name
 
     @classmethod
-    def create(cls, settings: StoreSettings) -> Self:
+    def create(cls, settings: StoreSettings, *, node: RunningNode | None = None) -> Self:
         """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError."""
-        return cls.opened(settings, preparing.prepare)
+        return cls.opened(settings, preparing.prepare, node=node)
 
     @classmethod
     def existing(cls, settings: StoreSettings) -> Self:
@@ -76,21 +81,27 @@ class Database:
         return cls.opened(settings, preparing.require_current)
 
     @classmethod
-    def opened(cls, settings: StoreSettings, look: "preparing.Look", *, counted: bool = True) -> Self:
+    def opened(
+        cls,
+        settings: StoreSettings,
+        look: "preparing.Look",
+        *,
+        counted: bool = True,
+        node: RunningNode | None = None,
+    ) -> Self:
         """Open after a look at the database, in a transaction of its own. Raises StoreError.
 
         A store that is not required is open although its server does not answer; then the look comes before
         the first use, which raises StoreUnavailable until the look has succeeded. But a server that refuses
         the login until somebody changes something is an error.
-        ``counted``: whether this is a use of the store that prevents a copy.
+        ``counted``: whether this is a use of the store that prevents a copy. ``node``: the log says so if
+        another one has its name.
         """
-        database = cls(settings, counted=counted)
+        database = cls(settings, counted=counted, node=node)
         try:
-            with database._connected() as connection:
-                look(connection, database.name)
-                connection.commit()
+            database._look_by(look)
         except StoreUnavailable as error:
-            if settings.required or isinstance(error, LoginRefused):
+            if settings.required or isinstance(error, LoginRefused | StoreForbidden):
                 database.close()
                 raise
             if isinstance(error, LoginFailed) and database._place.answers():
@@ -188,12 +199,17 @@ class Database:
         if look is None:  # another thread has done it
             return
         try:
-            with self._connected() as connection:
-                look(connection, self.name)
-                connection.commit()
+            self._look_by(look)
         except StoreUnusable as error:  # mended by an administrator, it can be used without a restart
             raise StoreUnavailable(str(error)) from error
         self._look = None
+
+    def _look_by(self, look: "preparing.Look") -> None:
+        with self._connected() as connection:
+            look(connection, self.name)
+            connection.commit()
+            if self._node:
+                warn_of_namesakes(connection, self.name, self._node)
 
     @contextmanager
     def _connected(self, **options: object) -> Iterator[Connection]:
@@ -202,7 +218,8 @@ class Database:
             with self._engine.connect().execution_options(**options) as connection:
                 yield connection
         except DBAPIError as error:
-            raise error_for(error.orig or error, self.name) from error
+            reads = bool(options.get("postgresql_readonly"))
+            raise self._told(error.orig or error, rights.READ if reads else rights.WRITE) from error
         except PoolTimeoutError as error:
             raise StoreUnavailable(f"the store {self.name} has too many readers") from error
         except psycopg.Error as error:
@@ -210,6 +227,14 @@ class Database:
         finally:
             if self._engine.pool is not pool:  # SQLAlchemy leaves these to the garbage collector
                 pool.dispose()
+
+    def _told(self, error: BaseException, wanted: Sequence[str]) -> StoreError:
+        """The error for people; if a right is missing, with the role and what grants it these rights."""
+        told = error_for(error, self.name)
+        if isinstance(told, StoreForbidden):
+            with suppress(DBAPIError, PoolTimeoutError, psycopg.Error), self._engine.connect() as connection:
+                return StoreForbidden(f"{told}; {rights.explained(connection, wanted)}")
+        return told
 
     def _connect(self, *, autocommit: bool = False) -> psycopg.Connection:
         if self._closed:

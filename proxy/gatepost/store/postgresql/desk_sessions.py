@@ -19,6 +19,7 @@ __all__ = ["PostgresqlDeskSessions"]
 
 _SESSIONS: Final = 10_000
 """Of all nodes. A person needs one for each browser."""
+_SESSIONS_OF_OWNER: Final = 100
 _NOTE_SECONDS: Final = 60
 """A use is noted if the last noted one is older."""
 _LONGEST_SECONDS: Final = 1e9
@@ -31,8 +32,10 @@ _IS_OVER: Final = (
     " IS TRUE"
 )
 _PUT: Final = """
-INSERT INTO desk_sessions (key, sealed, used_at, ends_at)
-VALUES (%(key)s, %(sealed)s, clock_timestamp(), clock_timestamp() + make_interval(secs => %(lasts)s))
+INSERT INTO desk_sessions (key, sealed, owner, used_at, ends_at)
+VALUES (
+  %(key)s, %(sealed)s, %(owner)s, clock_timestamp(), clock_timestamp() + make_interval(secs => %(lasts)s)
+)
 ON CONFLICT (key) DO NOTHING
 """
 _GET: Final = f"""
@@ -49,7 +52,18 @@ DELETE FROM desk_sessions WHERE key IN (
   FOR UPDATE SKIP LOCKED
 )
 """  # noqa: S608
-"""Rows that another node removes at this moment are skipped: two that wait for each other would fail."""
+_FORGET_OF_OWNER: Final = """
+DELETE FROM desk_sessions WHERE key IN (
+  SELECT key FROM desk_sessions
+  WHERE owner = %(owner)s AND used_at <= (
+    SELECT used_at FROM desk_sessions WHERE owner = %(owner)s ORDER BY used_at DESC OFFSET %(most)s LIMIT 1
+  )
+  FOR UPDATE SKIP LOCKED
+)
+"""
+"""Before `_FORGET`, which would otherwise count these, and end sessions of others.
+
+Rows that another node removes at this moment are skipped: two that wait for each other would fail."""
 
 T = TypeVar("T")
 
@@ -64,12 +78,13 @@ class PostgresqlDeskSessions:
         self._connection: psycopg.Connection | None = None
         self._lock = threading.Lock()
 
-    def put(self, key: bytes, sealed: bytes, *, lasts_seconds: float) -> None:
+    def put(self, key: bytes, sealed: bytes, *, owner: bytes, lasts_seconds: float) -> None:
         """See `gatepost.store.contract.DeskSessions`."""
         lasts = lasts_seconds if lasts_seconds <= _LONGEST_SECONDS else None
 
         def put(connection: psycopg.Connection) -> None:
-            connection.execute(_PUT, {"key": key, "sealed": sealed, "lasts": lasts})
+            connection.execute(_PUT, {"key": key, "sealed": sealed, "owner": owner, "lasts": lasts})
+            connection.execute(_FORGET_OF_OWNER, {"owner": owner, "most": _SESSIONS_OF_OWNER})
             self._forget(connection)
 
         self._do(put)

@@ -12,7 +12,9 @@ from psycopg.types.string import StrDumperUnknown
 
 from gatepost.config.problems import did_you_mean
 from gatepost.printable import storable, without_controls
-from gatepost.store.errors import StoreError, StoreFull, StoreUnavailable, StoreUnusable
+from gatepost.store.errors import StoreError, StoreForbidden, StoreFull, StoreUnavailable, StoreUnusable
+from gatepost.store.node import RunningNode
+from gatepost.store.postgresql.namesakes import mark
 
 __all__ = [
     "LOCK_SECONDS",
@@ -116,11 +118,18 @@ class _StorableDumper(StrDumperUnknown):
 class Place:
     """A database on a server."""
 
-    def __init__(self, url: str, password: Callable[[], str | None], *, counted: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        password: Callable[[], str | None],
+        *,
+        counted: bool = True,
+        node: RunningNode | None = None,
+    ) -> None:
         """Raises StoreError for a URL that libpq does not understand, without showing it.
 
         ``password`` reads it for each connection; it may raise OSError and ValueError. ``counted``: the
-        connections are among the `OTHERS` of a copy.
+        connections are among the `OTHERS` of a copy. ``node``: it is seen as long as a connection is open.
         """
         try:
             given = conninfo_to_dict(url)
@@ -130,6 +139,7 @@ class Place:
             raise StoreUnusable(f"store.url: {wrong}")
         self._password = password
         self._counted = counted
+        self._node = node
         # In the encoding of an SQL_ASCII database, or of PGCLIENTENCODING, text would not be text.
         self._conninfo: dict[str, Any] = {**_DEFAULTS, **given, "client_encoding": "UTF8"}
         host = quote(str(given.get("host", "")), safe=":,[]")
@@ -159,6 +169,8 @@ class Place:
         connection = psycopg.connect(**given, autocommit=True)
         try:
             connection.execute(_SESSION.format(lock=LOCK_SECONDS * 1000) + (_OPEN if self._counted else ""))
+            if self._node:
+                mark(connection, self._node)
             if any_text:
                 connection.adapters.register_dumper(str, _StorableDumper)
             connection.autocommit = autocommit
@@ -262,7 +274,7 @@ def error_for(error: BaseException, name: str) -> StoreError:
     if code.startswith(_UNAVAILABLE):
         return StoreUnavailable(f"the store {name} is not available: {said} ({code})")
     if code == _NO_RIGHT:
-        return StoreUnavailable(f"the store {name} lacks a right: {said} ({code})")
+        return StoreForbidden(f"the store {name} lacks a right: {said} ({code})")
     return StoreError(f"the store {name} refused a statement: {said} ({code})")
 
 

@@ -9,19 +9,19 @@ from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import DBAPIError
 
 from gatepost.store.errors import StoreError, StoreUnavailable, StoreUnusable
+from gatepost.store.postgresql import rights
 from gatepost.store.postgresql.driver import Lock, lock, session_lock, session_unlock
 from gatepost.store.postgresql.schema import own_metadata
 from gatepost.store.sql.schema import VERSION, metadata, version
 from gatepost.store.sql.versions import migrate, version_of
 
-__all__ = ["Look", "prepare", "require_current", "require_writable"]
+__all__ = ["Look", "examine", "prepare", "require_current", "require_writable"]
 
 _log = logging.getLogger(__name__)
 
-Look = Callable[[Connection, str], None]
+Look = Callable[[Connection, str], object]
 """Takes a connection and the name of the database; raises StoreError."""
 _OLDEST = 14
-_TABLE_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _TRIGRAMS = "pg_trgm"
 _HAS_LZ4 = "SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"
 _CLOCK_SECONDS = 5.0
@@ -31,6 +31,7 @@ _CLOCK_SECONDS = 5.0
 def require_current(connection: Connection, name: str) -> None:
     """Raise StoreError if there is no store, or none of today's version."""
     _require_server(connection, name)
+    rights.require_version(connection, name, rights.READ)
     found = version_of(connection, name)
     if found is None:
         raise StoreError(f"there is no store {name} yet; `gatepost serve` makes it")
@@ -49,16 +50,32 @@ def prepare(connection: Connection, name: str) -> None:
     require_writable(connection, name)
     _warn_of_clock(connection, name)
     connection.execute(text(lock(Lock.SCHEMA)))
-    found = version_of(connection, name)
+    found = examine(connection, name)
     if found is None:
-        _require_schema(connection, name)
         _make(connection)
     elif found < VERSION:
         _log.info("migrating the store from version %s to %s", found, VERSION)
         with _alone(connection):
             migrate(connection)
-    _require_rights(connection, name)
     _index_texts(connection, name)
+
+
+def examine(connection: Connection, name: str) -> str | None:
+    """The version of the tables, None if there are none yet; writes nothing.
+
+    Raises StoreError unless the role may make the tables, migrate them, or read and write them.
+    """
+    _require_server(connection, name)
+    rights.require_version(connection, name, rights.WRITE)
+    found = version_of(connection, name)
+    if found is None:
+        rights.require_maker(connection, name)
+        return None
+    if found < VERSION:
+        rights.require_owner(connection, name, found)
+        rights.require_maker(connection, name)
+    rights.require(connection, name, rights.WRITE, all_exist=found == VERSION)
+    return found
 
 
 @contextmanager
@@ -105,23 +122,6 @@ def _require_server(connection: Connection, name: str) -> None:
         raise StoreUnusable(f"the database {name} has the encoding {encoding}, expected UTF8")
 
 
-def _require_schema(connection: Connection, name: str) -> None:
-    found = connection.execute(
-        text(
-            "SELECT current_user, current_schema(),"
-            " has_schema_privilege(current_schema(), 'CREATE'), current_setting('search_path')"
-        )
-    ).one()
-    user, schema, may_create, path = found
-    if schema is None:
-        raise StoreUnusable(f"the database {name} has no schema of the search path {path}, expected one")
-    if not may_create:
-        raise StoreUnusable(
-            f"{user} may not make tables in the schema {schema} of {name},"
-            f" expected that right: GRANT CREATE ON SCHEMA {schema} TO {user}"
-        )
-
-
 def _make(connection: Connection) -> None:
     metadata.create_all(connection, checkfirst=False)
     own_metadata.create_all(connection, checkfirst=False)
@@ -131,22 +131,6 @@ def _make(connection: Connection) -> None:
         for column in ("seen", "fields"):
             connection.execute(text(f"ALTER TABLE kept_texts ALTER COLUMN {column} SET COMPRESSION lz4"))
     connection.execute(insert(version).values(version_num=VERSION))
-
-
-def _require_rights(connection: Connection, name: str) -> None:
-    lacking = connection.execute(
-        text(
-            "SELECT current_user, wanted, name FROM unnest(CAST(:tables AS text[])) AS name,"
-            " unnest(CAST(:rights AS text[])) AS wanted WHERE NOT has_table_privilege(name, wanted)"
-        ),
-        {"rights": [*_TABLE_RIGHTS], "tables": [*metadata.tables, *own_metadata.tables]},
-    ).first()
-    if lacking:
-        user, wanted, table = lacking
-        raise StoreUnusable(
-            f"{user} may not {wanted} in the table {table} of {name},"
-            f" expected that right: GRANT {', '.join(_TABLE_RIGHTS)} ON {table} TO {user}"
-        )
 
 
 def _index_texts(connection: Connection, name: str) -> None:

@@ -120,5 +120,9 @@ desk_sessions = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("used_at", DateTime(timezone=True), nullable=False),
     Column("ends_at", DateTime(timezone=True)),
+    Column("owner", LargeBinary),
 )
-"""Log-ins to the web desk; see `gatepost.store.contract.DeskSessions`."""
+"""Log-ins to the web desk; see `gatepost.store.contract.DeskSessions`.
+
+``owner`` is NULL in rows of nodes of version 0013.
+"""

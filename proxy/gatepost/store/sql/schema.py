@@ -40,7 +40,7 @@ __all__ = [
     "version",
 ]
 
-VERSION = "0013"
+VERSION = "0014"
 """The newest migration's revision."""
 
 STRING = String().with_variant(String(collation="C"), "postgresql")

@@ -8,6 +8,7 @@ from pathlib import Path
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
 from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Store
+from gatepost.store.node import RunningNode
 from gatepost.store.sql.archive import SqlArchive
 from gatepost.store.sql.conversations import SqlConversations
 from gatepost.store.sql.mailbox import SqlMailbox
@@ -30,12 +31,12 @@ __all__ = [
 ]
 
 
-def check(settings: StoreSettings) -> None:
+def check(settings: StoreSettings, *, asks: bool) -> None:  # noqa: ARG001 - the contract's name
     """See `gatepost.store.contract.Backend`."""
     driver.locate(settings.url, Path())
 
 
-def open_store(settings: StoreSettings, base: Path) -> Store:
+def open_store(settings: StoreSettings, base: Path, *, node: RunningNode | None = None) -> Store:  # noqa: ARG001 - the contract's name
     """See `gatepost.store.contract.Backend`."""
     database = Database.create(settings, base)
     archive = SqlArchive(Database.existing(settings, base))
