@@ -72,13 +72,55 @@ def test_haproxy_knows_each_gateway_of_the_compose_file_by_its_address_and_ports
             *addresses.items()
         }
     rules = yaml.safe_load((CLUSTER / "gateway" / "rules.yaml").read_text())
-    trusted = ipaddress.ip_network(rules["listen"]["proxy_protocol_from"])
-    subnet = COMPOSE["networks"]["gateways"]["ipam"]["config"][0]["subnet"]
-    assert trusted == ipaddress.ip_network(subnet) == ipaddress.ip_network(rules["web"]["forwarded_from"])
-    assert all(ipaddress.ip_address(address) in trusted for address in addresses.values())
     assert {rules["listen"]["address"], rules["web"]["address"]} == {"0.0.0.0:2525", "0.0.0.0:8025"}
     for url in (rules["store"]["url"], rules["state"]["url"]):
         assert re.search(r"//(?:\w+@)?(\w+)", url)[1] in COMPOSE["services"]
+
+
+def test_the_gateways_believe_haproxy_alone_and_no_address_is_given_twice():
+    """Clients on the same machine come from the network's first address: they may not name another one."""
+    addresses = {
+        name: ipaddress.ip_address(service["networks"]["gateways"]["ipv4_address"])
+        for name, service in COMPOSE["services"].items()
+        if isinstance(service["networks"], dict)
+    }
+    assert {*addresses} == {"haproxy", "mx1", "mx2"}
+    rules = yaml.safe_load((CLUSTER / "gateway" / "rules.yaml").read_text())
+    for trusted in (rules["listen"]["proxy_protocol_from"], rules["web"]["forwarded_from"]):
+        assert ipaddress.ip_network(trusted) == ipaddress.ip_network(addresses["haproxy"])
+    (network,) = COMPOSE["networks"]["gateways"]["ipam"]["config"]
+    subnet, dynamic = (ipaddress.ip_network(network[name]) for name in ("subnet", "ip_range"))
+    assert dynamic.subnet_of(subnet)
+    for address in addresses.values():
+        assert address in subnet
+        assert address not in dynamic
+
+
+def test_a_gateway_writes_in_a_folder_that_docker_and_podman_make_for_everybody():
+    """Podman rejects `uid=`, and gives a tmpfs the mode of the image's folder: /tmp is writable in both."""
+    rules = yaml.safe_load((CLUSTER / "gateway" / "rules.yaml").read_text())
+    (volume,) = re.findall(r"^VOLUME (\S+)$", CONTAINERFILE, re.MULTILINE)
+    for name in ("mx1", "mx2"):
+        assert {*COMPOSE["services"][name]["tmpfs"]} == {"/tmp", volume}
+    assert Path(rules["pid_file"]).parent == Path("/tmp")
+
+
+def test_the_users_of_the_images_can_read_their_secrets():
+    """As the page has them made: by user 10001 of the nodes, group 999 of PostgreSQL, user 99 of HAProxy."""
+    page = (
+        (ROOT / "docs" / "cluster.md").read_text().partition("### With Compose\n")[2].partition("\n### ")[0]
+    )
+    owners = dict(re.findall(r"^chown (\S+) secrets/(\S+)$", page, re.MULTILINE))
+    (user,) = re.findall(r"^USER (\d+):", CONTAINERFILE, re.MULTILINE)
+    assert {name: owner for owner, name in owners.items()} == {
+        "*-password": f"{user}:999",
+        "desk.pem": "99:99",
+    }
+    assert re.findall(r"^chmod (\d+) secrets/\*$", page, re.MULTILINE) == ["440"]
+    files = {secret["file"] for secret in COMPOSE["secrets"].values()}
+    files |= {volume.split(":")[0] for volume in COMPOSE["services"]["haproxy"]["volumes"]}
+    made = {f"./{name}" for name in re.findall(r"> (secrets/\S+)$", page, re.MULTILINE)}
+    assert files - made == {"./haproxy.cfg"}
 
 
 @pytest.mark.parametrize("folder", [CLUSTER / "gateway", KUBERNETES], ids=["compose", "kubernetes"])
@@ -88,7 +130,8 @@ def test_the_settings_are_valid_and_write_only_where_a_container_may(folder, tmp
     assert not given["pid_file"].startswith(DISKLESS)
     (tmp_path / "password").write_text("swordfish")
     (tmp_path / "password").chmod(0o600)
-    text = SECRETS.sub(str(tmp_path / "password"), text).replace("/var/lib/gatepost", str(tmp_path))
+    text = text.replace(given["pid_file"], str(tmp_path / "gatepost.pid"))
+    text = SECRETS.sub(str(tmp_path / "password"), text)
     (tmp_path / "rules.yaml").write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", "gatepost", "check"], cwd=tmp_path, capture_output=True, text=True, check=False
