@@ -35,6 +35,16 @@ class Zone(BaseResolver):
         elif name.startswith("slow"):
             time.sleep(0.6)
             reply.add_answer(RR(name, QTYPE.TXT, rdata=TXT(b"late"), ttl=60))
+        elif name.startswith("foreign"):
+            reply.add_answer(RR("example.com.", QTYPE.TXT, rdata=TXT(b"v=spf1 +all"), ttl=60))
+        elif name.startswith("beside"):
+            reply.add_answer(RR("example.com.", QTYPE.TXT, rdata=TXT(b"v=spf1 +all"), ttl=60))
+            reply.add_answer(RR("There.example.com.", QTYPE.TXT, rdata=TXT(b"v=spf1 -all"), ttl=60))
+            reply.add_answer(RR("here.example.com.", QTYPE.CNAME, rdata=CNAME("there.Example.com"), ttl=60))
+            reply.add_answer(RR(name, QTYPE.CNAME, rdata=CNAME("HERE.example.com"), ttl=60))
+        elif name.startswith("circle"):
+            reply.add_answer(RR(name, QTYPE.CNAME, rdata=CNAME("here.example.com"), ttl=60))
+            reply.add_answer(RR("here.example.com.", QTYPE.CNAME, rdata=CNAME(name), ttl=60))
         elif name not in self.records:
             reply.header.rcode = RCODE.NXDOMAIN
             reply.add_auth(RR("example.com.", QTYPE.SOA, rdata=SOA("a.", "b.", (1, 1, 1, 1, 30)), ttl=30))
@@ -86,6 +96,10 @@ async def resolver(address):
         ("text.example.com", "TXT", Answer(status=FOUND, records=(b"v=spf1 -all", b"\xff\x00"))),
         ("large.example.com", "TXT", Answer(status=FOUND, records=(b"x" * 2000,))),
         ("alias.example.com", "A", Answer(status=FOUND, records=("192.0.2.1",))),
+        ("foreign.example.com", "TXT", Answer(status=DnsStatus.FAILED)),
+        ("beside.example.com", "TXT", Answer(status=FOUND, records=(b"v=spf1 -all",))),
+        ("circle.example.com", "TXT", Answer(status=DnsStatus.NO_DATA)),
+        (r"te\xt.example.com", "TXT", Answer(status=DnsStatus.NO_NAME)),
         ("example.com", "TXT", Answer(status=DnsStatus.NO_DATA)),
         ("nobody.example.com", "A", Answer(status=DnsStatus.NO_NAME)),
         ("broken.example.com", "A", Answer(status=DnsStatus.FAILED)),

@@ -56,13 +56,31 @@ class Cares:
         except aiodns.error.DNSError as error:
             status = _STATUS.get(error.args[0], DnsStatus.FAILED)
             return Answer(status=status), _FAILURE_SECONDS if status.is_temporary else _NEGATIVE_SECONDS
-        records = [record for record in found.answer if record.type == _TYPES[kind]]
+        owners = _aliases(name, found.answer)
+        of_name = [record for record in found.answer if record.name.lower() in owners]
+        records = [record for record in of_name if record.type == _TYPES[kind]]
+        if found.answer and not of_name:
+            return Answer(status=DnsStatus.FAILED), _FAILURE_SECONDS
         if not records:
             return Answer(status=DnsStatus.NO_DATA), _NEGATIVE_SECONDS
-        seconds = min(record.ttl for record in found.answer)
+        seconds = min(record.ttl for record in of_name)
         data = tuple(_RECORDS[kind](record.data) for record in records)
         return Answer(status=DnsStatus.FOUND, records=data), seconds
 
     async def close(self) -> None:
         """End all questions."""
         await self._asking.close()
+
+
+def _aliases(name: str, records: Sequence[Any]) -> set[str]:
+    """The name and those that its CNAME records lead to. Records of any other name are no answer."""
+    targets = {
+        record.name.lower(): record.data.cname.lower()
+        for record in records
+        if record.type == pycares.QUERY_TYPE_CNAME
+    }
+    owners = {name}
+    while (target := targets.pop(name, None)) is not None:
+        name = target.removesuffix(".")
+        owners.add(name)
+    return owners

@@ -71,7 +71,7 @@ class Resolver:
             self._ask = self._close = None
 
     async def _answer(self, name: str, kind: Kind) -> Answer:
-        if not name.isascii() or "\0" in name or not name:
+        if not name.isascii() or "\0" in name or "\\" in name or not name:  # c-ares reads a\b as ab
             return Answer(status=DnsStatus.NO_NAME)
         if self._ask is None:
             from gatepost.dns.cares import Cares  # noqa: PLC0415 - few settings need DNS

@@ -8,9 +8,23 @@ from typing import Any
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-__all__ = ["MEDIA_TYPE", "Kind", "Problem", "ProblemAnswer", "WrongValue", "as_problem"]
+from gatepost.model.replies import (
+    BAD_MAIL_FROM,
+    BAD_RECIPIENT,
+    BARE_NEWLINE,
+    LOST,
+    NO_8BIT,
+    NO_SMTPUTF8,
+    TOO_LARGE_UPSTREAM,
+    UNREACHABLE,
+)
+from gatepost.model.verdict import Reply
+
+__all__ = ["MEDIA_TYPE", "Kind", "Problem", "ProblemAnswer", "WrongValue", "as_problem", "why_not_taken"]
 
 MEDIA_TYPE = "application/problem+json"
+_WITHOUT_AN_ANSWER = (UNREACHABLE, LOST)
+_WITHOUT_ASKING = (BAD_MAIL_FROM, BAD_RECIPIENT, BARE_NEWLINE, NO_8BIT, NO_SMTPUTF8, TOO_LARGE_UPSTREAM)
 
 
 class Kind(Enum):
@@ -40,7 +54,7 @@ class Kind(Enum):
     INTERNAL = ("internal", 500, "Something went wrong")
     LIST_FILE = ("list-file", 500, "The list's file cannot be changed")
     NOT_RELOADED = ("not-reloaded", 500, "The gateway has not reloaded its rules")
-    NOT_TAKEN = ("not-taken", 502, "The server refused the message")
+    NOT_TAKEN = ("not-taken", 502, "The server has not taken the message")
     NOT_LEARNED = ("not-learned", 502, "Not every rule has learned the message")
     STORE = ("store", 503, "The store is not available")
     TOO_MANY_WAIT = ("too-many-wait", 503, "Too many waiting requests")
@@ -112,3 +126,12 @@ def as_problem(refusal: Response) -> Response:
     kind = next((kind for kind in Kind if kind.status == refusal.status_code), Kind.INTERNAL)
     headers = {name: value for name, value in refusal.headers.items() if not name.startswith("content-")}
     return Problem(kind, bytes(refusal.body).decode().strip(), headers=headers).response()
+
+
+def why_not_taken(reply: Reply) -> str:
+    """Why a server has not taken a message, for a person: its own reply, or what we say in its place."""
+    if reply in _WITHOUT_AN_ANSWER:
+        return f"The server has not answered: {reply}"
+    if reply in _WITHOUT_ASKING:
+        return f"Nothing was sent: {reply}"
+    return f"The server's reply: {reply}"

@@ -1,6 +1,9 @@
 # ruff: noqa: E501 - the cases are one line each
 """Authentication-Results: whose a field is, however it is spelled, and how ours is written."""
 
+import json
+import subprocess
+
 import pytest
 from gatepost_authentication.results import MethodResult, authserv_id, claims_to_be, results_of, results_value
 
@@ -82,3 +85,49 @@ def test_ours_is_written_safely():
         'mx.example.com; spf=fail (a dmarc=pass) smtp.mailfrom="x\\"; dmarc=pass" header.s=a.b-c_d'
     )
     assert results_of(value) == {("spf", "fail")}
+
+
+READ = """
+local results = require "lua_auth_results"
+local json = require("ucl").to_format
+for part in io.lines(FILE) do
+  print(json(results.parse_ar_element(part) or {}, "json-compact"))
+end
+"""
+
+
+@pytest.mark.real("rspamadm")
+def test_rspamd_reads_every_result(tmp_path):
+    """By the function with which its ARC module reads each part, without the blanks around it."""
+    results = [
+        MethodResult(
+            method="spf",
+            result="pass",
+            comment="ip4:192.0.2.1/24; a (b) \\ ü",
+            properties={"smtp.mailfrom": "xn--mnchen-3ya.example"},
+        ),
+        MethodResult(
+            method="dkim",
+            result="fail",
+            comment="the body was changed",
+            properties={"header.d": "a_b.example", "header.s": "s-1", "header.a": "rsa-sha256"},
+        ),
+        MethodResult(
+            method="dkim", result="pass", properties={"header.d": "b.example", "header.b": "AZ+/09=="}
+        ),
+        MethodResult(method="arc", result="none"),
+        MethodResult(method="dmarc", result="temperror", properties={"header.from": "c.example"}),
+    ]
+    server, *parts = results_value("mx.example.com", results).split(";")
+    file, script = tmp_path / "parts", tmp_path / "read.lua"
+    file.write_text("".join(f"{part.strip()}\n" for part in parts))
+    script.write_text(READ.replace("FILE", json.dumps(str(file))))
+    done = subprocess.run(
+        ["rspamadm", "lua", "-b", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    read = [json.loads(line) for line in done.stdout.splitlines()]
+    assert server == "mx.example.com"
+    assert len(read) == len(results)
+    for one, found in zip(results, read, strict=True):
+        plain = {name: value for name, value in one.properties.items() if name != "header.b"}
+        assert found | {one.method: one.result} | plain == found

@@ -176,6 +176,16 @@ async def test_another_site_cannot_forward(http, keep, forwarding):
         assert upstream.connections == 0
 
 
+async def test_a_server_that_is_not_there_has_no_reply(http, keep, desk, forwarding):
+    with FakeUpstream() as upstream:
+        forwarding(upstream)
+    answer = await http.post(f"{API}/messages/{await keep()}/forward")
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (502, "/api/#problem-not-taken")
+    assert problem["title"] == "The server has not taken the message"
+    assert problem["detail"].startswith("The server has not answered: ")
+
+
 @pytest.mark.parametrize("stage", ["rcpt", "dot"])
 async def test_an_address_that_the_server_names_instead_gets_nothing(http, keep, desk, forwarding, stage):
     """RFC 5321 section 3.4: it would be the server's word against that of the person who forwards."""

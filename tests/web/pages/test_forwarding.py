@@ -114,6 +114,15 @@ async def test_wrong_recipients_get_nothing(http, keep, forwarding, to, says):
     assert says in words(answer.text)
 
 
+async def test_a_server_that_is_not_there_has_refused_nothing(http, keep, forwarding):
+    kept_id = await keep("Hello", to=("bob@example.net",))
+    with FakeUpstream() as upstream:
+        forwarding(upstream)
+    answer = await http.post(f"/messages/{kept_id}/forward", data={"to": "bob@example.net"}, headers=HX)
+    assert "bob@example.net not sent 451 4.4.1 The destination cannot be reached" in words(answer.text)
+    assert "refused for now" not in answer.text
+
+
 async def test_without_a_server_there_is_no_button(http, keep, desk):
     kept_id = await keep("Hello")
     assert "Forward" not in (await http.get(f"/messages/{kept_id}", headers=HX)).text

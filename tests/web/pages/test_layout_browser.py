@@ -165,6 +165,19 @@ def test_what_is_long_neither_leaves_a_page_nor_squeezes_its_columns(site, new_p
         assert row.locator(word).bounding_box()["height"] <= 20  # one line
 
 
+@pytest.mark.parametrize("width", [1280, 820, 390])
+def test_pages_scroll_in_their_own_place_and_never_as_a_whole(site, new_page, width):
+    """Else the navigation leaves the window, and below the page is nothing."""
+    kept_id = site.keep("Hello", box=Box.QUARANTINE, to=("bob@example.net",), reason="a reason")
+    (kept,) = site.kept()
+    page = new_page(width=width, height=400)
+    of_message = [f"/messages/{kept_id}?in=held&tab={tab}" for tab in ("text", "verdicts", "checks")]
+    of_records = ["/journal", f"/journal/{kept.transaction_id}", "/overview?span=hour"]
+    for path in ["/", "/quarantine", *of_message, *of_records, "/live", "/sessions", "/api/"]:
+        page.goto(f"{site.origin}{path}")
+        assert page.evaluate("document.documentElement.scrollHeight") == 400, path
+
+
 IS_ON_TOP = """node => {
     const box = node.getBoundingClientRect();
     return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === node;

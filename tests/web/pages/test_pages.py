@@ -8,6 +8,7 @@ from dataclasses import replace
 from html import unescape
 
 import pytest
+from gatepost.model import replies
 from gatepost.model.edits import AddHeader, PrefixSubject
 from gatepost.model.mail import new_id
 from gatepost.store import Box, JournalQuery, Kept, KeptQuery, State
@@ -402,6 +403,24 @@ async def test_a_refused_release_stays_held_and_says_why(http, keep, desk):
     assert "The server's reply: 550 5.1.1 No such <b>user</b>" in unescape(answer.text)
     assert "<b>" not in answer.text
     assert await subjects(http, "/quarantine") == ["Held"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (replies.UNREACHABLE, "The server has not answered: 451"),
+        (replies.BARE_NEWLINE, "Nothing was sent: 550"),
+    ],
+)
+async def test_what_no_server_has_said_is_not_said_to_be_its_reply(http, keep, desk, reply, says):
+    kept_id = await keep("Held", box=Box.QUARANTINE)
+    desk.noted.answer = str(reply)
+    page = await http.post(f"/messages/{kept_id}/release", data={"to": "own"}, headers=HX)
+    answer = await http.post(f"/api/v1/quarantine/{kept_id}/release")
+    assert answer.status_code == 502
+    for text in (texts(page.text), answer.json()["detail"]):
+        assert says in text
+        assert "The server's reply" not in text
 
 
 async def test_a_page_that_does_not_know_of_a_release_does_not_release_again(http, keep, desk):

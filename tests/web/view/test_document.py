@@ -126,3 +126,18 @@ def test_marks_are_no_text_and_part_no_words():
     assert seen.codes == ("482913",)
     assert 'content:"A form was removed here"' in seen.html
     assert "gatepost-removed" not in view("<p>Hi").html
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<video src="https://x.example/a.mp4" style="background:url(https://x.example/b.png)"></video>',
+        '<audio src="https://x.example/a.mp3"></audio>',
+        '<embed src="https://x.example/a">',
+        '<input type="image" src="https://x.example/a.png">',
+        '<form background="https://x.example/a.png" style="background:url(https://x.example/b.png)"></form>',
+    ],
+)
+def test_what_is_left_out_has_no_images_that_could_be_loaded(html):
+    shown = view(f'{html}<img src="https://x.example/shown.png">')
+    assert (shown.blocked_images, len(shown.removed)) == (1, 1)

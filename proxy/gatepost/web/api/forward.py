@@ -59,7 +59,12 @@ def _fields(record: Record) -> dict[str, Any]:
 def _not_taken(record: Record) -> Problem:
     kind = Kind.IN_DOUBT if Disposition.IN_DOUBT in record.dispositions else Kind.NOT_TAKEN
     why = record.upstream_reply or record.reply
-    detail = f"The server's reply: {why}" if record.upstream else f"Nothing was sent: {why}"
+    if record.upstream is None:
+        detail = f"Nothing was sent: {why}"
+    elif why[:3].isdecimal():
+        detail = f"The server's reply: {why}"
+    else:
+        detail = f"The server has not answered: {why}"
     return Problem(kind, detail, **_fields(record))
 
 

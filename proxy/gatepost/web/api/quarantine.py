@@ -10,7 +10,7 @@ from gatepost.web.api.messages import LINKS_OF_LIST, stored_message, summary
 from gatepost.web.api.operation import Call, Link, NoBody, NoParameters, Operation, Parameters
 from gatepost.web.api.requests import ListMessages, Release, read_query
 from gatepost.web.api.responses import MessagePage
-from gatepost.web.problems import Kind, Problem
+from gatepost.web.problems import Kind, Problem, why_not_taken
 from gatepost.web.security import actor
 
 __all__ = ["operations"]
@@ -45,7 +45,7 @@ async def _release(call: Call[NoParameters, Release]) -> Released:
     except ConflictError:
         raise Problem(Kind.STATE, f"The message {kept.id} is being released, or has been") from None
     if not reply.positive:
-        raise Problem(Kind.NOT_TAKEN, f"The server's reply: {reply}", reply=str(reply))
+        raise Problem(Kind.NOT_TAKEN, why_not_taken(reply), reply=str(reply))
     return Released(reply=str(reply), recipients=recipients)
 
 

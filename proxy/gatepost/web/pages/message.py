@@ -30,6 +30,7 @@ from gatepost.web.pages.conversation import said
 from gatepost.web.pages.folders import Place, list_messages
 from gatepost.web.pages.lists import Offered, offered
 from gatepost.web.pages.preview import Preview
+from gatepost.web.problems import why_not_taken
 from gatepost.web.recipients import RECIPIENTS, is_recipient, not_allowed, read_recipients
 from gatepost.web.rendering import desk_of, is_fragment, render
 from gatepost.web.security import actor
@@ -288,7 +289,7 @@ async def _release(request: Request) -> Response:
         problem = "The message is being released, or has been released by somebody else; nothing was done."
         return await _answer(request, await kept_message(request), "verdicts", problem=problem)
     if not reply.positive:
-        problem = f"The server refused the message; it stays in quarantine. The server's reply: {reply}"
+        problem = f"The message was not released and stays in quarantine. {why_not_taken(reply)}"
         return await _answer(request, kept, "verdicts", problem=problem)
     if not is_fragment(request):
         return RedirectResponse(f"/messages/{kept.id}", 303)

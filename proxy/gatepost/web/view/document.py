@@ -350,7 +350,9 @@ def _clean(markup: str, images: Images) -> str:
             styles[value] = clean_declarations(value, images.source)
         return styles[value]
 
-    def clean_attribute(_tag: str, name: str, value: str) -> str | None:
+    def clean_attribute(tag: str, name: str, value: str) -> str | None:
+        if tag not in _TAGS:  # it is left out, and no image of it is missed
+            return None
         match name:
             case "style":
                 return clean_style(value) or None
