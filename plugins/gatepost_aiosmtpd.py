@@ -12,6 +12,7 @@ import inspect
 import logging
 import re
 import socket
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
@@ -339,6 +340,9 @@ def _load(path: str) -> Callable[..., object]:
         made: object = importlib.import_module(module)
         for part in name.split("."):
             made = getattr(made, part)
+    except ModuleNotFoundError as error:
+        where = f"it is neither installed in {sys.prefix} nor in a folder of PYTHONPATH"
+        raise ValueError(f"handler: {path!r} cannot be imported: {error}: {where}") from error
     except (ImportError, AttributeError) as error:
         raise ValueError(f"handler: {path!r} cannot be imported: {error}") from error
     if not callable(made):

@@ -1,7 +1,8 @@
-"""docs/architecture.md lists every module in its own words, and names no file that is not there."""
+"""docs/architecture.md has the layers of import-linter, every module, and no file that is not there."""
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,30 @@ def test_every_module_says_in_one_line_what_it_is():
     assert not [path for path, line in lines.items() if not re.fullmatch(r"[A-Z`].{10,118}\.", line)]
 
 
+def test_the_rows_of_the_page_are_the_layers_of_import_linter_from_the_top_down():
+    rows = re.findall(r"^\| (`.*?) \| ", PAGE.read_text().partition("\n## ")[0], re.MULTILINE)
+    named = [{Path(name).stem for name in re.findall(r"`([^`]+)`", row) if ".." not in name} for row in rows]
+    layers = [set(layer.split(" | ")) for layer in contract("gatepost")["layers"]]
+    assert named == layers
+
+
+def test_every_folder_of_several_modules_has_layers_of_its_own():
+    with_modules = [path for path in SOURCE.iterdir() if (path / "__init__.py").is_file()]
+    assert len(with_modules) > 10
+    for folder in with_modules:
+        assert contract(f"gatepost.{folder.name}")["exhaustive"]
+
+
 @pytest.mark.parametrize("folder", ["proxy/gatepost", "plugins", "docs", "tests", "deploy", "benchmarks"])
 def test_every_file_that_the_page_names_is_there(folder):
     named = re.findall(rf"`({folder}/[\w./-]+)`", PAGE.read_text().partition(TITLE)[0])
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def contract(container):
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [found] = [one for one in contracts if one.get("containers") == [container]]
+    return found
 
 
 def sections():

@@ -32,6 +32,8 @@ class RecipientExplanation:
     address: str
     route: str
     """``inbox``, ``discard``, the servers, or empty without a route."""
+    route_for_others: bool
+    """There is no route for this client, but one for other clients."""
     outcome: Outcome
     stage: Stage
     """When it is decided."""
@@ -143,6 +145,7 @@ async def _asked(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transact
             RecipientExplanation(
                 address=recipient.address,
                 route=_route(loaded, transaction, recipient),
+                route_for_others=_only_for_others(loaded, transaction, recipient),
                 stage=ends[recipient][0],
                 outcome=ends[recipient][1],
                 score=total_score(evaluations, recipient.address),
@@ -238,3 +241,9 @@ def _route(loaded: LoadedConfig, transaction: Transaction, recipient: Recipient)
     if route is None:
         return ""
     return route.to if isinstance(route.to, str) else ", ".join(str(server) for server in route.to)
+
+
+def _only_for_others(loaded: LoadedConfig, transaction: Transaction, recipient: Recipient) -> bool:
+    if loaded.config.route(transaction.session, recipient) is not None:
+        return False
+    return any(route.takes_from_some_client(recipient) for route in loaded.config.relay)

@@ -192,6 +192,40 @@ def test_without_one_message_that_would_leave_nothing_is_written(explain, recipi
     assert not Path("out.eml").exists()
 
 
+@pytest.mark.parametrize(
+    ("client", "recipient", "end"),
+    [
+        (
+            "192.0.2.1",
+            "postmaster@elsewhere.example",
+            "no route for this client, only for others (--client, ",
+        ),
+        ("127.0.0.1", "postmaster@elsewhere.example", "accept, to inbox"),
+        ("192.0.2.1", "a@closed.example", "no route for this client, only for others (--client, "),
+        ("192.0.2.1", "a@example.com", "accept, to inbox"),
+    ],
+)
+def test_a_route_that_takes_mail_only_of_other_clients_is_not_said_to_be_none(
+    explain, client, recipient, end
+):
+    routes = (
+        '  - {recipients: "*@closed.example", clients: 10.0.0.0/8, to: inbox}\n'
+        '  - {recipients: "*", to: inbox}\n'
+    )
+    Path("r.yaml").write_text('relay:\n  - {recipients: "*@example.com", to: inbox}\n' + routes)
+    arguments = ("--config", "r.yaml", "--client", client, "--recipient", recipient)
+    _, stdout, _ = explain("", *arguments)
+    assert f"\n{recipient}: {end}" in stdout
+    _, stdout, _ = explain("", *arguments, "--json")
+    [told] = json.loads(stdout)["recipients"]
+    assert told["route_for_others"] is end.startswith("no route for")
+
+
+def test_a_recipient_of_no_route_has_none_for_others_either(explain):
+    _, stdout, _ = explain("", "--recipient", "a@elsewhere.example")
+    assert "\na@elsewhere.example: no route, 550 5.7.1 " in stdout
+
+
 def test_a_file_that_cannot_be_written_is_named(explain):
     status, _, stderr = explain(TAGGED, "--output", "none/out.eml", "--recipient", "a@example.com")
     assert (status, stderr) == (1, "gatepost: none/out.eml: No such file or directory\n")

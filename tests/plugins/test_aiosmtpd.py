@@ -336,7 +336,10 @@ def test_the_operator_s_action_and_reply_come_first(people):
     ("settings", "words"),
     [
         ("{handler: people}", "'people', expected module:Class"),
-        ("{handler: 'nowhere:At'}", "cannot be imported: No module named 'nowhere'"),
+        (
+            "{handler: 'nowhere:At'}",
+            "cannot be imported: No module named 'nowhere': it is neither installed in ",
+        ),
         ("{handler: 'people:Nobody'}", "cannot be imported: module 'people' has no attribute 'Nobody'"),
         ("{handler: 'people:SEEN'}", "is not a class"),
         ("{handler: 'aiosmtpd.smtp:SMTP'}", "is an SMTP server class, expected a handler class"),

@@ -78,7 +78,7 @@ def settings(tmp_path):
 def test_every_certificate_of_a_chain_counts(settings, tmp_path, days, fault):
     found = [str(problem) for problem in certificate_warnings(settings(LISTENER, mx=days), NOW)]
     place = f"{tmp_path}/rules.yaml:1:53: the certificate of CN="
-    remedy = ", expected a valid certificate, then gatepost reload"
+    remedy = ", expected one that is valid now and in 21 days; then run gatepost reload"
     assert found == ([f"{place}{fault.format(tmp_path)}{remedy}"] if fault else [])
 
 

@@ -386,7 +386,7 @@ def test_release_puts_a_message_into_the_inbox_by_its_route(archive, gatepost):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (("journal", "unknown"), 1, "no transaction 'unknown'"),
+        (("journal", "unknown"), 1, "no transaction, session or stored message has the ID 'unknown'"),
         (("quarantine", "show", "unknown"), 1, "no message 'unknown'"),
         (("quarantine", "show", "i1"), 1, "no message 'i1'"),
         (("quarantine", "release", "i1"), 1, "no message 'i1'"),

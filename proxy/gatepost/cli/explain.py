@@ -215,7 +215,10 @@ def _words(end: "RecipientExplanation") -> str:
     words += f", reply {outcome.reply}" if outcome.reply else ""
     words += f", the reply {outcome.timing}" if outcome.timing else ""
     if not end.route:
-        return f"no route, 550 5.7.1 Relaying denied; the rules decide {words}"
+        others = (
+            " for this client, only for others (--client, --authenticated)" if end.route_for_others else ""
+        )
+        return f"no route{others}, 550 5.7.1 Relaying denied; the rules decide {words}"
     return f"{words}, to {end.route}" if outcome.action is Action.ACCEPT else words
 
 

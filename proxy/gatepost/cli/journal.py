@@ -91,8 +91,8 @@ def journal(
         message_id=message_id,
         rule=rule,
         disposition=disposition,
-        since=moment(since) if since else None,
-        until=moment(until) if until else None,
+        since=moment(since, "--since") if since is not None else None,
+        until=moment(until, "--until") if until is not None else None,
     )
     with cli_errors():
         loaded = load(config)
@@ -113,10 +113,13 @@ def journal(
 
 
 def _fail(some_id: str, kept: list["KeptSummary"]) -> NoReturn:
-    why = "no session, and no message was kept from one"
+    problem = f"no transaction, session or stored message has the ID {some_id!r}"
     if kept:
-        why = f"the message {kept[0].id} was kept from it, see gatepost quarantine show or the web desk"
-    print(f"gatepost: there is no transaction {some_id!r} in the journal; {why}", file=sys.stderr)
+        problem = (
+            f"the journal has no transaction {some_id!r} any more, but its message {kept[0].id} is stored"
+        )
+        problem += "; see gatepost quarantine show or the web desk"
+    print(f"gatepost: {problem}", file=sys.stderr)
     raise typer.Exit(FAILED)
 
 

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-def moment(text: str) -> datetime:
+def moment(text: str, option: str) -> datetime:
     """Of an option: how long ago (``90m``, ``1h``, ``7d``), or local date and time. Raises BadParameter."""
     from gatepost.store.query import past_moment  # noqa: PLC0415 - the store is slow to import
 
@@ -30,7 +30,7 @@ def moment(text: str) -> datetime:
         return past_moment(text)
     except ValueError:
         raise typer.BadParameter(
-            f"{text!r}: expected a time like 1h, 30m, 7d, 2026-11-30 or 2026-11-30T08:00"
+            f"{text!r}, expected a time like 1h, 30m, 7d, 2026-11-30 or 2026-11-30T08:00", param_hint=option
         ) from None
 
 

@@ -64,8 +64,8 @@ def list_messages(
         mail_from=sender,
         recipient=recipient,
         rule=rule,
-        since=moment(since) if since else None,
-        until=moment(until) if until else None,
+        since=moment(since, "--since") if since is not None else None,
+        until=moment(until, "--until") if until is not None else None,
     )
     with _quarantine(config) as (_, archive):
         found = archive.kept(query, limit=limit)

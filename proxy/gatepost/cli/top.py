@@ -40,8 +40,8 @@ def top(
     from gatepost.config import load  # noqa: PLC0415 - imported by the commands that need it
     from gatepost.store import Top, open_archive  # noqa: PLC0415
 
-    start = moment(since) if since else datetime.now(UTC) - _SINCE
-    end = moment(until) if until else None
+    start = moment(since, "--since") if since is not None else datetime.now(UTC) - _SINCE
+    end = moment(until, "--until") if until is not None else None
     with cli_errors():
         loaded = load(config)
         with open_archive(loaded.config.store, loaded.base) as archive:

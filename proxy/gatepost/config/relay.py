@@ -131,3 +131,7 @@ class Route(Settings):
     def matches(self, session: Session, recipient: Recipient) -> bool:
         """True if this client's mail to this recipient goes here (`RouteMatcher.matches`)."""
         return self._matcher.matches(session, recipient)
+
+    def takes_from_some_client(self, recipient: Recipient) -> bool:
+        """True if the recipient is one of the route's, for some clients at least."""
+        return self._matcher.takes_from_some_client(recipient)

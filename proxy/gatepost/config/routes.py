@@ -46,6 +46,12 @@ class RouteMatcher:
             return False
         return self._trusts(session)
 
+    def takes_from_some_client(self, recipient: Recipient) -> bool:
+        """True if the recipient is one of the route's, for some clients at least."""
+        wanted = mailbox(recipient.address)
+        named = self._takes_postmaster and (wanted.key == "postmaster" or self._named.take(wanted))
+        return named or self._anywhere.take(wanted)
+
     def _trusts(self, session: Session) -> bool:
         if self._authenticated and session.authenticated is not None:
             return True

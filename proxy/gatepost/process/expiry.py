@@ -21,7 +21,7 @@ log = logging.getLogger("gatepost")
 
 _SOON = timedelta(days=21)
 _DAY_SECONDS = 24 * 3600.0
-_RENEWED = "a valid certificate, then gatepost reload"
+_RENEWED = "one that is valid now and in 21 days; then run gatepost reload"
 
 
 @value

@@ -59,7 +59,7 @@ class Kept:
     content: bytes
     """As received."""
     edits: tuple[Edit, ...] = ()
-    """Changes to the header section, which the delivered form has."""
+    """Changes that rules made, which the delivered form has."""
     rule: str | None
     reason: str
 
@@ -121,7 +121,7 @@ class KeptMessage(KeptSummary):
     content: bytes
     """As received."""
     edits: tuple[Edit, ...] = ()
-    """Changes to the header section, in their order."""
+    """Changes that rules made, in their order; `delivered_form` has them."""
 
     @property
     def delivered_form(self) -> bytes:
