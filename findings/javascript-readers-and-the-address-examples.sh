@@ -1,7 +1,7 @@
 #!/bin/sh
 # postal-mime 4.0.0 and mailparser 3.14.2 (npm), Python 3.11.2 email.
-# RFC 5322 gives messages as examples: with comments in addresses (appendix A.5), with a source route (A.6.1) and with white
-# space around a dot (A.6.1, A.6.3), all of which readers must accept. Python reads them all. postal-mime returns the comments
+# RFC 5322 gives messages as examples: with comments in addresses (appendix A.5), with a source route (A.6.1) and with
+# white space around a dot (A.6.1), all of which readers must accept. Python reads them all. postal-mime returns the comments
 # and the route as part of the address; both JavaScript readers cut a domain at the white space, and return another domain.
 # None of them reports anything.
 # Output: python: pete@silly.test mary@example.net jdoe@test.example

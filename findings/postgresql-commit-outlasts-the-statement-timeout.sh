@@ -6,7 +6,8 @@
 # idle_in_transaction_session_timeout do not end that wait either. Any other statement ends in time. pg_cancel_backend ends
 # the wait with a warning and a successful COMMIT, whose row is there. So a client needs a time limit of its own, and must
 # not take its cancel for a rollback.
-# Output: pg_sleep: QueryCanceled / trigger at COMMIT: done after 3 s / standby: waits after 3 s, SyncRep, cancelled: 01000, 1 row
+# Output: pg_sleep: QueryCanceled / trigger at COMMIT: done after 3 s /
+#  standby: waits after 3 s, SyncRep, cancelled: 01000, 1 row
 set -eu
 here=$(mktemp -d)
 bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1)

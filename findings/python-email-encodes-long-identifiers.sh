@@ -5,7 +5,8 @@
 # In-Reply-To and References, the address of List-Unsubscribe, a tag of DKIM-Signature, where RFC 2047 section 5 allows none.
 # Nothing there decodes them: the thread is broken, the link is dead, the signature fails. Message-ID is spared. The
 # manual says that refold_source="long" refolds such lines, not that it encodes plain ASCII; "none" leaves them alone.
-# Output: encoded: In-Reply-To References List-Unsubscribe DKIM-Signature / kept: Message-ID / with refold_source none: all kept
+# Output: encoded: In-Reply-To References List-Unsubscribe DKIM-Signature /
+#  kept: Message-ID / with refold_source none: all kept
 set -eu
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT

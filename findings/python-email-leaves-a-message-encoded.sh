@@ -1,7 +1,7 @@
 #!/bin/sh
 # Python 3.11.2 (standard library, module email, both policies).
-# A part of type message/global may have any transfer encoding, base64 too (RFC 6532 section 3.7; message/rfc822 may not), as it
-# needs where only 7 bits pass. Python parses what is within any message/* without decoding it: a message without a field,
+# A part of type message/global may have any transfer encoding, base64 too (RFC 6532 section 3.7; message/rfc822 may not), as
+# it needs where only 7 bits pass. Python parses what is within any message/* without decoding it: a message without a field,
 # whose text is the base64. get_payload(decode=True) of the part is None. A program that looks at each part of a message
 # so finds no field, no text and no attachment of the inner one; only a defect noted on the inner message hints at it.
 # Output: is_multipart True, fields [], text RnJvbTogYW5u..., defects 0 and 1, decoded None

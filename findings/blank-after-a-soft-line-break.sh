@@ -1,9 +1,10 @@
 #!/bin/sh
 # Python 3.11.2 email, postal-mime 4.0.0 and mailparser 3.14.2 (npm).
 # A transport may add blanks to the end of a line, and who decodes quoted-printable must delete them, also behind the "=" of a
-# soft line break (RFC 2045 section 6.7, rule 3 and "transport-padding" in its grammar). Python and postal-mime keep them and
-# then take the "=" for text: the two halves of a long line stay apart, and an address in it is cut. mailparser joins them.
-# Output: python: https://example.org/lo= | ng / postal-mime: https://example.org/lo= | ng / mailparser: https://example.org/long
+# soft line break (RFC 2045 section 6.7, rule 3 and "transport-padding" in its grammar). Python and postal-mime keep them
+# and take the "=" for text: the two halves of a long line stay apart, and an address in it is cut. mailparser joins them.
+# Output: python: https://example.org/lo= | ng / postal-mime: https://example.org/lo= | ng /
+#  mailparser: https://example.org/long
 set -eu
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
@@ -30,7 +31,8 @@ new = email.message_from_bytes(mail, policy=email.policy.default).get_content()
 assert old.split() == new.split()
 print("python:", " | ".join(new.split()))
 PY
-seen=$({ python3 "$here/read.py" "$here/mail.eml"; node "$here/read.mjs" "$here/mail.eml"; } | paste -sd/ | sed 's,/\([pm]\), / \1,g')
+seen=$({ python3 "$here/read.py" "$here/mail.eml"; node "$here/read.mjs" "$here/mail.eml"; } |
+  paste -sd/ | sed 's,/\([pm]\), / \1,g')
 echo "$seen"
 [ "$seen" = "python: https://example.org/lo= | ng / postal-mime: https://example.org/lo= | ng / \
 mailparser: https://example.org/long" ]
