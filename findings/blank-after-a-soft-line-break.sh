@@ -1,8 +1,9 @@
 #!/bin/sh
 # Python 3.11.2 email, postal-mime 4.0.0 and mailparser 3.14.2 (npm).
-# A transport may add blanks to the end of a line, and who decodes quoted-printable must delete them, also behind the "=" of a
-# soft line break (RFC 2045 section 6.7, rule 3 and "transport-padding" in its grammar). Python and postal-mime keep them
-# and take the "=" for text: the two halves of a long line stay apart, and an address in it is cut. mailparser joins them.
+# A transport may add blanks to the end of a line, and a decoder of quoted-printable must delete them, also behind the "="
+# of a soft line break (RFC 2045 section 6.7, rule 3 and "transport-padding" in its grammar). Python and postal-mime keep
+# them and take the "=" for text: the two halves of a long line stay apart, and an address in it is cut. mailparser joins
+# them.
 # Output: python: https://example.org/lo= | ng / postal-mime: https://example.org/lo= | ng /
 #  mailparser: https://example.org/long
 set -eu

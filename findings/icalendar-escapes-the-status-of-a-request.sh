@@ -2,8 +2,8 @@
 # icalendar 7.3.2 (PyPI).
 # REQUEST-STATUS has parts with semicolons between them, RESOURCES is a list with commas (RFC 5545 sections 3.8.8.3 and
 # 3.8.1.10). icalendar reads both as one text, and escapes the separators when it writes the calendar again: "2.0;Success"
-# of an answer to an invitation becomes "2.0\;Success", where nothing separates the code from its text any more, and two resources
-# become one with a comma in its name. CATEGORIES, the like list, and GEO, the like pair, are kept.
+# of an answer to an invitation becomes "2.0\;Success", where nothing separates the code from its text any more, and two
+# resources become one with a comma in its name. CATEGORIES, the like list, and GEO, the like pair, are kept.
 # Output: REQUEST-STATUS:2.0\;Success / RESOURCES:ROOM\,PROJECTOR / CATEGORIES:A,B / GEO:37.5;-122.0
 set -eu
 here=$(mktemp -d)
