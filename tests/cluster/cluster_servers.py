@@ -184,6 +184,7 @@ class Postgres:
             "shared_buffers": "32MB",
             "max_connections": 60,
             "jit": "off",
+            "fsync": "off",  # the kernel goes on; on a busy disk a restart would outlast a node
             **SETTINGS,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
