@@ -28,7 +28,7 @@ class MemoryBackend:
     def __init__(self) -> None:
         self._data: Data | None = None
 
-    def check(self, _settings: StoreSettings) -> None:
+    def check(self, _settings: StoreSettings, *, asks: bool = False) -> None:
         """Nothing can be wrong."""
 
     def open_store(

@@ -27,7 +27,7 @@ _CANDIDATE = re.compile(
               (?:[A-Z0-9]{4,12}|[A-Z0-9]{3,8}(?:-[A-Z0-9]{3,8}){1,7}))
           | (?P<lower>(?=[a-zA-Z]{0,11}\d)(?=\d{0,11}[a-zA-Z])[a-zA-Z0-9]{5,12})
           | (?P<lower_groups>(?=[a-z-]{0,24}\d)(?=[\d-]{0,24}[a-z])[a-z0-9]{4,6}(?:-[a-z0-9]{4,6}){1,3})
-        )(?!-[A-Za-z0-9]) # a part of a code is none
+        )(?!-[A-Za-z0-9]) # a part of a code is no code
     )
     (?![\w@%$€£¥])(?![.,:/-]\d)(?![ -]\d)(?!\ ?(?:EUR|USD|GBP|CHF|kr|zł)\b)""",
     re.VERBOSE,
