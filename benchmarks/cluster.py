@@ -27,6 +27,8 @@ from measure import PATIENCE_SECONDS, WARM_UP_SECONDS, cpu_seconds, say
 from proxies import MissingError, Proxy, free_port, program, sink, started
 
 OCTETS = 1 << 10
+CLIENTS = 2
+"""As many as there are nodes at most."""
 RULES = """\
 hostname: bench.example
 listen: ["127.0.0.1:{port}"]
@@ -130,18 +132,18 @@ def gateway(folder: Path, name: str, upstream: int, store: str, workers: int) ->
 
 
 def send(setup: Setup, mail: Mail, messages: int, sessions: int) -> float:
-    """Seconds, where each node gets its part of the mail at the same time."""
-    parts = len(setup.nodes)
+    """Seconds, where the same clients send their parts at the same time, to one node or to both."""
 
-    def one(node: Proxy) -> None:
+    def one(number: int) -> None:
         command = [program("smtp-source", "postfix"), *(["-d"] if mail.reuse else [])]
-        command += ["-s", str(max(1, sessions // parts)), "-l", str(OCTETS), "-m", str(messages // parts)]
-        command += ["-f", "sender@example.org", "-t", mail.recipient, f"127.0.0.1:{node.port}"]
+        command += ["-s", str(max(1, sessions // CLIENTS)), "-l", str(OCTETS)]
+        command += ["-m", str(max(1, messages // CLIENTS)), "-f", "sender@example.org", "-t", mail.recipient]
+        command += [f"127.0.0.1:{setup.nodes[number % len(setup.nodes)].port}"]
         subprocess.run(command, check=True, timeout=PATIENCE_SECONDS)
 
     begin = time.perf_counter()
-    with ThreadPoolExecutor(parts) as threads:
-        list(threads.map(one, setup.nodes))
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        list(threads.map(one, range(CLIENTS)))
     return time.perf_counter() - begin
 
 

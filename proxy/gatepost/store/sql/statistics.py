@@ -26,7 +26,7 @@ __all__ = ["SqlStatistics"]
 
 _NEWEST = 10_000
 """Records that `Statistics.newest` reads at most."""
-_BUDGET_SECONDS = 0.15
+_BUDGET_SECONDS = 0.05
 """After it `Statistics.timeline` leaves the older buckets for the next call."""
 _SETTLED = timedelta(minutes=5)
 """After its end no record comes into a bucket any more: the journal is written late at most by some tries."""
