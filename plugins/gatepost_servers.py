@@ -5,6 +5,8 @@ does not wait for it each time.
 """
 
 import asyncio
+import ipaddress
+import os
 import re
 import socket
 import threading
@@ -30,6 +32,7 @@ _BEGUN_LIMIT = 2
 """Servers that get one message; a message that makes them fail shall not reach all of them."""
 _QUEUE_SECONDS = 0.02
 """Between two attempts to connect to a Unix socket whose queue is full."""
+_IPV4 = 4
 _PIECE_BYTES = 1 << 16
 _JOINED_BYTES = 1 << 14
 """What a socket's buffer takes at once, so that a server cannot answer between the joined pieces."""
@@ -97,21 +100,22 @@ class _Server:
         self.is_failing = False
         """True if its failure was logged and it has not answered since."""
         self._names = _Names()
+        self._near = _near(address)
 
     def connect_at_once(self) -> socket.socket | None:
         """A connected socket, for the caller to close, if that takes no wait; raises OSError."""
-        if not self.address.startswith("unix:"):
+        if self._near is None:
             return None
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        family, address = self._near
+        connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            connection.settimeout(0)  # required by the event loop's sock_* functions
-            connection.connect(self.address.removeprefix("unix:"))
-        except BaseException as error:
+            if _connect(connection, address):
+                return connection
+        except BaseException:
             connection.close()
-            if isinstance(error, BlockingIOError):  # its queue is full
-                return None
             raise
-        return connection
+        connection.close()  # the server's queue is full
+        return None
 
     async def connect(self) -> socket.socket:
         """A connected socket, for the caller to close; raises OSError or UnicodeError."""
@@ -128,20 +132,67 @@ class _Server:
             except OSError as error:
                 failures.append(str(error))
             else:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return connection
         raise ConnectionError("; ".join(failures))
+
+
+def _near(address: str) -> tuple[int, Any] | None:
+    """Family and address of a server of this machine, which takes or refuses a connection at once."""
+    if address.startswith("unix:"):
+        return socket.AF_UNIX, address.removeprefix("unix:")
+    host, port = _tcp_address(address)
+    with suppress(ValueError):
+        found = ipaddress.ip_address(host)
+        if found.is_loopback:
+            return (socket.AF_INET if found.version == _IPV4 else socket.AF_INET6), (host, port)
+    return None
+
+
+def _connect(connection: socket.socket, address: Any) -> bool:
+    """Begin to connect; False if that takes a wait. Raises OSError."""
+    connection.settimeout(0)  # required by the event loop's sock_* functions
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        try:
+            connection.connect(address)
+        except BlockingIOError:  # TCP says so even if this machine's other end has answered
+            connection.connect(address)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def _connected(family: int, address: tuple[Any, ...]) -> socket.socket:
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        connection.settimeout(0)
-        await asyncio.get_running_loop().sock_connect(connection, address)
+        if not _connect(connection, address):
+            await _writable(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+async def _writable(connection: socket.socket) -> None:
+    """Wait until it is connected, which uvloop's `sock_connect` does not before it has a thread for a lookup.
+
+    Raises OSError.
+    """
+    loop = asyncio.get_running_loop()
+    writable = loop.create_future()
+    loop.add_writer(connection, _end, writable)
+    try:
+        await writable
+    finally:
+        loop.remove_writer(connection)
+    if code := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(code, os.strerror(code))
+
+
+def _end(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Servers:

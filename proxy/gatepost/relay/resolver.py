@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -26,13 +27,11 @@ class Resolver:
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """Connect to the first reachable address of the host; raises OSError."""
-        loop = asyncio.get_running_loop()
         error = OSError(f"{host} has no address")
         for family, address in await self._addresses(host, port):
             connected = socket.socket(family, socket.SOCK_STREAM)
             try:
-                connected.settimeout(0)
-                await loop.sock_connect(connected, address)
+                await _connect(connected, address)
             except BaseException as failed:
                 connected.close()
                 if not isinstance(failed, OSError):
@@ -62,6 +61,30 @@ def is_address(host: str) -> bool:
     with suppress(ValueError):
         return bool(ipaddress.ip_address(host))
     return False
+
+
+async def _connect(connection: socket.socket, address: Any) -> None:
+    """Not by the loop's `sock_connect`, since that of uvloop waits for one of its lookup threads.
+
+    Raises OSError.
+    """
+    loop = asyncio.get_running_loop()
+    connection.settimeout(0)
+    with suppress(BlockingIOError):
+        connection.connect(address)
+    writable = loop.create_future()
+    loop.add_writer(connection, _end, writable)
+    try:
+        await writable
+    finally:
+        loop.remove_writer(connection)
+    if code := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(code, os.strerror(code))
+
+
+def _end(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _look_up(host: str, port: int, lookup: Lookup) -> None:
