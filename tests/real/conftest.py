@@ -202,9 +202,16 @@ class Session(smtplib.SMTP):
         """One transaction; the reply that ended it: the first refusal or that to the final dot."""
         self.ehlo_or_helo_if_needed()
         octets = content.encode() if isinstance(content, str) else content
-        answers = [self.docmd(f"MAIL FROM:<{sender}>")]
-        answers += [self.docmd(f"RCPT TO:<{recipient}>") for recipient in recipients or ("bob@example.com",)]
-        refusal = next((answer for answer in answers if answer[0] not in (250, 251)), None)
+        refusal = None
+        for command in (
+            f"MAIL FROM:<{sender}>",
+            *(f"RCPT TO:<{recipient}>" for recipient in recipients or ("bob@example.com",)),
+        ):
+            code, text = self.docmd(command)
+            if code not in (250, 251):
+                refusal = refusal or (code, text)
+            if code == 421:  # and the connection is closed
+                return f"{code} {text.decode()}"
         code, text = refusal or self.docmd("DATA")
         if code == 354:
             self.send(

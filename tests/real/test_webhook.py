@@ -52,7 +52,7 @@ def receiver():
 def send_one(running, content):
     """Of a worker that is being replaced the client is told to come again."""
     reply = ""
-    while not reply:
+    while not reply or reply.startswith("421"):
         with contextlib.suppress(smtplib.SMTPResponseException), running.smtp() as smtp:
             reply = smtp.transact(content, "bob@example.com")
     return reply

@@ -305,10 +305,17 @@ async def test_what_is_not_there_is_not_found(get, path):
     await get(path, status=404)
 
 
+async def counted(get, span):
+    """The overview, which on a busy machine takes more than one request."""
+    while "still being counted" in (page := await get(f"/overview?span={span}")):
+        pass
+    return page
+
+
 @pytest.mark.parametrize("span", ["hour", "day", "week", "month", "", "nonsense"])
 async def test_the_overview_counts_and_draws(store, get, span):
     await store.commit(RECORD)
-    page = await get(f"/overview?span={span}")
+    page = await counted(get, span)
     assert 'class="chart-relayed"' in page
     assert "192.0.2.1" in page
     assert "legal-words" in page
@@ -316,13 +323,13 @@ async def test_the_overview_counts_and_draws(store, get, span):
 
 
 async def test_an_overview_of_nothing_says_so(get):
-    assert "No mail in the last day" in await get("/overview")
+    assert "No mail in the last day" in await counted(get, "day")
 
 
 @pytest.mark.parametrize("mail_from", [RECORD.mail_from, '"ann smith"@example.com', ""])
 async def test_links_of_the_overview_find_what_they_count(store, get, mail_from):
     await store.commit(replace(RECORD, mail_from=mail_from))
-    page = await get("/overview?span=hour")
+    page = await counted(get, "hour")
     links = {link.replace("&amp;", "&") for link in re.findall(r'href="(/journal\?[^"]+)"', page)}
     assert len(links) == 4  # relayed, quarantined, a client and a sender
     for link in links:
