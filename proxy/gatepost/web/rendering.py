@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parseaddr
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -157,8 +158,9 @@ def static(name: str) -> str:
     return f"/static/{name}?{_VERSION}"
 
 
+@cache
 def templates() -> Environment:
-    """The environment of all pages."""
+    """The environment of all pages; what it has compiled is there for each desk of the process."""
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
