@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import h11
-from gatepost import UnreachableError
+from gatepost import UnreachableError, connect
 
 __all__ = ["HttpServer", "Response", "Url"]
 
@@ -114,7 +114,12 @@ class HttpServer:
     async def _connect(self) -> "_Connection":
         loop, url = asyncio.get_running_loop(), self._url
         try:
-            _, connection = await loop.create_connection(_Connection, url.host, url.port, ssl=self._tls)
+            _, connection = await loop.create_connection(
+                _Connection,
+                sock=await connect(url.host, url.port),
+                ssl=self._tls,
+                server_hostname=url.host if self._tls else None,
+            )
         except asyncio.CancelledError:
             raise UnreachableError("no connection in time") from None
         except ssl.SSLCertVerificationError as error:

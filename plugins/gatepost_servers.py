@@ -5,18 +5,13 @@ does not wait for it each time.
 """
 
 import asyncio
-import ipaddress
-import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from gatepost import Place, UnreachableError
+from gatepost import Place, UnreachableError, connect
 
 __all__ = ["FinalError", "Servers", "addresses", "exchange"]
 
@@ -32,7 +27,6 @@ _BEGUN_LIMIT = 2
 """Servers that get one message; a message that makes them fail shall not reach all of them."""
 _QUEUE_SECONDS = 0.02
 """Between two attempts to connect to a Unix socket whose queue is full."""
-_IPV4 = 4
 _PIECE_BYTES = 1 << 16
 _JOINED_BYTES = 1 << 14
 """What a socket's buffer takes at once, so that a server cannot answer between the joined pieces."""
@@ -63,33 +57,6 @@ def _tcp_address(text: str) -> tuple[str, int]:
     return found[1] or found[2], int(found[3])
 
 
-class _Names:
-    """One lookup at a time, in a daemon thread that can be abandoned; concurrent callers share it.
-
-    The event loop has few threads for lookups. A resolver that does not answer would block them for all
-    others, and keep the process from ending.
-    """
-
-    def __init__(self) -> None:
-        self._lookup: Future[list[Any]] | None = None
-
-    async def look_up(self, host: str, port: int) -> list[Any]:
-        """The addresses, as `socket.getaddrinfo` returns them; raises OSError or UnicodeError."""
-        with suppress(socket.gaierror):  # an address needs no thread
-            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        if self._lookup is None or self._lookup.done():
-            self._lookup = Future()
-            threading.Thread(target=_look_up, args=(host, port, self._lookup), daemon=True).start()
-        return await asyncio.shield(asyncio.wrap_future(self._lookup))
-
-
-def _look_up(host: str, port: int, lookup: "Future[list[Any]]") -> None:
-    try:
-        lookup.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError) as error:
-        lookup.set_exception(error)
-
-
 class _Server:
     """One server."""
 
@@ -99,23 +66,21 @@ class _Server:
         """Until then it is asked after the others, by the clock of `Servers`."""
         self.is_failing = False
         """True if its failure was logged and it has not answered since."""
-        self._names = _Names()
-        self._near = _near(address)
 
     def connect_at_once(self) -> socket.socket | None:
-        """A connected socket, for the caller to close, if that takes no wait; raises OSError."""
-        if self._near is None:
+        """A connected Unix socket, for the caller to close, if that takes no wait; raises OSError."""
+        if not self.address.startswith("unix:"):
             return None
-        family, address = self._near
-        connection = socket.socket(family, socket.SOCK_STREAM)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            if _connect(connection, address):
-                return connection
-        except BaseException:
+            connection.settimeout(0)  # required by the event loop's sock_* functions
+            connection.connect(self.address.removeprefix("unix:"))
+        except BaseException as error:
             connection.close()
+            if isinstance(error, BlockingIOError):  # its queue is full
+                return None
             raise
-        connection.close()  # the server's queue is full
-        return None
+        return connection
 
     async def connect(self) -> socket.socket:
         """A connected socket, for the caller to close; raises OSError or UnicodeError."""
@@ -124,75 +89,7 @@ class _Server:
                 await asyncio.sleep(_QUEUE_SECONDS)
                 if local := self.connect_at_once():
                     return local
-        host, port = _tcp_address(self.address)
-        failures: list[str] = []
-        for family, _, _, _, address in await self._names.look_up(host, port):
-            try:
-                connection = await _connected(family, address)
-            except OSError as error:
-                failures.append(str(error))
-            else:
-                return connection
-        raise ConnectionError("; ".join(failures))
-
-
-def _near(address: str) -> tuple[int, Any] | None:
-    """Family and address of a server of this machine, which takes or refuses a connection at once."""
-    if address.startswith("unix:"):
-        return socket.AF_UNIX, address.removeprefix("unix:")
-    host, port = _tcp_address(address)
-    with suppress(ValueError):
-        found = ipaddress.ip_address(host)
-        if found.is_loopback:
-            return (socket.AF_INET if found.version == _IPV4 else socket.AF_INET6), (host, port)
-    return None
-
-
-def _connect(connection: socket.socket, address: Any) -> bool:
-    """Begin to connect; False if that takes a wait. Raises OSError."""
-    connection.settimeout(0)  # required by the event loop's sock_* functions
-    if connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        try:
-            connection.connect(address)
-        except BlockingIOError:  # TCP says so even if this machine's other end has answered
-            connection.connect(address)
-    except BlockingIOError:
-        return False
-    return True
-
-
-async def _connected(family: int, address: tuple[Any, ...]) -> socket.socket:
-    connection = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if not _connect(connection, address):
-            await _writable(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _writable(connection: socket.socket) -> None:
-    """Wait until it is connected, which uvloop's `sock_connect` does not before it has a thread for a lookup.
-
-    Raises OSError.
-    """
-    loop = asyncio.get_running_loop()
-    writable = loop.create_future()
-    loop.add_writer(connection, _end, writable)
-    try:
-        await writable
-    finally:
-        loop.remove_writer(connection)
-    if code := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        raise OSError(code, os.strerror(code))
-
-
-def _end(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
+        return await connect(*_tcp_address(self.address))
 
 
 class Servers:

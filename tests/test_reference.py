@@ -60,6 +60,7 @@ SECTIONS = {
     ],
     "Functions and types of settings": [
         "hookimpl",
+        "connect",
         "mailbox_key",
         "total_score",
         "visible_text",

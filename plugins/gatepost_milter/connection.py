@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self, SupportsIndex
 
-from gatepost import Reply, UnreachableError
+from gatepost import Reply, UnreachableError, connect
 
 from gatepost_milter.packets import (
     Actions,
@@ -108,7 +108,7 @@ class Connection:
             if isinstance(where, str):
                 transport, _ = await loop.create_unix_connection(lambda: protocol, where)
             else:
-                transport, _ = await loop.create_connection(lambda: protocol, *where)
+                transport, _ = await loop.create_connection(lambda: protocol, sock=await connect(*where))
         except asyncio.CancelledError:
             raise UnreachableError(f"milter at {address}: not connected") from None
         except (OSError, UnicodeError) as error:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gatepost.connecting import connect
     from gatepost.dns import Answer, DnsStatus, Resolver
     from gatepost.hookspecs import UnreachableError, hookimpl
     from gatepost.mime import Address, Attachment, Header, MimeView, Text, visible_text
@@ -80,6 +81,7 @@ __all__ = [
     "Transaction",
     "UnreachableError",
     "Verdict",
+    "connect",
     "hookimpl",
     "mailbox_key",
     "total_score",
@@ -87,6 +89,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "gatepost.connecting": "connect",
     "gatepost.dns": "Answer DnsStatus Resolver",
     "gatepost.hookspecs": "UnreachableError hookimpl",
     "gatepost.mime": "Address Attachment Header MimeView Text visible_text",

@@ -35,10 +35,13 @@ RULES = """
       {filters}
 """
 ROUTE = '- {{recipients: "*@{name}", to: "smtp://{name}:25"}}\n'
-FILTER = (
-    '- {{name: "{name}", timeout: 2s, filter: clamav, with: {{address: "{name}:3310", watch: false}}, '
-    'when: {{recipient: "{name}@*"}}}}\n'
-)
+FILTER = '- {{name: "{name}", timeout: 2s, when: {{recipient: "{name}@*"}}, filter: '
+DEAD_ONES = {
+    "routes": ROUTE,
+    "scanners": FILTER + 'clamav, with: {{address: "{name}:3310", watch: false}}}}\n',
+    "milters": FILTER + 'milter, with: {{address: "{name}:3310"}}}}\n',
+    "web services": FILTER + 'web_service, with: {{url: "http://{name}/"}}}}\n',
+}
 MESSAGE = b"Subject: hello\r\n\r\nHello\r\n"
 HEALTHY = ["bob@name.example", "bob@address.example", "bob@inbox.example", "near@address.example"]
 
@@ -90,8 +93,8 @@ def start(gateway_class, own_network, write_rules, tmp_path, monkeypatch):
         for one in (resolver, clamd):
             one.start()
         dead = {"routes": "", "filters": ""}
-        text = {"routes": ROUTE, "filters": FILTER}[who]
-        dead[who] = "      ".join(text.format(name=name) for name in DEAD)
+        kind = "routes" if who == "routes" else "filters"
+        dead[kind] = "      ".join(DEAD_ONES[who].format(name=name) for name in DEAD)
         rules = RULES.format(port=upstream.port, clamd=clamd.port, **dead)
         write_rules(tmp_path, rules)
         running.append((own_network(gateway_class, tmp_path, "serve", "-c", "rules.yaml"), upstream))
@@ -110,7 +113,7 @@ def lookups(running):
 
 
 @pytest.mark.real("unshare")
-@pytest.mark.parametrize("who", ["routes", "filters"])
+@pytest.mark.parametrize("who", DEAD_ONES)
 @pytest.mark.long
 def test_names_without_an_answer_hold_up_nobody_else_and_leave_nothing(start, own_network, wait_until, who):
     running, resolver = start(who, seconds=8)
@@ -143,7 +146,7 @@ def left(running):
 
 
 @pytest.mark.real("unshare")
-@pytest.mark.parametrize("who", ["routes", "filters"])
+@pytest.mark.parametrize("who", DEAD_ONES)
 @pytest.mark.long
 def test_a_stop_does_not_wait_for_a_resolver(start, own_network, wait_until, who):
     running, resolver = start(who, seconds=120)

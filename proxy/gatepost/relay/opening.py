@@ -11,12 +11,12 @@ import aiosmtplib
 
 from gatepost.config.fields import first_line
 from gatepost.config.relay import UpstreamServer
+from gatepost.connecting import connect
 from gatepost.model import replies
 from gatepost.model.mail import Session
 from gatepost.relay.connection import ClientRefusedError, Connection, UpstreamLostError
 from gatepost.relay.original_client import helo_of, proxy_header, xclient_command
 from gatepost.relay.reply_reader import make_reply
-from gatepost.relay.resolver import Resolver, is_address
 from gatepost.values import value
 
 __all__ = ["Patience", "open_connection", "tls_context"]
@@ -69,7 +69,6 @@ async def open_connection(
     hostname: str,
     patience: Patience,
     context_of: TlsContextOf,
-    names: Resolver,
     client: Session | None = None,
 ) -> Connection:
     """Open a connection that is ready for MAIL; raises UpstreamLostError with the reason, by the deadline.
@@ -84,7 +83,7 @@ async def open_connection(
     timeout = asyncio.timeout_at(patience.deadline)
     limit = _Limit(patience, timeout)
     starttls = server.tls in ("opportunistic", "required")
-    opening = partial(_open, server, hostname, context_of, names, limit, client)
+    opening = partial(_open, server, hostname, context_of, limit, client)
     try:
         async with timeout:
             try:
@@ -120,24 +119,24 @@ async def _open(
     server: UpstreamServer,
     hostname: str,
     context_of: TlsContextOf,
-    names: Resolver,
     limit: _Limit,
     original: Session | None,
     *,
     starttls: bool,
 ) -> Connection:
+    context = context_of(server) if server.tls == "implicit" else None
     limit.connect()
-    connected = await _connect(server, names, original)
+    connected = await _connect(server, original)
     told = original if server.send_client == "proxy" else None
     client = aiosmtplib.SMTP(
         hostname=server.host,
-        port=None if connected else server.port,
+        port=None,
         sock=connected,
         local_hostname=helo_of(told, hostname) if told else hostname,
         timeout=None,  # each step has its own limit
         use_tls=server.tls == "implicit",
         start_tls=False,
-        tls_context=context_of(server) if server.tls == "implicit" else None,
+        tls_context=context,
     )
     transport: asyncio.BaseTransport | None = None
     try:
@@ -158,18 +157,14 @@ async def _open(
         if isinstance(transport, asyncio.WriteTransport):
             transport.abort()  # client.close() would flush
         client.close()
-        if connected:
-            connected.close()
+        connected.close()
         raise
 
 
-async def _connect(server: UpstreamServer, names: Resolver, original: Session | None) -> socket.socket | None:
-    """A connected socket, on which a PROXY header was sent; None if aiosmtplib connects by itself."""
-    proxy = server.send_client == "proxy"
-    if is_address(server.host) and not proxy:
-        return None
-    connected = await names.connect(server.host, server.port)
-    if proxy:
+async def _connect(server: UpstreamServer, original: Session | None) -> socket.socket:
+    """A connected socket, on which a PROXY header was sent if the server expects one."""
+    connected = await connect(server.host, server.port)
+    if server.send_client == "proxy":
         try:
             client = (str(original.client), original.client_port) if original else connected.getsockname()[:2]
             header = proxy_header(client, connected.getpeername()[:2])

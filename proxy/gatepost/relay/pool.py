@@ -12,7 +12,6 @@ from gatepost.model.mail import Session
 from gatepost.model.verdict import Reply
 from gatepost.relay.connection import COMMAND_SECONDS, ClientRefusedError, Connection, UpstreamLostError
 from gatepost.relay.opening import Patience, open_connection, tls_context
-from gatepost.relay.resolver import Resolver
 
 __all__ = ["Pool"]
 
@@ -36,7 +35,6 @@ class Pool:
     def __init__(self, *, hostname: str, limits: Limits) -> None:
         self._hostname = hostname
         self._limits = limits
-        self._names = Resolver()
         self._open: set[Connection] = set()
         """All connections, in use or idle."""
         self._idle: dict[tuple[UpstreamServer, Session | None], deque[tuple[Connection, float]]] = {}
@@ -97,7 +95,6 @@ class Pool:
                 hostname=self._hostname,
                 patience=patience,
                 context_of=self._tls_context,
-                names=self._names,
                 client=client,
             )
         except ClientRefusedError:

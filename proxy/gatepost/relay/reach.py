@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from gatepost.config.relay import UpstreamServer
 from gatepost.relay.connection import UpstreamLostError
 from gatepost.relay.opening import Patience, open_connection, tls_context
-from gatepost.relay.resolver import Resolver
 
 __all__ = ["Reach"]
 
@@ -17,7 +16,6 @@ class Reach:
 
     def __init__(self, *, hostname: str) -> None:
         self._hostname = hostname
-        self._names = Resolver()
         self._contexts: dict[UpstreamServer, ssl.SSLContext] = {}
 
     async def unreachable(self, servers: Sequence[UpstreamServer], seconds: float) -> str:
@@ -37,7 +35,6 @@ class Reach:
                     hostname=self._hostname,
                     patience=patience,
                     context_of=self._context_of,
-                    names=self._names,
                 )
             except UpstreamLostError as error:
                 self._contexts.pop(server, None)  # its files may have been renewed

@@ -8,6 +8,7 @@ from typing import Final
 import h11
 
 from gatepost.config.http_url import HttpUrl
+from gatepost.connecting import connect
 from gatepost.printable import printable, text_of
 from gatepost.values import value
 
@@ -78,7 +79,9 @@ async def _exchange(
     url: HttpUrl, head: h11.Request, body: bytes, tls: ssl.SSLContext | None, most: int
 ) -> HttpResponse:
     client = h11.Connection(h11.CLIENT)
-    reader, writer = await asyncio.open_connection(url.host, url.port, ssl=tls)
+    reader, writer = await asyncio.open_connection(
+        sock=await connect(url.host, url.port), ssl=tls, server_hostname=url.host if tls else None
+    )
     try:
         for event in (head, h11.Data(data=body), h11.EndOfMessage()):
             writer.write(client.send(event) or b"")

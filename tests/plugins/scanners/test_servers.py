@@ -7,12 +7,10 @@ import struct
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
-import uvloop
 from gatepost import Place, UnreachableError
-from gatepost_servers import FinalError, Servers, _connected, exchange
+from gatepost_servers import FinalError, Servers, exchange
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scanner_servers import Script, scripted
@@ -173,45 +171,6 @@ async def test_a_unix_socket_whose_queue_is_full_is_waited_for(tmp_path: Path, p
         stack.close()
         await asyncio.to_thread(serve)
         assert await asking == b"yes"
-
-
-class WithoutLookups(uvloop.Loop):
-    """Whose threads for lookups are all waiting for name servers, so to speak."""
-
-    async def getaddrinfo(self, *_args: object, **_named: object) -> NoReturn:
-        raise AssertionError("an address was looked up")
-
-
-@pytest.mark.parametrize("is_there", [True, False])
-def test_a_connection_that_is_waited_for_needs_no_lookup(*, is_there: bool) -> None:
-    async def connect() -> None:
-        with (
-            socket.create_server(("127.0.0.1", 0), backlog=0) as listening,
-            socket.create_connection(listening.getsockname()),  # its queue is full now
-        ):
-            connecting = asyncio.ensure_future(_connected(socket.AF_INET, listening.getsockname()))
-            await asyncio.sleep(0)
-            assert not connecting.done()
-            if is_there:
-                listening.accept()[0].close()
-                with await connecting as connection, listening.accept()[0] as accepted:
-                    assert accepted.getpeername() == connection.getsockname()
-            else:
-                listening.close()
-                with pytest.raises(ConnectionRefusedError):
-                    await connecting
-
-    with asyncio.Runner(loop_factory=WithoutLookups) as runner:
-        runner.run(connect())
-
-
-def test_a_server_of_this_machine_is_connected_at_once(place: Place) -> None:
-    async def ask() -> bytes:
-        async with scripted(answering(b"yes")) as server:
-            return await Servers("service", server.address, place).ask(question)
-
-    with asyncio.Runner(loop_factory=WithoutLookups) as runner:
-        assert runner.run(ask()) == b"yes"
 
 
 async def test_an_answer_after_the_last_byte_is_no_early_one_although_an_empty_piece_follows(
