@@ -120,6 +120,83 @@ def test_names_without_an_answer_hold_no_other_name_up_and_each_is_asked_for_onc
         run(go(listening.getsockname()[1]))
 
 
+@pytest.fixture
+def moving(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Where names lead to, for each lookup."""
+    places: list[tuple[str, int]] = []
+    look_up = gatepost.connecting._found
+
+    def found(host: str, port: int, flags: int = 0) -> Any:
+        return look_up(host, port, flags) if flags else look_up(*places.pop(0))
+
+    monkeypatch.setattr(gatepost.connecting, "_found", found)
+    monkeypatch.setattr(gatepost.connecting, "_known", {})
+    return places
+
+
+def test_a_name_is_looked_up_once_in_some_seconds(moving: list[tuple[str, int]]) -> None:
+    async def go() -> None:
+        for _ in range(5):
+            (await connect("moving.example", 25)).close()
+        assert len(moving) == 1
+        [(name, (until, addresses))] = gatepost.connecting._known.items()
+        assert time.monotonic() < until <= time.monotonic() + 5
+        gatepost.connecting._known[name] = (time.monotonic(), addresses)
+        (await connect("moving.example", 25)).close()
+        assert not moving
+
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        moving += [listening.getsockname()] * 2
+        run(go())
+
+
+def test_a_server_that_has_moved_is_found_at_once(moving: list[tuple[str, int]]) -> None:
+    async def go(here: tuple[str, int]) -> None:
+        with await connect("moving.example", 25) as connection:
+            assert connection.getpeername() == here
+
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        moving.append(first.getsockname())
+        run(go(first.getsockname()))
+        run(go(first.getsockname()))
+    with socket.create_server(("127.0.0.2", 0)) as second:
+        moving.append(second.getsockname())
+        run(go(second.getsockname()))
+    moving.append(first_of_nothing := ("127.0.0.1", 1))
+    with pytest.raises(ConnectionRefusedError):
+        run(go(first_of_nothing))
+
+
+def test_a_server_that_does_not_answer_is_looked_up_again(moving: list[tuple[str, int]]) -> None:
+    async def go(here: tuple[str, int]) -> None:
+        moving.append(here)
+        (await connect("moving.example", 25)).close()  # with this one its queue is full
+        given_up = asyncio.ensure_future(connect("moving.example", 25))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        assert not gatepost.connecting._known
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
+        run(go(listening.getsockname()))
+
+
+def test_not_too_many_names_are_remembered(
+    moving: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatepost.connecting, "_REMEMBERED", 3)
+
+    async def go() -> None:
+        for number in range(10):
+            (await connect(f"{number}.example", 25)).close()
+            assert len(gatepost.connecting._known) <= 3
+
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        moving += [listening.getsockname()] * 10
+        run(go())
+
+
 def test_the_end_of_the_loop_does_not_wait_for_a_name(dead: Callable[[], None]) -> None:
     async def go() -> None:
         connecting = asyncio.ensure_future(connect("dead.example", 1))

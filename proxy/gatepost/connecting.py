@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,8 +15,15 @@ _Address = tuple[int, Any]
 """Family and address of a socket."""
 _Lookup = asyncio.Future[Sequence[_Address]]
 
+_REMEMBERED_SECONDS = 5.0
+"""For which the addresses of a name are used again: a lookup takes some times as long as a connection."""
+_REMEMBERED = 1_000
+"""Names at most."""
+
 _lookups: dict[tuple[asyncio.AbstractEventLoop, str, int], _Lookup] = {}
 """Those that have no answer yet."""
+_known: dict[tuple[str, int], tuple[float, Sequence[_Address]]] = {}
+"""The addresses of names, and until when they are used, by the monotonic clock."""
 
 
 async def connect(host: str, port: int) -> socket.socket:
@@ -27,10 +35,26 @@ async def connect(host: str, port: int) -> socket.socket:
     A name without an answer holds nothing else up: each is looked up once at a time, in a thread of its own
     that nobody waits for. The event loop's own lookups share a few threads, so that some dead names would
     block all others, and with uvloop also `sock_connect` to an IP address. An address is connected without
-    a lookup, and on this machine without a wait.
+    a lookup, and on this machine without a wait. A name's addresses are used for some seconds, or until one
+    cannot be connected.
     """
+    if addresses := _without_lookup(host, port):
+        return await _first_of(addresses, host)
+    until, addresses = _known.get((host, port), (0.0, ()))
+    if time.monotonic() < until:
+        try:
+            return await _first_of(addresses, host)
+        except BaseException as error:
+            _known.pop((host, port), None)  # it may have moved
+            if not isinstance(error, OSError):
+                raise
+    return await _first_of(await _looked_up(host, port), host)
+
+
+async def _first_of(addresses: Sequence[_Address], host: str) -> socket.socket:
+    """Raises OSError."""
     errors: list[OSError] = []
-    for family, address in _without_lookup(host, port) or await _looked_up(host, port):
+    for family, address in addresses:
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
             await _connect(connection, address)
@@ -113,6 +137,9 @@ def _look_up(key: tuple[asyncio.AbstractEventLoop, str, int], lookup: _Lookup) -
         if error:
             lookup.set_exception(error)
         else:
+            if len(_known) >= _REMEMBERED:
+                _known.clear()
+            _known[host, port] = time.monotonic() + _REMEMBERED_SECONDS, found
             lookup.set_result(found)
 
     try:
