@@ -185,6 +185,16 @@ def test_without_the_extension_for_searches_the_log_says_what_to_do_until_it_is_
     assert postgresql.execute(INDEXED, database=database) == [(2,)]
 
 
+@pytest.mark.parametrize(("locale", "warned"), [("C", True), ("C.UTF-8", False)])
+def test_a_locale_without_letters_is_named_at_each_start(postgresql, caplog, locale, warned):
+    database = f"database{next(NUMBERS)}"
+    postgresql.execute(f"CREATE DATABASE {database} LOCALE '{locale}' TEMPLATE template0")
+    for _ in range(2):
+        caplog.clear()
+        opened(postgresql.url(database))
+        assert (f"{database} for words with other letters than a to z will be slow" in caplog.text) is warned
+
+
 def test_a_server_that_loses_mail_in_a_power_cut_is_named(postgresql, settings, caplog):
     opened(settings.url)
     assert "has fsync = off: it loses mail when its machine fails" in caplog.text

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import DBAPIError
@@ -23,6 +23,7 @@ Look = Callable[[Connection, str], object]
 """Takes a connection and the name of the database; raises StoreError."""
 _OLDEST = 14
 _TRIGRAMS = "pg_trgm"
+_TRIGRAMS_SCHEMA = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pg_trgm'"
 _HAS_LZ4 = "SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"
 _CLOCK_SECONDS = 5.0
 """From this difference of clocks on there is a warning."""
@@ -137,14 +138,12 @@ def _index_texts(connection: Connection, name: str) -> None:
     """Index the texts by three letters; where the server lacks what that needs each search reads all."""
     found = connection.scalar(text("SELECT to_regclass('kept_texts_seen')"))
     if found is not None:
+        _warn_of_letters(connection, name)
         return
     try:
         with connection.begin_nested():
             connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {_TRIGRAMS}"))
-            schema = connection.scalar(
-                text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = :name"),
-                {"name": _TRIGRAMS},
-            )
+            schema = connection.scalar(text(_TRIGRAMS_SCHEMA))
             for column in ("seen", "fields"):
                 index = f"kept_texts_{column} ON kept_texts USING gin ({column} {schema}.gin_trgm_ops)"
                 connection.execute(text(f"CREATE INDEX {index}"))
@@ -155,3 +154,17 @@ def _index_texts(connection: Connection, name: str) -> None:
             " Run CREATE EXTENSION %s as an administrator, and restart Gatepost",
             *(name, said, _TRIGRAMS),
         )
+    else:
+        _warn_of_letters(connection, name)
+
+
+def _warn_of_letters(connection: Connection, name: str) -> None:
+    """Say so if the index has only words of ASCII, as with the locale C: a search for others reads all."""
+    schema = connection.scalar(text(_TRIGRAMS_SCHEMA))
+    with suppress(DBAPIError), connection.begin_nested():
+        if connection.scalar(text(f"SELECT cardinality({schema}.show_trgm('\u0436'))")) == 0:
+            _log.warning(
+                "searches in %s for words with other letters than a to z will be slow, since its locale knows"
+                " no others: a database that is made with the locale C.UTF-8 does",
+                name,
+            )
