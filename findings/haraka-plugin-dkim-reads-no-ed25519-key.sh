@@ -1,9 +1,9 @@
 #!/bin/sh
-# haraka-plugin-dkim 1.3.1 (npm); signed by dkimpy 1.1.8 with PyNaCl 1.6.2 (PyPI); mailauth 4.13.3 (npm) for comparison.
-# Haraka's plugin says that it verifies ed25519-sha256. A record's p= holds the 32 bytes of the key, and what is signed is the
-# SHA-256 of the fields (RFC 8463 sections 3 and 4). The plugin wants an X.509 SubjectPublicKeyInfo, as RSA has it, and verifies
-# the fields themselves: every such signature is "invalid", while one that it takes is one that no other verifier would.
-# A sender that signs with this algorithm alone so has no valid signature there.
+# haraka-plugin-dkim 1.3.1 and, for comparison, mailauth 4.13.3 (npm); signed by dkimpy 1.1.8 with PyNaCl 1.6.2 (PyPI).
+# Haraka's plugin says that it verifies ed25519-sha256. A record's p= holds the 32 bytes of the key (RFC 8463 section
+# 4.2). The plugin wants an X.509 SubjectPublicKeyInfo there, as RSA has it, and calls every such signature invalid. A
+# sender that signs with this algorithm alone has no valid signature there, and a list of results shows a broken one
+# beside that of RSA.
 # Output: haraka-plugin-dkim: invalid, verification error / mailauth: pass / dkimpy: True
 set -eu
 here=$(mktemp -d)

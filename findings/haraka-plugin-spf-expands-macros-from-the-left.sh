@@ -1,16 +1,17 @@
 #!/bin/sh
 # haraka-plugin-spf 1.3.0 (npm).
-# In an SPF record "%{d2}" means the two rightmost labels of the domain, "%{ir}" of an IPv6 address its 32 nibbles in reverse
-# (RFC 7208 sections 7.3 and 7.4, with examples). Haraka's plugin takes the leftmost labels, and leaves the address as it is:
-# it asks DNS for other names than the domain has, and with "-all" the mail is refused. A macro in exp= or redirect=, as in
-# the RFC's own example "exp=explain._spf.%{d}", is a permanent error for the whole record, even for a client that an
-# earlier mechanism allows.
-# Output: %{d2}: asks email.example.x.example (email.example.com is the domain) / %{ir}.%{v}: asks 2001:db8::cb01.ip6.x.example /
-#  without exp: Pass / with exp: PermError
+# In an SPF record "%{d2}" means the two rightmost labels of the domain, "%{ir}" of an IPv6 address its 32 nibbles in
+# reverse (RFC 7208 sections 7.3 and 7.4, with examples). Haraka's plugin takes the leftmost labels, and leaves the
+# address as it is: it asks DNS for other names than the domain has, and with "-all" the mail is refused. A macro in
+# exp= or redirect=, as in the RFC's own example "exp=explain._spf.%{d}", is a permanent error for the whole record,
+# even for a client that an earlier mechanism allows.
+# Output (the domain is email.example.com): %{d2}: asks email.example.x.example /
+#  %{ir}.%{v}: asks 2001:db8::cb01.ip6.x.example / without exp: Pass / with exp: PermError
 set -eu
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
-npm install --prefix "$here" --silent --no-package-lock --ignore-scripts haraka-plugin-spf@1.3.0 haraka-net-utils@1.9.3 >/dev/null
+npm install --prefix "$here" --silent --no-package-lock --ignore-scripts \
+  haraka-plugin-spf@1.3.0 haraka-net-utils@1.9.3 >/dev/null
 cat >"$here/ask.js" <<'JS'
 const dns = require("node:dns/promises");
 const { SPF } = require("haraka-plugin-spf/lib/spf.js");

@@ -1,9 +1,9 @@
 #!/bin/sh
 # node-ical 0.26.1 (npm).
-# A parameter may have several quoted values with commas between them, as DELEGATED-TO of an invitation's answer has in the
-# example of RFC 5545 section 3.2.5. node-ical drops a line that has them, without a word: the attendee is not there. With one
-# delegate he is. A comma within a text of a list is written "\," (section 3.3.11): in CATEGORIES node-ical takes it for
-# the end of one category, and leaves the backslash.
+# A parameter may have several quoted values with commas between them, as DELEGATED-TO of an invitation's answer has in
+# the example of RFC 5545 section 3.2.5. node-ical drops a line that has them, without a word: the attendee is not
+# there. With one delegate he is. A comma within a text of a list is written "\," (section 3.3.11): in CATEGORIES
+# node-ical takes it for the end of one category, and leaves the backslash.
 # Output: one delegate: mailto:ann@example.org / two: undefined / categories: Minutes\ | agenda | Board
 set -eu
 here=$(mktemp -d)

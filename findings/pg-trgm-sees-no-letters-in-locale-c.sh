@@ -1,10 +1,10 @@
 #!/bin/sh
 # PostgreSQL 15.18 with pg_trgm 1.6 (Debian's postgresql-15).
-# In a database of locale C, which `initdb --locale=C` makes and which many choose for its speed, pg_trgm takes every letter
-# beyond ASCII for white space. A Cyrillic word has no trigrams: it is as unlike to itself as can be (0), and not even "%" of
-# itself, while "Jörg" and "Järg" are the same (1). The collation of the expression, from which upper() takes its letters,
-# changes nothing. A search with LIKE through a trigram index stays right, but reads all rows, where that for an ASCII word
-# reads one: nothing warns of it, and a test with English words never meets it.
+# In a database of locale C, which `initdb --locale=C` makes and which many choose for its speed, pg_trgm takes every
+# letter beyond ASCII for white space. A Cyrillic word has no trigrams: it is as unlike to itself as can be (0), and not
+# even "%" of itself, while "Jörg" and "Järg" are the same (1). The collation of the expression, from which upper()
+# takes its letters, changes nothing. A search with LIKE through a trigram index stays right, but reads all rows, where
+# that for an ASCII word reads one: nothing warns of it, and a test with English words never meets it.
 # Output: t 0 f / 1 / ПРИВЕТ 0 / rows removed: 1001 and 0
 set -eu
 here=$(mktemp -d)
@@ -25,7 +25,8 @@ server=$!
 sleep 3
 ask() { PGCLIENTENCODING=UTF8 "$bin/psql" -h "$here/server" -U u -d postgres -XqAt -F ' ' -c "$1"; }
 removed() {
-  found=$(ask "SET enable_seqscan = off; EXPLAIN (ANALYZE, COSTS off, TIMING off) SELECT * FROM mail WHERE subject LIKE '$1'" |
+  found=$(ask "SET enable_seqscan = off;
+    EXPLAIN (ANALYZE, COSTS off, TIMING off) SELECT * FROM mail WHERE subject LIKE '$1'" |
     sed -n 's/.*Rows Removed by Index Recheck: //p')
   echo "${found:-0}"
 }

@@ -1,9 +1,10 @@
 #!/bin/sh
 # proxy-protocol-js 4.0.6 (npm), HAProxy 2.6.12 (Debian).
-# The header of PROXY version 2 says how long it is; behind the addresses it may have further fields (TLVs), which a receiver
-# that does not know them skips (section 2.2 of the specification). proxy-protocol-js ends the header where the addresses
-# end: what it returns as `data`, the client's first bytes, begins with those fields. With HAProxy's `proxy-v2-options
-# crc32c`, or behind a balancer that adds its own, an SMTP server so reads seven bytes of rubbish before EHLO.
+# The header of PROXY version 2 says how long it is; behind the addresses it may have further fields (TLVs), which a
+# receiver that does not know them skips (section 2.2 of the specification). proxy-protocol-js ends the header where the
+# addresses end: what it returns as `data`, the client's first bytes, begins with those fields. With HAProxy's
+# `proxy-v2-options crc32c`, or behind a balancer that adds its own, an SMTP server so reads seven bytes of rubbish
+# before EHLO.
 # Output (type and length of the field in hexadecimal, then the count of the bytes behind it, and what they end with):
 #  send-proxy-v2: EHLO / with crc32c: 030004 10 EHLO
 set -eu

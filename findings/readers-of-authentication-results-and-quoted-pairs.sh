@@ -1,10 +1,10 @@
 #!/bin/sh
 # authres 1.2.0 (PyPI), Mail::AuthenticationResults 2.20230112 (Debian's libmail-authenticationresults-perl).
-# In Authentication-Results a quoted text and a comment may have a quoted pair, a backslash before the character that is meant
-# (RFC 5322 section 3.2.1). authres leaves it in a value, and escapes it once more when it writes the field: each time that it
-# passes, a value has more backslashes, and another user is named. The Perl module takes a "\)" for the end of a comment and
-# refuses the field. authres refuses a blank between a comment and "=" behind the version of a method, and so the RFC's own
-# example of a field with comments (RFC 8601 appendix B.7). Each reads what the other refuses.
+# In Authentication-Results a quoted text and a comment may have a quoted pair, a backslash before the character that is
+# meant (RFC 5322 section 3.2.1). authres leaves it in a value, and escapes it once more when it writes the field: each
+# time that it passes, a value has more backslashes, and another user is named. The Perl module takes a "\)" for the end
+# of a comment and refuses the field. authres refuses a blank between a comment and "=" behind the version of a method,
+# and so the RFC's own example of a field with comments (RFC 8601 appendix B.7). Each reads what the other refuses.
 # Output: authres: once smtp.auth="ann\\\"x", twice smtp.auth="ann\\\\\\\"x" / comment: authres reads, perl refuses /
 #  blanks: authres refuses, perl reads
 set -eu

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Redis 7.0.15 (Debian's redis-server).
-# A Lua script makes a time in microseconds from TIME, as rate limits with a sorted set do. Given to redis.call as a number it
-# is written with 17 digits and arrives whole. Joined to a text with "..", or written by cjson.encode, it has 14 digits, the
-# rest are gone, without an error: calls within 100 microseconds have one time. Of the members `now .. ":" .. name`, or
-# `now` as a text, one is left of many, and the limit counts too few; with milliseconds, of 13 digits, nothing shows.
+# A Lua script makes a time in microseconds from TIME, as rate limits with a sorted set do. Given to redis.call as a
+# number it is written with 17 digits and arrives whole. Joined to a text with "..", or written by cjson.encode, it has
+# 14 digits, the rest are gone, without an error: calls within 100 microseconds have one time. Of the members `now ..
+# ":" .. name`, or `now` as a text, one is left of many, and the limit counts too few; with milliseconds, of 13 digits,
+# nothing shows.
 # Output: number: 50 members of 50 / text: 1 member of 50 / 1800000000000049 1.8e+15 [1.8e+15]
 set -eu
 here=$(mktemp -d)

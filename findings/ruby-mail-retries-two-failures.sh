@@ -1,9 +1,10 @@
 #!/bin/sh
 # mail 2.7.1 (Debian's ruby-mail), Ruby 3.1.2.
-# A delivery status notification has a group of fields for each recipient (RFC 3464 section 2.3). Of one with a single group
-# mail returns texts, of one with more it returns arrays, and what it concludes from them changes: two recipients that failed
-# permanently (5.1.1) may be tried again, says `retryable?`, as it matches a pattern with an array, and `bounced?` looks
-# at the first group alone: a failure behind a success is none. A program that removes dead addresses keeps these.
+# A delivery status notification has a group of fields for each recipient (RFC 3464 section 2.3). Of one with a single
+# group mail returns texts, of one with more it returns arrays, and what it concludes from them changes: two recipients
+# that failed permanently (5.1.1) may be tried again, says `retryable?`, as it matches a pattern with an array, and
+# `bounced?` looks at the first group alone: a failure behind a success is none. A program that removes dead addresses
+# keeps these.
 # Output: one failure: bounced, not retryable / two failures: bounced, retryable / success, failure: not bounced, retryable /
 #  failure, success: bounced, retryable
 set -eu

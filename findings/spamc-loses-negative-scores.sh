@@ -1,8 +1,9 @@
 #!/bin/sh
 # spamc 0.0.5 (npm), spamd 4.0.1 (Debian's package spamd).
-# spamd answers "Spam: False ; -1.0 / 5.0" for most good mail, and the names of the rules with commas between them. The client
-# reads no score with a minus, and no rule without a comma behind it: good mail has neither `isSpam` nor `spamScore`, as a scan
-# that failed, and the last rule is always missing; of one rule there is no list at all. With a positive score both are there.
+# spamd answers "Spam: False ; -1.0 / 5.0" for most good mail, and the names of the rules with commas between them. The
+# client reads no score with a minus, and no rule without a comma behind it: good mail has neither `isSpam` nor
+# `spamScore`, as a scan that failed, and the last rule is always missing; of one rule there is no list at all. With a
+# positive score both are there.
 # Output: good: undefined undefined A_GOOD / bad: true 6 A_BAD
 #  (of spamd: -1.0 with A_GOOD,Z_LAST and 6.0 with A_BAD,Z_LAST)
 set -eu

@@ -1,9 +1,9 @@
 #!/bin/sh
 # vobject 0.9.9 (PyPI), ical.js 2.2.1 (npm).
-# NICKNAME of a vCard 3.0 is a list with commas (RFC 2426 section 3.1.3). vobject returns its first entry, and writes that
-# alone when it writes the card again: the others are lost without a word. Of CATEGORIES, the like list, it keeps all.
-# ical.js keeps the nicknames, but in a card of 3.0 it does not read "\;", which its texts may have for ";" (section 4, ESCAPED-CHAR):
-# the backslash is part of what it returns, and is written as two.
+# NICKNAME of a vCard 3.0 is a list with commas (RFC 2426 section 3.1.3). vobject returns its first entry, and writes
+# that alone when it writes the card again: the others are lost without a word. Of CATEGORIES, the like list, it keeps
+# all. ical.js keeps the nicknames, but in a card of 3.0 it does not read "\;", which its texts may have for ";"
+# (section 4, ESCAPED-CHAR): the backslash is part of what it returns, and is written as two.
 # Output: vobject: NICKNAME:Bob NOTE:now\; then CATEGORIES:a,b / ical.js: NICKNAME:Bob,Bobby NOTE:now\\; then CATEGORIES:a,b
 set -eu
 here=$(mktemp -d)
