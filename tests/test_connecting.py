@@ -12,6 +12,9 @@ import pytest
 import uvloop
 from gatepost import connect
 
+NO_FAMILY = 12
+"""DECnet, which Linux does not have any more."""
+
 
 class WithoutLookups(uvloop.Loop):
     """Whose threads for lookups are all waiting for name servers, so to speak."""
@@ -210,6 +213,22 @@ def test_the_end_of_the_loop_does_not_wait_for_a_name(dead: Callable[[], None]) 
     while gatepost.connecting._lookups:
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_the_next_address_is_tried_on_a_machine_without_the_first_ones_family(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def go(here: tuple[str, int]) -> None:
+        addresses = [(NO_FAMILY, ("::1", 25, 0, 0)), (socket.AF_INET, here)]
+        monkeypatch.setattr(gatepost.connecting, "_found", lambda *_: addresses)
+        with await connect("both.example", 25) as connection:
+            assert connection.getpeername() == here
+        addresses.pop()
+        with pytest.raises(OSError, match="Address family not supported"):
+            await connect("both.example", 25)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        run(go(listening.getsockname()))
 
 
 async def test_what_cannot_be_a_name_is_an_error() -> None:

@@ -55,19 +55,24 @@ async def _first_of(addresses: Sequence[_Address], host: str) -> socket.socket:
     """Raises OSError."""
     errors: list[OSError] = []
     for family, address in addresses:
-        connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            await _connect(connection, address)
-        except BaseException as error:
-            connection.close()
-            if not isinstance(error, OSError):
-                raise
+            return await _connected(family, address)
+        except OSError as error:  # also of a machine without IPv6
             errors.append(error)
-        else:
-            return connection
     if len(errors) == 1:
         raise errors[0]
     raise OSError("; ".join(map(str, errors)) or f"{host} has no address")
+
+
+async def _connected(family: int, address: Any) -> socket.socket:
+    """Raises OSError."""
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        await _connect(connection, address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 async def _connect(connection: socket.socket, address: Any) -> None:
