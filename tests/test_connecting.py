@@ -223,8 +223,14 @@ def test_the_next_address_is_tried_on_a_machine_without_the_first_ones_family(
         monkeypatch.setattr(gatepost.connecting, "_found", lambda *_: addresses)
         with await connect("both.example", 25) as connection:
             assert connection.getpeername() == here
-        addresses.pop()
-        with pytest.raises(OSError, match="Address family not supported"):
+        del addresses[1]
+        with pytest.raises(OSError, match=r"^\[Errno 97\] Address family not supported by protocol$"):
+            await connect("both.example", 25)
+        addresses += [(socket.AF_INET, ("127.0.0.1", 1))] * 2
+        with pytest.raises(OSError, match=r"^\[Errno 97\] [^;]+; \[Errno 111\] Connection refused$"):
+            await connect("both.example", 25)
+        del addresses[0]
+        with pytest.raises(ConnectionRefusedError):
             await connect("both.example", 25)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -59,9 +59,10 @@ async def _first_of(addresses: Sequence[_Address], host: str) -> socket.socket:
             return await _connected(family, address)
         except OSError as error:  # also of a machine without IPv6
             errors.append(error)
-    if len(errors) == 1:
+    texts = dict.fromkeys(map(str, errors))
+    if len(texts) == 1:
         raise errors[0]
-    raise OSError("; ".join(map(str, errors)) or f"{host} has no address")
+    raise OSError("; ".join(texts) or f"{host} has no address")
 
 
 async def _connected(family: int, address: Any) -> socket.socket:
