@@ -9,7 +9,7 @@ from gatepost.store.errors import ConflictError
 from gatepost.store.kept import CLAIM_TIME, Claim, KeptSummary, State
 from gatepost.values import value
 
-__all__ = ["Change", "Held", "new_claim", "new_expiry"]
+__all__ = ["Change", "Held", "holding", "new_claim", "new_expiry"]
 
 
 _CLOCK_ERROR = timedelta(hours=1)
@@ -41,6 +41,12 @@ class Held:
     expires_at: datetime
 
 
+def holding() -> tuple[datetime, datetime]:
+    """A claim holds now if it expires between these two."""
+    now = datetime.now(UTC)
+    return now, now + _CLOCK_ERROR
+
+
 def new_claim(
     message: KeptSummary, *, last: Change | None, held: Held | None, actor: str
 ) -> tuple[Claim, Held]:
@@ -56,8 +62,8 @@ def new_claim(
         raise ConflictError(f"the message {message.id} is not in the store any more")
     if last.state is State.DELETED or (last.state, last.at) != (message.state, message.changed_at):
         raise ConflictError(f"the message {message.id} was {last.state} by {last.by} meanwhile")
-    now = datetime.now(UTC)
-    if held is not None and now < held.expires_at < now + _CLOCK_ERROR:
+    now, end = holding()
+    if held is not None and now < held.expires_at < end:
         since, until = held.claimed_at.astimezone(), held.expires_at.astimezone()
         raise ConflictError(
             f"{held.actor} has been releasing the message {message.id} since {since:%H:%M:%S};"

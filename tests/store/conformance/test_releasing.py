@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from gatepost.model.verdict import Reply
 from gatepost.store import ConflictError, State, StoreFull, StoreUnavailable, claims, release_once, releasing
+from gatepost.store.query import parse_query
 
 TAKEN = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
 REFUSED = Reply(code=550, enhanced="5.1.1", text="No such user")
@@ -76,6 +77,28 @@ async def test_a_message_that_was_released_since_it_was_read_is_not_released_aga
     assert release_once(second, again, lambda: TAKEN, to=TO, actor="bob") == TAKEN
     with pytest.raises(ConflictError, match="released by bob meanwhile"):
         release_once(first, again, pytest.fail, to=TO, actor="ann")
+
+
+async def test_a_message_is_not_deleted_while_it_is_released(held, desks, backend, settings, tmp_path):
+    first, second = desks
+    claim = first.claim_release(first.kept_message(held), actor="ann")
+    assert second.delete([held], actor="bob") == []
+    with backend.open_mailbox(settings, tmp_path) as mailbox:
+        assert mailbox.delete([held], actor="bob") == []
+        assert mailbox.remove(held, actor="bob") is None
+        assert mailbox.delete_matching(parse_query("is:quarantined"), actor="bob") == 0
+        assert first.kept_message(held).state is State.HELD
+        first.abandon_release(claim)
+        assert mailbox.remove(held, actor="bob").message.id == held
+    with pytest.raises(ConflictError, match="was deleted by bob"):
+        first.claim_release(first.kept_message(held), actor="ann")
+
+
+async def test_a_message_can_be_deleted_when_the_claim_of_a_crash_has_expired(held, desks, monkeypatch):
+    first, second = desks
+    monkeypatch.setattr(claims, "CLAIM_TIME", timedelta(0))
+    first.claim_release(first.kept_message(held), actor="ann")
+    assert second.delete([held], actor="bob") == [held]
 
 
 async def test_a_message_that_is_gone_is_not_released(held, desks, store):

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from gatepost.config.store import StoreSettings
 from gatepost.store import JournalQuery, StoreError, StoreUnavailable
+from gatepost.store.node import RunningNode
 from gatepost.store.postgresql import open_archive, open_store, preparing
 from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.driver import Lock, lock
@@ -188,6 +189,14 @@ def test_without_the_extension_for_searches_the_log_says_what_to_do_until_it_is_
 def test_a_server_that_loses_mail_in_a_power_cut_is_named(postgresql, settings, caplog):
     opened(settings.url)
     assert "has fsync = off: it loses mail when its machine fails" in caplog.text
+
+
+async def test_a_node_that_starts_is_warned_and_not_each_release(settings, tmp_path, caplog):
+    node = RunningNode(name="mx-a", instance=1)
+    for given in (node, None):
+        caplog.clear()
+        await open_store(settings, tmp_path, node=given).close()
+        assert ("fsync = off" in caplog.text) is (given is node)
 
 
 def test_a_password_is_read_for_each_connection_and_never_shown(postgresql, settings, tmp_path):

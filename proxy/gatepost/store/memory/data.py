@@ -91,11 +91,11 @@ class Data:
         return [removed.message.id for removed in self.remove(kept_ids, actor=actor)]
 
     def remove(self, kept_ids: Iterable[str], *, actor: str) -> list[Removed]:
-        """Remove the content of messages; returns those that had any, as they were."""
+        """Remove the content of messages that are not being released; returns those, as they were."""
         now = datetime.now(UTC)
         with self._lock:
             self._changes += 1
-            present = self._present(kept_ids)
+            present = self._present(one for one in kept_ids if not self._is_claimed(one))
             for entry in present:
                 message = replace(
                     entry.message,
@@ -158,6 +158,11 @@ class Data:
         """Remove the claim, but none that was made after it had expired."""
         with self._lock:
             self._end(claim)
+
+    def _is_claimed(self, kept_id: str) -> bool:
+        held = self._claims.get(kept_id)
+        begin, end = claims.holding()
+        return held is not None and begin < held.expires_at < end
 
     def _end(self, claim: Claim) -> None:
         held = self._claims.get(claim.kept_id)

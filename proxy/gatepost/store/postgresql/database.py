@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Self
 
 import psycopg
@@ -71,9 +72,9 @@ class Database:
         return self._place.name
 
     @classmethod
-    def create(cls, settings: StoreSettings, *, node: RunningNode | None = None) -> Self:
+    def create(cls, settings: StoreSettings, *, node: RunningNode | None = None, warns: bool = True) -> Self:
         """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError."""
-        return cls.opened(settings, preparing.prepare, node=node)
+        return cls.opened(settings, partial(preparing.prepare, warns=warns), node=node)
 
     @classmethod
     def existing(cls, settings: StoreSettings) -> Self:

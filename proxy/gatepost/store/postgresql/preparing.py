@@ -39,16 +39,17 @@ def require_current(connection: Connection, name: str) -> None:
         raise StoreError(f"the store {name} is of an older version; `gatepost serve` brings it up to date")
 
 
-def prepare(connection: Connection, name: str) -> None:
+def prepare(connection: Connection, name: str, *, warns: bool = True) -> None:
     """Make the tables, or migrate them, one process at a time.
 
     The rest is within the connection's transaction, but a migration may commit what it has done so far.
+    ``warns``: the log says what is wrong with the server although it can be used.
     """
     _require_server(connection, name)
-    if connection.scalar(text("SELECT current_setting('fsync')")) != "on":
-        _log.warning("the server of %s has fsync = off: it loses mail when its machine fails", name)
     require_writable(connection, name)
-    _warn_of_clock(connection, name)
+    if warns:
+        _warn_of_fsync(connection, name)
+        _warn_of_clock(connection, name)
     connection.execute(text(lock(Lock.SCHEMA)))
     found = examine(connection, name)
     if found is None:
@@ -57,7 +58,8 @@ def prepare(connection: Connection, name: str) -> None:
         _log.info("migrating the store from version %s to %s", found, VERSION)
         with _alone(connection):
             migrate(connection)
-    _index_texts(connection, name)
+    if warns or found != VERSION:
+        _index_texts(connection, name)
 
 
 def examine(connection: Connection, name: str) -> str | None:
@@ -96,6 +98,11 @@ def require_writable(connection: Connection, name: str) -> None:
     refuses = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
     if connection.scalar(text(refuses)):
         raise StoreUnavailable(f"the server of {name} takes no changes: it is a standby, or set to read-only")
+
+
+def _warn_of_fsync(connection: Connection, name: str) -> None:
+    if connection.scalar(text("SELECT current_setting('fsync')")) != "on":
+        _log.warning("the server of %s has fsync = off: it loses mail when its machine fails", name)
 
 
 def _warn_of_clock(connection: Connection, name: str) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, exists, insert, select, update
 from gatepost.printable import storable
 from gatepost.store.edits import edits_to_json
 from gatepost.store.kept import KeptMessage, Removed, State
-from gatepost.store.sql import rows
+from gatepost.store.sql import releases, rows
 from gatepost.store.sql.database import Contents
 from gatepost.store.sql.schema import kept, kept_edits, kept_seen
 
@@ -19,10 +19,15 @@ __all__ = ["delete_content", "put_back", "remove"]
 def delete_content(
     connection: Connection, contents: Contents, kept_ids: Collection[str], *, actor: str, at: datetime
 ) -> Collection[str]:
-    """Remove the content, the edits and the marks of messages; returns the ids of those that had any."""
+    """Remove the content, the edits and the marks of messages; returns the ids of those that had any.
+
+    Those that are being released stay.
+    """
     change = (
         update(kept)
-        .where(kept.c.id.in_(kept_ids), kept.c.state != State.DELETED)
+        .where(
+            kept.c.id.in_(kept_ids), kept.c.state != State.DELETED, kept.c.id.not_in(releases.claimed_ids())
+        )
         .values(
             prepended=b"",
             content=b"",

@@ -164,7 +164,7 @@ class SqlMailbox:
         return deleted
 
     def remove(self, kept_id: str, *, actor: str) -> Removed | None:
-        """Delete one message and return it as it was; None where there is nothing to delete."""
+        """Delete one message and return it as it was; None where nothing was deleted."""
         message = self.archive.kept_message(kept_id)  # before the transaction: it may be large
         if message is None or message.state is State.DELETED:
             return None

@@ -1,13 +1,13 @@
 """Claims to release a kept message: of all processes, one at a time sends it on."""
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select, update
 
-from gatepost.store.claims import Change, Held, new_claim, new_expiry
+from gatepost.store.claims import Change, Held, holding, new_claim, new_expiry
 from gatepost.store.kept import Claim, KeptSummary, State
 from gatepost.store.sql import rows
 from gatepost.store.sql.schema import kept, kept_releases
 
-__all__ = ["claim", "end", "renew"]
+__all__ = ["claim", "claimed_ids", "end", "renew"]
 
 
 def claim(connection: Connection, message: KeptSummary, *, actor: str) -> Claim:
@@ -47,6 +47,13 @@ def _held(connection: Connection, kept_id: str) -> Held | None:
         claimed_at=rows.moment(found.claimed_at),
         expires_at=rows.moment(found.expires_at),
     )
+
+
+def claimed_ids() -> Select[tuple[str]]:
+    """The messages that are being released."""
+    begin, end = map(rows.microseconds, holding())
+    expires_at = kept_releases.c.expires_at
+    return select(kept_releases.c.kept_id).where(expires_at > begin, expires_at < end)
 
 
 def renew(connection: Connection, claimed: Claim) -> None:
