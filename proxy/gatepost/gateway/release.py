@@ -222,7 +222,7 @@ def _journalled(
 
 
 async def _journal_written(store: Store) -> None:
-    """Wait until the store is back and has what is queued, or for half a minute: what is left then is lost."""
+    """Wait until the store is back and has what is queued, or for 30 seconds: what is left then is lost."""
     until = time.monotonic() + _JOURNAL_SECONDS
     while store.backlog and time.monotonic() < until:  # noqa: ASYNC110 - a store tells nobody
         await asyncio.sleep(_LOOK_SECONDS)
