@@ -142,7 +142,13 @@ class Data:
         with self._lock:
             entry = self._kept.get(message.id)
             last = claims.Change.of(entry.message) if entry else None
-            claim, held = claims.new_claim(message, last=last, held=self._claims.get(message.id), actor=actor)
+            claim, held = claims.new_claim(
+                message,
+                last=last,
+                held=self._claims.get(message.id),
+                actor=actor,
+                now=datetime.now(UTC),
+            )
             self._claims[message.id] = held
             self._changes += 1
         return claim
@@ -152,7 +158,7 @@ class Data:
         with self._lock:
             held = self._claims.get(claim.kept_id)
             if held and held.token == claim.token:
-                self._claims[claim.kept_id] = replace(held, expires_at=claims.new_expiry())
+                self._claims[claim.kept_id] = replace(held, expires_at=claims.new_expiry(datetime.now(UTC)))
 
     def end(self, claim: Claim) -> None:
         """Remove the claim, but none that was made after it had expired."""
@@ -161,7 +167,7 @@ class Data:
 
     def _is_claimed(self, kept_id: str) -> bool:
         held = self._claims.get(kept_id)
-        begin, end = claims.holding()
+        begin, end = claims.holding(datetime.now(UTC))
         return held is not None and begin < held.expires_at < end
 
     def _end(self, claim: Claim) -> None:

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Self
 
@@ -33,6 +34,7 @@ _PATIENCE_SECONDS = 10
 _LOCK_WRITE = text(lock(Lock.WRITE))
 _TRY_RETENTION = text(try_lock(Lock.RETENTION))
 _WAIT_SHORTLY = text("SET LOCAL lock_timeout = '500ms'")
+_NOW = text("SELECT clock_timestamp()")
 _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 
 
@@ -139,6 +141,11 @@ class Database:
         with self.transaction() as connection:
             connection.execute(_LOCK_WRITE)
             yield connection
+
+    def now(self, connection: Connection) -> datetime:
+        """The time of the server: the clocks of nodes may differ."""
+        now: datetime = connection.execute(_NOW).scalar_one()
+        return now.astimezone(UTC)
 
     def write_group(self, group: Sequence[Change]) -> None:
         """Write a group of changes in one transaction; for one thread. Raises StoreError."""

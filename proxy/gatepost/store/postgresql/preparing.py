@@ -113,8 +113,8 @@ def _warn_of_clock(connection: Connection, name: str) -> None:
     ahead = before - there if there < before else min(after - there, 0.0)
     if abs(ahead) >= _CLOCK_SECONDS:
         _log.warning(
-            "the clock of this machine is %.1f seconds %s that of the server of %s: the journal, retention"
-            " and the two minutes for a release go by the clock of each node; set the clocks",
+            "the clock of this machine is %.1f seconds %s that of the server of %s: the journal and"
+            " retention go by the clock of each node; set the clocks",
             *(abs(ahead), "ahead of" if ahead > 0 else "behind", name),
         )
 

@@ -26,7 +26,7 @@ def delete_content(
     change = (
         update(kept)
         .where(
-            kept.c.id.in_(kept_ids), kept.c.state != State.DELETED, kept.c.id.not_in(releases.claimed_ids())
+            kept.c.id.in_(kept_ids), kept.c.state != State.DELETED, kept.c.id.not_in(releases.claimed_ids(at))
         )
         .values(
             prepended=b"",
@@ -44,14 +44,15 @@ def delete_content(
     return deleted.keys()
 
 
-def remove(connection: Connection, contents: Contents, message: KeptMessage, *, actor: str) -> Removed | None:
+def remove(
+    connection: Connection, contents: Contents, message: KeptMessage, *, actor: str, at: datetime
+) -> Removed | None:
     """Delete a message; None if that was done since it was read. Its state and marks are read again."""
     here = kept.c.id == message.id
     change = select(kept.c.state, kept.c.changed_by, kept.c.changed_at, kept.c.note)
     last = connection.execute(change.where(here)).one_or_none()
     seen = connection.scalar(select(exists().where(here, kept.c.number == kept_seen.c.number)))
-    now = datetime.now(UTC)
-    if last is None or not delete_content(connection, contents, [message.id], actor=actor, at=now):
+    if last is None or not delete_content(connection, contents, [message.id], actor=actor, at=at):
         return None
     message = replace(
         message,
@@ -60,7 +61,7 @@ def remove(connection: Connection, contents: Contents, message: KeptMessage, *, 
         changed_at=None if last.changed_at is None else rows.moment(last.changed_at),
         note=last.note,
     )
-    return Removed(message=message, seen=bool(seen), deleted_at=now)
+    return Removed(message=message, seen=bool(seen), deleted_at=at)
 
 
 def put_back(connection: Connection, contents: Contents, removed: Removed) -> int | None:

@@ -169,7 +169,8 @@ class SqlMailbox:
         if message is None or message.state is State.DELETED:
             return None
         with self._database.write() as connection:
-            removed = deletions.remove(connection, self._database.contents, message, actor=actor)
+            now = self._database.now(connection)
+            removed = deletions.remove(connection, self._database.contents, message, actor=actor, at=now)
         self._search.clean()
         return removed
 
