@@ -313,7 +313,7 @@ class Desk:
         """
         if self.imports is None:
             raise ConflictError("this desk imports nothing")
-        return await self._act(partial(self.imports, messages, client), limiter=self._import_limiter)
+        return await to_thread.run_sync(self.imports, messages, client, limiter=self._import_limiter)
 
     @property
     def learners(self) -> Sequence[str]:
