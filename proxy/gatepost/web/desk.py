@@ -293,14 +293,14 @@ class Desk:
         await self._act(send if is_held else send_once)
         return records[0]
 
-    async def _act(self, function: Callable[[], T], *, limiter: CapacityLimiter | None = None) -> T:
-        """Call a function in a thread and return its result; the end of the desk waits for it."""
+    async def _act(self, function: Callable[[], T]) -> T:
+        """Call a function that sends mail in a thread and return its result; the desk's end waits for it."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("no task is running")
         self.acting.add(task)
         try:
-            return await to_thread.run_sync(function, limiter=limiter or self._release_limiter)
+            return await to_thread.run_sync(function, limiter=self._release_limiter)
         finally:
             self.acting.discard(task)
 
@@ -330,7 +330,7 @@ class Desk:
         """Change a list and reload, one after the other; raises as `Lists.change`."""
         if self.lists is None:
             raise ConflictError("this desk has no rules whose lists could be changed")
-        return await self._act(partial(self.lists.change, wanted), limiter=self._list_limiter)
+        return await to_thread.run_sync(self.lists.change, wanted, limiter=self._list_limiter)
 
     async def remove(self, kept_id: str, *, actor: str) -> KeptMessage | None:
         """Delete one message so that `put_back` can undo it; returns it, None where there is none."""
