@@ -126,6 +126,17 @@ async def test_a_message_that_was_not_sent_stays_held_and_can_be_released_at_onc
     assert release_once(second, seen, lambda: TAKEN, to=TO, actor="bob") == TAKEN
 
 
+async def test_a_message_whose_release_was_interrupted_is_not_released_at_once(held, desks):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    first, second = desks
+    with pytest.raises(KeyboardInterrupt):
+        release_once(first, first.kept_message(held), interrupt, to=TO, actor="ann")
+    with pytest.raises(ConflictError, match=r"ann has been releasing .* if that was interrupted"):
+        release_once(second, second.kept_message(held), pytest.fail, to=TO, actor="bob")
+
+
 async def test_what_was_sent_is_noted_when_the_store_is_back(held, desks, monkeypatch):
     first, second = desks
     monkeypatch.setattr(releasing, "_AGAIN_SECONDS", 0.001)
