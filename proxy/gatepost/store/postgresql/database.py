@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Self
 
@@ -23,6 +23,7 @@ from gatepost.store.postgresql.driver import Lock, LoginFailed, LoginRefused, Pl
 from gatepost.store.postgresql.groups import GroupWriter
 from gatepost.store.postgresql.namesakes import warn_of_namesakes
 from gatepost.store.sql.changes import Change
+from gatepost.store.sql.rows import moment
 
 __all__ = ["Database"]
 
@@ -34,7 +35,7 @@ _PATIENCE_SECONDS = 10
 _LOCK_WRITE = text(lock(Lock.WRITE))
 _TRY_RETENTION = text(try_lock(Lock.RETENTION))
 _WAIT_SHORTLY = text("SET LOCAL lock_timeout = '500ms'")
-_NOW = text("SELECT clock_timestamp()")
+_NOW = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 
 
@@ -144,8 +145,7 @@ class Database:
 
     def now(self, connection: Connection) -> datetime:
         """The time of the server: the clocks of nodes may differ."""
-        now: datetime = connection.execute(_NOW).scalar_one()
-        return now.astimezone(UTC)
+        return moment(connection.execute(_NOW).scalar_one())
 
     def write_group(self, group: Sequence[Change]) -> None:
         """Write a group of changes in one transaction; for one thread. Raises StoreError."""
