@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from typing import Self
 
 import psycopg
@@ -21,7 +20,7 @@ from gatepost.store.postgresql import preparing, rights
 from gatepost.store.postgresql.contents import Pieces
 from gatepost.store.postgresql.driver import Lock, LoginFailed, LoginRefused, Place, error_for, lock, try_lock
 from gatepost.store.postgresql.groups import GroupWriter
-from gatepost.store.postgresql.namesakes import warn_of_namesakes
+from gatepost.store.postgresql.namesakes import is_second_process, warn_of_namesakes
 from gatepost.store.sql.changes import Change
 from gatepost.store.sql.rows import moment
 
@@ -76,8 +75,16 @@ class Database:
 
     @classmethod
     def create(cls, settings: StoreSettings, *, node: RunningNode | None = None, warns: bool = True) -> Self:
-        """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError."""
-        return cls.opened(settings, partial(preparing.prepare, warns=warns), node=node)
+        """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError.
+
+        ``warns``: the log says what is wrong with the server; of the processes of a node the first one does.
+        """
+
+        def prepare(connection: Connection, name: str) -> None:
+            is_second = node is not None and is_second_process(connection, node)
+            preparing.prepare(connection, name, indexes=warns, warns=warns and not is_second)
+
+        return cls.opened(settings, prepare, node=node)
 
     @classmethod
     def existing(cls, settings: StoreSettings) -> Self:

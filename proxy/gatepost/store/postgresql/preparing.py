@@ -39,10 +39,11 @@ def require_current(connection: Connection, name: str) -> None:
         raise StoreError(f"the store {name} is of an older version; `gatepost serve` brings it up to date")
 
 
-def prepare(connection: Connection, name: str, *, warns: bool = True) -> None:
+def prepare(connection: Connection, name: str, *, indexes: bool = True, warns: bool = True) -> None:
     """Make the tables, or migrate them, one process at a time.
 
     The rest is within the connection's transaction, but a migration may commit what it has done so far.
+    ``indexes``: texts are indexed if an administrator has made that possible since the tables were made.
     ``warns``: the log says what is wrong with the server although it can be used.
     """
     _require_server(connection, name)
@@ -58,8 +59,8 @@ def prepare(connection: Connection, name: str, *, warns: bool = True) -> None:
         _log.info("migrating the store from version %s to %s", found, VERSION)
         with _alone(connection):
             migrate(connection)
-    if warns or found != VERSION:
-        _index_texts(connection, name)
+    if indexes or found != VERSION:
+        _index_texts(connection, name, warns=warns)
 
 
 def examine(connection: Connection, name: str) -> str | None:
@@ -140,7 +141,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(version).values(version_num=VERSION))
 
 
-def _index_texts(connection: Connection, name: str) -> None:
+def _index_texts(connection: Connection, name: str, *, warns: bool) -> None:
     """Index the texts by three letters; where the server lacks what that needs each search reads all."""
     found = connection.scalar(text("SELECT to_regclass('kept_texts_seen')"))
     if found is not None:
@@ -157,6 +158,8 @@ def _index_texts(connection: Connection, name: str) -> None:
                 connection.execute(text(f"CREATE INDEX {index}"))
     except DBAPIError as error:
         said = getattr(getattr(error.orig, "diag", None), "message_primary", "")
+        if not warns:
+            return
         _log.warning(
             "searches in %s will be slow from some 10,000 messages on: %s."
             " Run CREATE EXTENSION %s as an administrator, and restart Gatepost",
