@@ -15,7 +15,7 @@ from gatepost.testing.upstream import Stall, Usual
 
 RULES = """
 relay: [{{recipients: "*@example.com", to: "{url}"}}]
-web: {{address: "127.0.0.1:0", password_file: password}}
+web: {{address: "127.0.0.1:0", password_file: password, base_path: /mail}}
 limits: {{shutdown_time: {shutdown}}}
 rules: [{{name: kept, filter: match, when: {{recipient: kept@example.com}}, action: quarantine}}]
 """
@@ -47,7 +47,7 @@ def start(gateway, upstream):
 def ask(running, path, method="GET"):
     """The status and the JSON of an answer."""
     request = urllib.request.Request(
-        f"http://{running.desk}/api/v1{path}",
+        f"http://{running.desk}/mail/api/v1{path}",
         method=method,
         data=b"{}" if method == "POST" else None,
         headers={"Authorization": "Bearer swordfish", "Content-Type": "application/json"},

@@ -113,9 +113,9 @@ def create_app(
     app = Starlette(
         routes=_routes(),
         middleware=[
-            Middleware(CutOff),
             Middleware(Forwarded, proxies=forwarded_from),
             Middleware(BasePath, base=base_path),
+            Middleware(CutOff),
             Middleware(
                 Security,
                 guard=Guard.of(

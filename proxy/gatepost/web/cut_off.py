@@ -6,6 +6,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gatepost.web.problems import Kind, Problem
+from gatepost.web.security import harden
 
 __all__ = ["CutOff"]
 
@@ -13,7 +14,7 @@ _SOON = {"retry-after": "5"}
 
 
 class CutOff:
-    """The outermost layer of an application whose requests are cancelled at its end."""
+    """A layer around an application whose requests are cancelled when the desk stops."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -38,10 +39,8 @@ class CutOff:
             problem = Problem(
                 Kind.STOPPING, "Ask again: this node restarts, or another one answers", headers=_SOON
             )
-            is_api = scope["path"].startswith("/api/")
-            response = (
-                problem.response()
-                if is_api
-                else PlainTextResponse(f"{problem.kind.title}. {problem}\n", 503, _SOON)
-            )
+            response = problem.response()
+            if not scope["path"].startswith("/api/"):
+                response = PlainTextResponse(f"{problem.kind.title}. {problem}\n", 503, _SOON)
+            harden(response.headers)
             await response(scope, receive, send)
