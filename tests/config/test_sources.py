@@ -103,6 +103,12 @@ def test_a_variable_is_a_setting_whose_value_is_yaml(folder, monkeypatch):
     assert (config.store.keep.messages, config.store.keep.days) == (3, 5)
 
 
+def test_the_name_of_a_variable_may_be_no_text(folder, monkeypatch):
+    path = folder(rules_yaml="relay: [{recipients: '*', to: inbox}]\n") / "rules.yaml"
+    monkeypatch.setenv("GATEPOST_SET_N\udcff", "a")
+    assert problems(path) == ["GATEPOST_SET_N?: not UTF-8 text, expected UTF-8"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
@@ -114,6 +120,7 @@ def test_a_variable_is_a_setting_whose_value_is_yaml(folder, monkeypatch):
             ":1:1: a password in the URL, expected it in password_file",
         ),
         ("LISTEN", "[a", ":2:1: not YAML: did not find expected ',' or ']' while parsing a flow sequence"),
+        ("NODE", "\udcff", ": not UTF-8 text, expected UTF-8"),
         ("NODE", "", ": is empty, expected a value, or no such variable"),
         ("STORE____URL", "x", ": not the name of a setting, expected one like GATEPOST_SET_STORE__URL"),
         ("", "x", ": not the name of a setting, expected one like GATEPOST_SET_STORE__URL"),

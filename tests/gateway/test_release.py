@@ -1,5 +1,6 @@
 """A message that leaves quarantine goes upstream as it would have gone at once."""
 
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -8,6 +9,7 @@ from gatepost.config import Config
 from gatepost.gateway.release import release
 from gatepost.store import Box, JournalQuery, KeptQuery, StoreError, StoreFull, StoreUnavailable, open_archive
 from gatepost.store.sql.store import SqlStore
+from gatepost.store.sqlite.database import Database
 from gatepost.testing import make_transaction, running_gateway
 from gatepost.testing.upstream import Close, FakeUpstream, Then
 
@@ -64,6 +66,24 @@ def test_a_message_that_was_sent_counts_as_sent_though_the_store_fails_right_the
         assert let_go(kept, upstream, tmp_path).code == 250
     assert len(upstream.messages) == 1
     assert the_record(archive).recipients[0].disposition == "relayed"
+
+
+def test_what_was_sent_while_the_store_was_gone_is_journalled_when_it_is_back(
+    tmp_path, archive, monkeypatch, caplog
+):
+    write, kept = Database.write_group, hold()
+    back = time.monotonic() + 2
+
+    def fail(database, group):
+        if time.monotonic() < back:
+            raise StoreUnavailable("on purpose")
+        write(database, group)
+
+    monkeypatch.setattr(Database, "write_group", fail)
+    with FakeUpstream() as upstream:
+        assert let_go(kept, upstream, tmp_path).code == 250
+    assert the_record(archive).recipients[0].disposition == "relayed"
+    assert "records lost" not in caplog.text
 
 
 @pytest.mark.parametrize(

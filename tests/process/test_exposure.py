@@ -26,6 +26,13 @@ relay:
     clients: authenticated
     to: [smtp://127.0.0.1:9, {host: mail.example.com, auth: {username: gw, password_file: upstream}}]
 """
+SERVERS = """\
+store: {url: "postgresql://gatepost@127.0.0.1/mail", password_file: desk}
+state: {url: "redis://127.0.0.1", password_file: upstream}
+web:
+  password_file: desk
+  forward: {to: {host: mail.example.com, auth: {username: gw, password_file: upstream}}}
+"""
 EVERYBODY = " every user of this machine can read "
 
 
@@ -54,6 +61,7 @@ def places(folder, rules):
 def test_each_kind_of_secret_is_named(folder):
     assert places(folder, RULES) == ["3:37", "4:19", "11:22"]
     assert places(folder, ROUTE) == ["4:91"]
+    assert places(folder, SERVERS) == ["1:69", "2:50", "5:78", "4:18"]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o660])

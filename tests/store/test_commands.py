@@ -311,6 +311,14 @@ def test_quarantine_takes_any_id_of_a_message(one_kept, archive, gatepost, deliv
     assert archive.kept_message("i3").state is State.HELD
 
 
+def test_delete_leaves_what_is_being_released(archive, gatepost):
+    claim = archive.claim_release(archive.kept_message("q1"), actor="ann")
+    told = "gatepost: the message q1 is being released, or was deleted\n"
+    assert gatepost("quarantine", "delete", "q1", "--yes") == (1, "", told)
+    archive.abandon_release(claim)
+    assert gatepost("quarantine", "delete", "q1", "--yes") == (0, "deleted q1\n", "")
+
+
 @pytest.mark.parametrize("command", ["show", "release", "delete"])
 def test_an_id_of_several_messages_names_them_and_does_nothing(archive, gatepost, deliver, command):
     yes = ["--yes"] if command == "delete" else []

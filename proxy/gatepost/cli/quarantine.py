@@ -141,7 +141,13 @@ def delete(
         print(f"deleted {message}")
     missing = [some_id for some_id, kept in found.items() if not kept or kept.id not in deleted]
     for message in missing:
-        print(f"gatepost: there is no message {message!r} in quarantine", file=sys.stderr)
+        kept = found[message]
+        problem = (
+            f"the message {kept.id} is being released, or was deleted"
+            if kept and kept.id in present
+            else f"there is no message {message!r} in quarantine"
+        )
+        print(f"gatepost: {problem}", file=sys.stderr)
     if missing:
         raise typer.Exit(FAILED)
 

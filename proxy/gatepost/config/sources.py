@@ -8,6 +8,7 @@ the files have there.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ _BETWEEN: Final = "__"
 _ENDS: Final = ".yaml"
 _TEXT: Final = "tag:yaml.org,2002:str"
 _MAPPING: Final = "tag:yaml.org,2002:map"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,9 @@ def _folder(path: Path, environ: Mapping[str, str], problems: list[Problem]) -> 
 
 def _with_variable(root: yaml.MappingNode, name: str, text: str, problems: list[Problem]) -> yaml.MappingNode:
     keys = name.removeprefix(PREFIX).lower().split(_BETWEEN)
+    if _SURROGATE.search(name + text):  # what Python makes of bytes that are no UTF-8
+        problems.append(Problem(path=Path(name), what="not UTF-8 text", expected="UTF-8"))
+        return root
     if not all(keys):
         what = "not the name of a setting"
         problems.append(Problem(path=Path(name), what=what, expected=f"one like {PREFIX}STORE__URL"))

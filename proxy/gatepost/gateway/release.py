@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -28,6 +29,9 @@ from gatepost.values import value
 
 __all__ = ["forward", "release"]
 
+_JOURNAL_SECONDS = 30.0
+"""As long as `gatepost.store.release_once` tries to note that a message was sent."""
+_LOOK_SECONDS = 0.1
 _BARE_NEWLINE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 
 
@@ -209,10 +213,19 @@ def _journalled(
             except StoreError:
                 if result.kept:
                     raise
-                store.journal(record)  # what was sent must not be taken for not sent: it would be sent again
+                # What was sent must not be taken for not sent: it would be sent again.
+                store.journal(record)
+                await _journal_written(store)
             return record
 
     return asyncio.run(run())
+
+
+async def _journal_written(store: Store) -> None:
+    """Wait until the store is back and has what is queued, or for 30 seconds: what is left then is lost."""
+    until = time.monotonic() + _JOURNAL_SECONDS
+    while store.backlog and time.monotonic() < until:  # noqa: ASYNC110 - a store tells nobody
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _execute(

@@ -34,6 +34,15 @@ def _secrets(loaded: LoadedConfig) -> Iterator[tuple[Location, Path]]:
         for place, server in enumerate(() if isinstance(route.to, str) else route.to):
             if server.auth:
                 yield ("relay", number, "to", place, "auth", "password_file"), server.auth.password_file
+    if config.store.password_file:
+        yield ("store", "password_file"), config.store.password_file
+    if config.state.password_file:
+        yield ("state", "password_file"), config.state.password_file
+    if config.web and config.web.forward:
+        for place, server in enumerate(config.web.forward.to):
+            if server.auth:
+                at = ("web", "forward", "to", place, "auth", "password_file")
+                yield at, server.auth.password_file
     if config.web and config.web.tls:
         yield ("web", "tls", "key"), config.web.tls.key
     if config.web and config.web.password_file:

@@ -1,6 +1,6 @@
 """The rules of a claim to release a kept message, for every backend to apply in one exclusive transaction."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from gatepost.model.mail import new_id
@@ -9,7 +9,7 @@ from gatepost.store.errors import ConflictError
 from gatepost.store.kept import CLAIM_TIME, Claim, KeptSummary, State
 from gatepost.values import value
 
-__all__ = ["Change", "Held", "new_claim", "new_expiry"]
+__all__ = ["Change", "Held", "holding", "new_claim", "new_expiry"]
 
 
 _CLOCK_ERROR = timedelta(hours=1)
@@ -41,8 +41,13 @@ class Held:
     expires_at: datetime
 
 
+def holding(now: datetime) -> tuple[datetime, datetime]:
+    """A claim holds if it expires between these two."""
+    return now, now + _CLOCK_ERROR
+
+
 def new_claim(
-    message: KeptSummary, *, last: Change | None, held: Held | None, actor: str
+    message: KeptSummary, *, last: Change | None, held: Held | None, actor: str, now: datetime
 ) -> tuple[Claim, Held]:
     """The claim of an actor, and what the store holds of it in place of ``held``; raises ConflictError.
 
@@ -51,13 +56,14 @@ def new_claim(
         last: as the store has it now; None: it has no such message.
         held: the claim that the store holds of this message, expired or not.
         actor: the person or program that releases it.
+        now: by the clock that all processes with this store go by.
     """
     if last is None:
         raise ConflictError(f"the message {message.id} is not in the store any more")
     if last.state is State.DELETED or (last.state, last.at) != (message.state, message.changed_at):
         raise ConflictError(f"the message {message.id} was {last.state} by {last.by} meanwhile")
-    now = datetime.now(UTC)
-    if held is not None and now < held.expires_at < now + _CLOCK_ERROR:
+    begin, end = holding(now)
+    if held is not None and begin < held.expires_at < end:
         since, until = held.claimed_at.astimezone(), held.expires_at.astimezone()
         raise ConflictError(
             f"{held.actor} has been releasing the message {message.id} since {since:%H:%M:%S};"
@@ -67,6 +73,6 @@ def new_claim(
     return claim, Held(token=claim.token, actor=storable(actor), claimed_at=now, expires_at=claim.expires_at)
 
 
-def new_expiry() -> datetime:
+def new_expiry(now: datetime) -> datetime:
     """When a claim expires that is renewed now."""
-    return datetime.now(UTC) + CLAIM_TIME
+    return now + CLAIM_TIME

@@ -138,7 +138,10 @@ class Archive(_Reader, Protocol):
         """A message with its content; None where there is none. A deleted one has no content."""
 
     def delete(self, kept_ids: Sequence[str], *, actor: str) -> list[str]:
-        """Remove the content of messages; returns the ids of those that had any, in the order asked."""
+        """Remove the content of messages; returns the ids of those that had any, in the order asked.
+
+        One that is being released stays (`claim_release`), also for the moment after a crash.
+        """
 
     def claim_release(self, message: KeptSummary, *, actor: str) -> Claim:
         """Reserve a message for one release: of all who ask, in all processes, one gets it.
@@ -209,7 +212,7 @@ class Mailbox(_Reader, Protocol):
         """As `Archive.delete`; the words of the messages are soon not found any more."""
 
     def remove(self, kept_id: str, *, actor: str) -> Removed | None:
-        """Delete one message, as `delete` does, and return it; None where there is nothing to delete."""
+        """Delete one message, as `delete` does, and return it; None where nothing was deleted."""
 
     def put_back(self, removed: Removed) -> bool:
         """Undo that deletion: the message is again in its place, and is found and marked as it was.

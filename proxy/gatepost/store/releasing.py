@@ -34,7 +34,8 @@ def release_once(
     Args:
         archive: of the store that has the message.
         message: as it was read when the decision to release it was made.
-        deliver: sends it; a negative reply or an exception: it was not sent.
+        deliver: sends it; a negative reply or an `Exception`: it was not sent. If it is interrupted, that is
+            not known: nobody can release the message before the claim has expired.
         to: the recipients.
         actor: the person or program that releases it.
 
@@ -51,7 +52,7 @@ def release_once(
     with _renewed(archive, claim):
         try:
             reply = deliver()
-        except BaseException:
+        except Exception:
             _abandon(archive, claim)
             raise
         if reply.positive:

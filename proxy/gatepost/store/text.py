@@ -46,5 +46,6 @@ def address_tags(addresses: Iterable[str]) -> list[str]:
 
 
 def domain_ends(domains: Iterable[str]) -> tuple[str, ...]:
-    """How addresses in these domains end, in lower case: ``@`` and a spelling of the domain."""
-    return tuple(f"@{reading}" for domain in domains for reading in domain_readings(domain))
+    """How addresses in these domains end, in lower case: ``@`` and a spelling, perhaps with its last dot."""
+    readings = [reading for domain in domains for reading in domain_readings(domain)]
+    return tuple(f"@{reading}{dot}" for reading in readings for dot in ("", "."))

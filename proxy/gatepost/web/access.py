@@ -75,7 +75,8 @@ class Guarded(Route):
         if need is Need.NOTHING or (user is not None and user.may(need)):
             await super().handle(scope, receive, self._audited(scope, user, send))
             return
-        audit(scope, self.action(scope["method"]) or f"{scope['method']} {self.path}", "refused", user=user)
+        action = self.action(scope["method"]) or f"{scope['method']} {self.path}"
+        audit(scope, action, "refused", user=user, objects=_objects(scope))
         if not scope["path"].startswith(_API):
             raise HTTPException(403)
         await Problem(Kind.NOT_PERMITTED, _why(user, need)).response()(scope, receive, send)
@@ -92,7 +93,7 @@ class Guarded(Route):
             if message["type"] == "http.response.start" and not leads_on:
                 more = noted(scope)
                 failed = more.get("failed") or message["status"] >= _ERROR
-                objects = [*map(str, scope.get("path_params", {}).values()), *more.get("objects", ())]
+                objects = [*_objects(scope), *more.get("objects", ())]
                 audit(
                     scope,
                     more.get("action", declared),
@@ -103,6 +104,11 @@ class Guarded(Route):
             await send(message)
 
         return noting
+
+
+def _objects(scope: Scope) -> list[str]:
+    """The identifiers in the path."""
+    return [*map(str, scope.get("path_params", {}).values())]
 
 
 def _why(user: User | None, need: Need) -> str:

@@ -24,6 +24,7 @@ from gatepost.web import api, metrics, probes
 from gatepost.web.access import Guarded, user_of
 from gatepost.web.accounts import Accounts
 from gatepost.web.base_path import BasePath
+from gatepost.web.cut_off import CutOff
 from gatepost.web.desk import Desk
 from gatepost.web.events import change_events
 from gatepost.web.forwarded import Forwarded
@@ -114,6 +115,7 @@ def create_app(
         middleware=[
             Middleware(Forwarded, proxies=forwarded_from),
             Middleware(BasePath, base=base_path),
+            Middleware(CutOff),
             Middleware(
                 Security,
                 guard=Guard.of(

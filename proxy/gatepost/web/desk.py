@@ -120,6 +120,8 @@ class Desk:
         """The sessions that are held; None: none can be."""
         self.store_required = store_required
         """Whether a gateway without its store is not ready."""
+        self.acting: set[asyncio.Task[object]] = set()
+        """The requests that do what must not be cut off when the desk stops, such as sending mail."""
         self._trash = Trash()
         self.changes: Changes | OwnChanges = Changes(
             lambda: (mailbox.changes(), held.number if held else 0),
@@ -199,6 +201,7 @@ class Desk:
                 newest = partial(mailbox.page, Query(), limit=1)
                 desk.changes = OwnChanges(self.changes, mailbox.counts, newest)
             desk._limiter, desk._release_limiter = self._limiter, self._release_limiter
+            desk.acting = self.acting
             self._of_domains[domains] = desk
         return self._of_domains[domains]
 
@@ -265,7 +268,7 @@ class Desk:
             to=to or message.recipients,
             actor=actor,
         )
-        return await to_thread.run_sync(deliver, limiter=self._release_limiter)
+        return await self._act(deliver)
 
     async def forward_on(self, message: KeptMessage, to: Sequence[str] | None, *, actor: str) -> Record:
         """Forward a message as it was read; returns the record of it, with a reply for each recipient.
@@ -287,8 +290,19 @@ class Desk:
             release_once, self.archive, message, send, to=to or message.recipients, actor=actor
         )
         is_held = message.box is Box.QUARANTINE and message.state is State.HELD
-        await to_thread.run_sync(send if is_held else send_once, limiter=self._release_limiter)
+        await self._act(send if is_held else send_once)
         return records[0]
+
+    async def _act(self, function: Callable[[], T]) -> T:
+        """Call a function that sends mail in a thread and return its result; the desk's end waits for it."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("no task is running")
+        self.acting.add(task)
+        try:
+            return await to_thread.run_sync(function, limiter=self._release_limiter)
+        finally:
+            self.acting.discard(task)
 
     async def import_messages(
         self, messages: Iterable[SavedMessage], *, client: Client
@@ -310,9 +324,7 @@ class Desk:
         """Have these rules learn a message; raises ConfigError if one of them is wrong."""
         if self.learning is None:
             raise ConflictError("this desk has no rules that could learn")
-        return await to_thread.run_sync(
-            self.learning.learn, message, kind, actor, limiter=self._release_limiter
-        )
+        return await self._act(partial(self.learning.learn, message, kind, actor))
 
     async def change_list(self, wanted: ListRequest) -> ChangedList:
         """Change a list and reload, one after the other; raises as `Lists.change`."""

@@ -57,6 +57,7 @@ class Kind(Enum):
     NOT_TAKEN = ("not-taken", 502, "The server has not taken the message")
     NOT_LEARNED = ("not-learned", 502, "Not every rule has learned the message")
     STORE = ("store", 503, "The store is not available")
+    STOPPING = ("stopping", 503, "The web desk stops")
     TOO_MANY_WAIT = ("too-many-wait", 503, "Too many waiting requests")
     IN_DOUBT = ("in-doubt", 504, "It is not known whether the server has the message")
     NOTHING_CAME = ("nothing-came", 504, "No matching message in time")

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
 
@@ -38,7 +39,9 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 2
-"""Time for responses in progress at the end; event streams are cut off."""
+"""Time for responses in progress at the end; what takes longer is cut off, but for `Desk.acting`."""
+_SEND_SECONDS = 0.5
+"""Then, for a browser to read the answer to an action."""
 _CONNECTIONS = 500
 _BACKLOG = 128
 _REQUEST_HEAD_OCTETS = 32 << 10
@@ -149,7 +152,8 @@ def run(
             shares_store=not store.url.startswith("sqlite"),
             exchange=lambda name: open_exchange(store, desk=name),
         )
-        uvloop.run(_serve(app, listener, lifeline, reload, _Certificate(tls) if tls else None))
+        certificate = _Certificate(tls) if tls else None
+        uvloop.run(_serve(app, listener, lifeline, reload, certificate, desk.acting))
 
 
 def _shared_sessions(store: StoreSettings) -> Sessions | None:
@@ -198,9 +202,31 @@ def _both(reload: Callable[[], None], certificate: _Certificate | None) -> None:
 class _Server(uvicorn.Server):
     """Without uvicorn's signal handlers, which raise the signal again at the end."""
 
+    def __init__(self, config: uvicorn.Config, acting: AbstractSet[asyncio.Task[object]]) -> None:
+        super().__init__(config)
+        self._acting = acting
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: a message that is being released is sent to its end, and its user gets the answer."""
+        ending = asyncio.create_task(self._cut_off())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _cut_off(self) -> None:
+        await asyncio.sleep(_GRACE_SECONDS)
+        for task in self.server_state.tasks - self._acting:
+            task.cancel()
+        if self._acting:
+            await asyncio.wait({*self._acting})  # the supervisor kills a desk that does not end
+        await asyncio.sleep(_SEND_SECONDS)
+        for connection in [*self.server_state.connections]:
+            connection.transport.abort()
 
 
 async def _serve(
@@ -209,6 +235,7 @@ async def _serve(
     lifeline: int | None,
     reload: Callable[[], None] | None,
     certificate: _Certificate | None,
+    acting: AbstractSet[asyncio.Task[object]],
 ) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the start is logged elsewhere
     config = uvicorn.Config(
@@ -224,11 +251,10 @@ async def _serve(
         limit_concurrency=_CONNECTIONS,
         backlog=_BACKLOG,
         h11_max_incomplete_event_size=_REQUEST_HEAD_OCTETS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     config.load()
     config.ssl = certificate.context if certificate else None
-    server = _Server(config)
+    server = _Server(config, acting)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.handle_exit, number, None)

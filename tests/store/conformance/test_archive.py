@@ -318,7 +318,7 @@ async def test_what_is_deleted_is_gone_and_who_did_it_is_known(store, make_recor
     with pytest.raises(ConflictError, match="was deleted by ann meanwhile"):
         archive.claim_release(seen, actor="ann")
     claim = archive.claim_release(archive.kept_message(stays.id), actor="ann")
-    archive.delete([stays.id], actor="bob")
+    await store.withdraw([stays.id])
     assert not archive.finish_release(claim, to=("x@y",), reply=Reply(code=250, text="Ok"))
 
 

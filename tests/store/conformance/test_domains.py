@@ -12,6 +12,7 @@ ADDRESSES = {
     "upper": ("Bob@EXAMPLE.NET",),
     "both": ("bob@example.net", "liese@bücher.example"),
     "idna": ("liese@xn--bcher-kva.example",),
+    "dotted": ("bob@example.net.", "liese@bücher.example."),
     "mixed": ("bob@example.net", "carol@other.example"),
     "other": ("carol@other.example",),
     "longer": ("bob@notexample.net",),
@@ -19,7 +20,7 @@ ADDRESSES = {
     "quoted": ('"bob@example.net"@other.example',),
     "any": ("bob@exampleXnet",),
 }
-FOUND = ["own", "upper", "both", "idna"]
+FOUND = ["own", "upper", "both", "idna", "dotted"]
 
 
 @pytest.fixture

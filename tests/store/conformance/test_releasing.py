@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from gatepost.model.verdict import Reply
 from gatepost.store import ConflictError, State, StoreFull, StoreUnavailable, claims, release_once, releasing
+from gatepost.store.query import parse_query
 
 TAKEN = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
 REFUSED = Reply(code=550, enhanced="5.1.1", text="No such user")
@@ -78,6 +79,28 @@ async def test_a_message_that_was_released_since_it_was_read_is_not_released_aga
         release_once(first, again, pytest.fail, to=TO, actor="ann")
 
 
+async def test_a_message_is_not_deleted_while_it_is_released(held, desks, backend, settings, tmp_path):
+    first, second = desks
+    claim = first.claim_release(first.kept_message(held), actor="ann")
+    assert second.delete([held], actor="bob") == []
+    with backend.open_mailbox(settings, tmp_path) as mailbox:
+        assert mailbox.delete([held], actor="bob") == []
+        assert mailbox.remove(held, actor="bob") is None
+        assert mailbox.delete_matching(parse_query("is:quarantined"), actor="bob") == 0
+        assert first.kept_message(held).state is State.HELD
+        first.abandon_release(claim)
+        assert mailbox.remove(held, actor="bob").message.id == held
+    with pytest.raises(ConflictError, match="was deleted by bob"):
+        first.claim_release(first.kept_message(held), actor="ann")
+
+
+async def test_a_message_can_be_deleted_when_the_claim_of_a_crash_has_expired(held, desks, monkeypatch):
+    first, second = desks
+    monkeypatch.setattr(claims, "CLAIM_TIME", timedelta(0))
+    first.claim_release(first.kept_message(held), actor="ann")
+    assert second.delete([held], actor="bob") == [held]
+
+
 async def test_a_message_that_is_gone_is_not_released(held, desks, store):
     seen = desks[0].kept_message(held)
     await store.withdraw([held])
@@ -101,6 +124,17 @@ async def test_a_message_that_was_not_sent_stays_held_and_can_be_released_at_onc
         assert release_once(first, seen, deliver, to=TO, actor="ann") == REFUSED
     assert second.kept_message(held) == seen
     assert release_once(second, seen, lambda: TAKEN, to=TO, actor="bob") == TAKEN
+
+
+async def test_a_message_whose_release_was_interrupted_is_not_released_at_once(held, desks):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    first, second = desks
+    with pytest.raises(KeyboardInterrupt):
+        release_once(first, first.kept_message(held), interrupt, to=TO, actor="ann")
+    with pytest.raises(ConflictError, match=r"ann has been releasing .* if that was interrupted"):
+        release_once(second, second.kept_message(held), pytest.fail, to=TO, actor="bob")
 
 
 async def test_what_was_sent_is_noted_when_the_store_is_back(held, desks, monkeypatch):

@@ -147,6 +147,7 @@ CASES = {
         "'soon' of connect_timeout, expected a whole",
     ),
     "open bracket": ("postgresql://[::1/mail", 2, "store.url is not understood"),
+    "no UTF-8": ("postgresql://h/%ff", 2, "store.url is not understood"),
     "no host": ("postgres://%zz/mail", 2, "store.url is not understood"),
     "another scheme": ("mysql://h/mail", 2, "not a store URL, expected one like sqlite:///gatepost.db or"),
     "password": ("postgresql://u:hidden@h/mail", 2, "a password in the URL, expected it in password_file"),

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from gatepost.config.store import StoreSettings
 from gatepost.store import JournalQuery, StoreError, StoreUnavailable
+from gatepost.store.node import RunningNode
 from gatepost.store.postgresql import open_archive, open_store, preparing
 from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.driver import Lock, lock
@@ -198,6 +199,16 @@ def test_a_locale_without_letters_is_named_at_each_start(postgresql, caplog, loc
 def test_a_server_that_loses_mail_in_a_power_cut_is_named(postgresql, settings, caplog):
     opened(settings.url)
     assert "has fsync = off: it loses mail when its machine fails" in caplog.text
+
+
+async def test_a_node_is_warned_once_and_not_by_each_worker_and_release(settings, tmp_path, caplog):
+    node = RunningNode(name="mx-a", instance=1)
+    opened = [open_store(settings, tmp_path, node=given) for given in (node, node, None)]
+    assert caplog.text.count("fsync = off") == 1
+    for one in opened:
+        await one.close()
+    await open_store(settings, tmp_path, node=node).close()
+    assert caplog.text.count("fsync = off") == 2
 
 
 def test_a_password_is_read_for_each_connection_and_never_shown(postgresql, settings, tmp_path):

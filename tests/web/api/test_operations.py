@@ -189,6 +189,16 @@ async def test_a_message_is_released_once_and_noted(http, keep, desk):
     assert len(desk.released) == 1
 
 
+async def test_a_message_that_another_process_is_releasing_is_not_deleted(http, keep, desk):
+    kept_id = await keep(box=Box.QUARANTINE)
+    claim = desk.archive.claim_release(desk.archive.kept_message(kept_id), actor="ann")
+    answer = await http.delete(f"{API}/quarantine/{kept_id}")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/api/#problem-state")
+    assert (await http.delete(f"{API}/messages/{kept_id}")).json() == {"deleted": 0}
+    desk.archive.abandon_release(claim)
+    assert (await http.delete(f"{API}/quarantine/{kept_id}")).json() == {"deleted": 1}
+
+
 async def test_a_message_that_another_process_is_releasing_is_not_sent(http, keep, desk):
     kept_id = await keep(box=Box.QUARANTINE)
     claim = desk.archive.claim_release(desk.archive.kept_message(kept_id), actor="ann")

@@ -77,7 +77,7 @@ async def test_what_was_refused_and_what_failed_is_noted_too(client_of, accounts
         await http.post(f"/messages/{kept_id}/release", data={"to": "own"})
     assert audited() == [
         ("login", "ok", "reader", None),
-        ("message.release", "refused", "reader", None),
+        ("message.release", "refused", "reader", [kept_id]),
         ("message.delete", "refused", "reader", None),
         ("logout", "ok", "reader", None),
         ("login", "ok", "operator", None),

@@ -1,6 +1,7 @@
 """Deleting one message is undone by the desk, for some seconds and exactly once."""
 
 import asyncio
+import json
 
 import pytest
 from gatepost.store import Box, KeptQuery, State, StoreError
@@ -66,6 +67,19 @@ async def test_what_somebody_else_has_deleted_says_so(desk, keep, delete):
     desk.mailbox.delete([kept_id], actor="ann")
     assert "was deleted already" in (await delete(kept_id, **FRAGMENT)).headers["hx-trigger"]
     assert desk.mailbox.message(kept_id).changed_by == "ann"
+
+
+async def test_what_is_being_released_stays_and_says_so(desk, keep, delete):
+    kept_id, other = await keep("One", box=Box.QUARANTINE), await keep("Two", box=Box.QUARANTINE)
+    claim = desk.archive.claim_release(desk.archive.kept_message(kept_id), actor="ann")
+    answer = await delete(kept_id, **FRAGMENT)
+    assert "is being released just now. It was not deleted." in answer.headers["hx-trigger"]
+    answer = await delete(kept_id, other, **FRAGMENT)
+    told = json.loads(answer.headers["hx-trigger"])
+    assert told["desk:notice"]["text"] == "1 message deleted."
+    assert told["desk:changed"]["deleted"] == [other]
+    desk.archive.abandon_release(claim)
+    assert "Deleted: One" in (await delete(kept_id, **FRAGMENT)).headers["hx-trigger"]
 
 
 async def test_a_store_that_fails_loses_nothing_of_what_can_be_undone(http, keep, desk, delete, monkeypatch):

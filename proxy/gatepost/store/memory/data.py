@@ -91,11 +91,11 @@ class Data:
         return [removed.message.id for removed in self.remove(kept_ids, actor=actor)]
 
     def remove(self, kept_ids: Iterable[str], *, actor: str) -> list[Removed]:
-        """Remove the content of messages; returns those that had any, as they were."""
+        """Remove the content of messages that are not being released; returns those, as they were."""
         now = datetime.now(UTC)
         with self._lock:
             self._changes += 1
-            present = self._present(kept_ids)
+            present = self._present(one for one in kept_ids if not self._is_claimed(one))
             for entry in present:
                 message = replace(
                     entry.message,
@@ -142,7 +142,13 @@ class Data:
         with self._lock:
             entry = self._kept.get(message.id)
             last = claims.Change.of(entry.message) if entry else None
-            claim, held = claims.new_claim(message, last=last, held=self._claims.get(message.id), actor=actor)
+            claim, held = claims.new_claim(
+                message,
+                last=last,
+                held=self._claims.get(message.id),
+                actor=actor,
+                now=datetime.now(UTC),
+            )
             self._claims[message.id] = held
             self._changes += 1
         return claim
@@ -152,12 +158,17 @@ class Data:
         with self._lock:
             held = self._claims.get(claim.kept_id)
             if held and held.token == claim.token:
-                self._claims[claim.kept_id] = replace(held, expires_at=claims.new_expiry())
+                self._claims[claim.kept_id] = replace(held, expires_at=claims.new_expiry(datetime.now(UTC)))
 
     def end(self, claim: Claim) -> None:
         """Remove the claim, but none that was made after it had expired."""
         with self._lock:
             self._end(claim)
+
+    def _is_claimed(self, kept_id: str) -> bool:
+        held = self._claims.get(kept_id)
+        begin, end = claims.holding(datetime.now(UTC))
+        return held is not None and begin < held.expires_at < end
 
     def _end(self, claim: Claim) -> None:
         held = self._claims.get(claim.kept_id)

@@ -105,7 +105,7 @@ class MemoryMailbox:
         return self._data.delete(kept_ids, actor=actor)
 
     def remove(self, kept_id: str, *, actor: str) -> Removed | None:
-        """Delete one message and return it as it was; None where there is nothing to delete."""
+        """Delete one message and return it as it was; None where nothing was deleted."""
         removed = self._data.remove([kept_id], actor=actor)
         return removed[0] if removed else None
 

@@ -55,7 +55,7 @@ def check(settings: StoreSettings, *, asks: bool) -> None:
 
 def open_store(settings: StoreSettings, _base: Path, *, node: RunningNode | None = None) -> Store:
     """See `gatepost.store.contract.Backend`."""
-    database = Database.create(settings, node=node)
+    database = Database.create(settings, node=node, warns=node is not None)  # not at each release
     return SqlStore(
         database, SqlArchive(database), settings.keep, Unwritten.in_memory(), required=settings.required
     )

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Self
 
 import psycopg
@@ -19,8 +20,9 @@ from gatepost.store.postgresql import preparing, rights
 from gatepost.store.postgresql.contents import Pieces
 from gatepost.store.postgresql.driver import Lock, LoginFailed, LoginRefused, Place, error_for, lock, try_lock
 from gatepost.store.postgresql.groups import GroupWriter
-from gatepost.store.postgresql.namesakes import warn_of_namesakes
+from gatepost.store.postgresql.namesakes import is_second_process, warn_of_namesakes
 from gatepost.store.sql.changes import Change
+from gatepost.store.sql.rows import moment
 
 __all__ = ["Database"]
 
@@ -32,6 +34,7 @@ _PATIENCE_SECONDS = 10
 _LOCK_WRITE = text(lock(Lock.WRITE))
 _TRY_RETENTION = text(try_lock(Lock.RETENTION))
 _WAIT_SHORTLY = text("SET LOCAL lock_timeout = '500ms'")
+_NOW = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 
 
@@ -71,9 +74,17 @@ class Database:
         return self._place.name
 
     @classmethod
-    def create(cls, settings: StoreSettings, *, node: RunningNode | None = None) -> Self:
-        """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError."""
-        return cls.opened(settings, preparing.prepare, node=node)
+    def create(cls, settings: StoreSettings, *, node: RunningNode | None = None, warns: bool = True) -> Self:
+        """Open to write: made if there is none, migrated if it is of an older version. Raises StoreError.
+
+        ``warns``: the log says what is wrong with the server; of the processes of a node the first one does.
+        """
+
+        def prepare(connection: Connection, name: str) -> None:
+            is_second = node is not None and is_second_process(connection, node)
+            preparing.prepare(connection, name, indexes=warns, warns=warns and not is_second)
+
+        return cls.opened(settings, prepare, node=node)
 
     @classmethod
     def existing(cls, settings: StoreSettings) -> Self:
@@ -138,6 +149,10 @@ class Database:
         with self.transaction() as connection:
             connection.execute(_LOCK_WRITE)
             yield connection
+
+    def now(self, connection: Connection) -> datetime:
+        """The time of the server: the clocks of nodes may differ."""
+        return moment(connection.execute(_NOW).scalar_one())
 
     def write_group(self, group: Sequence[Change]) -> None:
         """Write a group of changes in one transaction; for one thread. Raises StoreError."""

@@ -5,14 +5,14 @@ The server ends the lock with the connection, so a node that was killed leaves n
 
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 import psycopg
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from gatepost.store.node import RunningNode
 
-__all__ = ["mark", "warn_of_namesakes"]
+__all__ = ["is_second_process", "mark", "warn_of_namesakes"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,15 @@ def mark(connection: psycopg.Connection, node: RunningNode) -> None:
     connection.execute(_MARK, (node.name, node.instance))
 
 
+def is_second_process(connection: Connection, node: RunningNode) -> bool:
+    """True if another process of that node has the store open."""
+    return bool(_others(connection, node)[0])
+
+
+def _others(connection: Connection, node: RunningNode) -> Row[Any]:
+    return connection.execute(_OTHERS, {"name": node.name, "instance": str(node.instance)}).one()
+
+
 def warn_of_namesakes(connection: Connection, store: str, node: RunningNode) -> None:
     """Log a warning if another node of that name has the store open; only the first process of a node does.
 
@@ -43,9 +52,8 @@ def warn_of_namesakes(connection: Connection, store: str, node: RunningNode) -> 
     """
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
-        given = {"name": node.name, "instance": str(node.instance)}
-        is_second_process, has_namesake, addresses = connection.execute(_OTHERS, given).one()
-        if is_second_process or not has_namesake:
+        is_second, has_namesake, addresses = tuple(_others(connection, node))
+        if is_second or not has_namesake:
             return
         if time.monotonic() >= until:
             break

@@ -40,16 +40,18 @@ def require_current(connection: Connection, name: str) -> None:
         raise StoreError(f"the store {name} is of an older version; `gatepost serve` brings it up to date")
 
 
-def prepare(connection: Connection, name: str) -> None:
+def prepare(connection: Connection, name: str, *, indexes: bool = True, warns: bool = True) -> None:
     """Make the tables, or migrate them, one process at a time.
 
     The rest is within the connection's transaction, but a migration may commit what it has done so far.
+    ``indexes``: texts are indexed if an administrator has made that possible since the tables were made.
+    ``warns``: the log says what is wrong with the server although it can be used.
     """
     _require_server(connection, name)
-    if connection.scalar(text("SELECT current_setting('fsync')")) != "on":
-        _log.warning("the server of %s has fsync = off: it loses mail when its machine fails", name)
     require_writable(connection, name)
-    _warn_of_clock(connection, name)
+    if warns:
+        _warn_of_fsync(connection, name)
+        _warn_of_clock(connection, name)
     connection.execute(text(lock(Lock.SCHEMA)))
     found = examine(connection, name)
     if found is None:
@@ -58,7 +60,8 @@ def prepare(connection: Connection, name: str) -> None:
         _log.info("migrating the store from version %s to %s", found, VERSION)
         with _alone(connection):
             migrate(connection)
-    _index_texts(connection, name)
+    if indexes or found != VERSION:
+        _index_texts(connection, name, warns=warns)
 
 
 def examine(connection: Connection, name: str) -> str | None:
@@ -99,6 +102,11 @@ def require_writable(connection: Connection, name: str) -> None:
         raise StoreUnavailable(f"the server of {name} takes no changes: it is a standby, or set to read-only")
 
 
+def _warn_of_fsync(connection: Connection, name: str) -> None:
+    if connection.scalar(text("SELECT current_setting('fsync')")) != "on":
+        _log.warning("the server of %s has fsync = off: it loses mail when its machine fails", name)
+
+
 def _warn_of_clock(connection: Connection, name: str) -> None:
     """Say so if the clocks of this machine and of the server differ, and so perhaps those of two nodes."""
     before = time.time()
@@ -107,8 +115,8 @@ def _warn_of_clock(connection: Connection, name: str) -> None:
     ahead = before - there if there < before else min(after - there, 0.0)
     if abs(ahead) >= _CLOCK_SECONDS:
         _log.warning(
-            "the clock of this machine is %.1f seconds %s that of the server of %s: the journal, retention"
-            " and the two minutes for a release go by the clock of each node; set the clocks",
+            "the clock of this machine is %.1f seconds %s that of the server of %s: the journal and"
+            " retention go by the clock of each node; set the clocks",
             *(abs(ahead), "ahead of" if ahead > 0 else "behind", name),
         )
 
@@ -134,7 +142,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(version).values(version_num=VERSION))
 
 
-def _index_texts(connection: Connection, name: str) -> None:
+def _index_texts(connection: Connection, name: str, *, warns: bool) -> None:
     """Index the texts by three letters; where the server lacks what that needs each search reads all."""
     found = connection.scalar(text("SELECT to_regclass('kept_texts_seen')"))
     if found is not None:
@@ -149,6 +157,8 @@ def _index_texts(connection: Connection, name: str) -> None:
                 connection.execute(text(f"CREATE INDEX {index}"))
     except DBAPIError as error:
         said = getattr(getattr(error.orig, "diag", None), "message_primary", "")
+        if not warns:
+            return
         _log.warning(
             "searches in %s will be slow from some 10,000 messages on: %s."
             " Run CREATE EXTENSION %s as an administrator, and restart Gatepost",

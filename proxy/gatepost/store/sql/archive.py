@@ -135,20 +135,21 @@ class SqlArchive:
         """Remove the content of messages; returns the ids of those that had any, in the order asked."""
         kept_ids = [storable(kept_id) for kept_id in kept_ids]
         with self._database.write() as connection:
+            now = self._database.now(connection)
             deleted = deletions.delete_content(
-                connection, self._database.contents, kept_ids, actor=actor, at=datetime.now(UTC)
+                connection, self._database.contents, kept_ids, actor=actor, at=now
             )
         return [kept_id for kept_id in dict.fromkeys(kept_ids) if kept_id in deleted]
 
     def claim_release(self, message: KeptSummary, *, actor: str) -> Claim:
         """Reserve a message for one release; raises ConflictError."""
         with self._database.write() as connection:
-            return releases.claim(connection, message, actor=actor)
+            return releases.claim(connection, message, actor=actor, now=self._database.now(connection))
 
     def renew_release(self, claim: Claim) -> None:
         """Let the claim expire later, as if it were made now."""
         with self._database.write() as connection:
-            releases.renew(connection, claim)
+            releases.renew(connection, claim, now=self._database.now(connection))
 
     def finish_release(self, claim: Claim, *, to: Sequence[str], reply: Reply) -> bool:
         """Note that the message was sent, and end the claim; False where it is gone or deleted."""

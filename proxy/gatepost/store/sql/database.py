@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -46,6 +47,9 @@ class Database(Protocol):
 
         It is rolled back on any error.
         """
+
+    def now(self, connection: Connection) -> datetime:
+        """The time by the clock that all processes with this store go by."""
 
     def write_group(self, group: Sequence[Change]) -> None:
         """Write a group of changes in one transaction; for one thread."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, exists, insert, select, update
 from gatepost.printable import storable
 from gatepost.store.edits import edits_to_json
 from gatepost.store.kept import KeptMessage, Removed, State
-from gatepost.store.sql import rows
+from gatepost.store.sql import releases, rows
 from gatepost.store.sql.database import Contents
 from gatepost.store.sql.schema import kept, kept_edits, kept_seen
 
@@ -19,10 +19,15 @@ __all__ = ["delete_content", "put_back", "remove"]
 def delete_content(
     connection: Connection, contents: Contents, kept_ids: Collection[str], *, actor: str, at: datetime
 ) -> Collection[str]:
-    """Remove the content, the edits and the marks of messages; returns the ids of those that had any."""
+    """Remove the content, the edits and the marks of messages; returns the ids of those that had any.
+
+    Those that are being released stay.
+    """
     change = (
         update(kept)
-        .where(kept.c.id.in_(kept_ids), kept.c.state != State.DELETED)
+        .where(
+            kept.c.id.in_(kept_ids), kept.c.state != State.DELETED, kept.c.id.not_in(releases.claimed_ids(at))
+        )
         .values(
             prepended=b"",
             content=b"",
@@ -39,14 +44,15 @@ def delete_content(
     return deleted.keys()
 
 
-def remove(connection: Connection, contents: Contents, message: KeptMessage, *, actor: str) -> Removed | None:
+def remove(
+    connection: Connection, contents: Contents, message: KeptMessage, *, actor: str, at: datetime
+) -> Removed | None:
     """Delete a message; None if that was done since it was read. Its state and marks are read again."""
     here = kept.c.id == message.id
     change = select(kept.c.state, kept.c.changed_by, kept.c.changed_at, kept.c.note)
     last = connection.execute(change.where(here)).one_or_none()
     seen = connection.scalar(select(exists().where(here, kept.c.number == kept_seen.c.number)))
-    now = datetime.now(UTC)
-    if last is None or not delete_content(connection, contents, [message.id], actor=actor, at=now):
+    if last is None or not delete_content(connection, contents, [message.id], actor=actor, at=at):
         return None
     message = replace(
         message,
@@ -55,7 +61,7 @@ def remove(connection: Connection, contents: Contents, message: KeptMessage, *, 
         changed_at=None if last.changed_at is None else rows.moment(last.changed_at),
         note=last.note,
     )
-    return Removed(message=message, seen=bool(seen), deleted_at=now)
+    return Removed(message=message, seen=bool(seen), deleted_at=at)
 
 
 def put_back(connection: Connection, contents: Contents, removed: Removed) -> int | None:

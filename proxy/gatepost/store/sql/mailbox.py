@@ -164,12 +164,13 @@ class SqlMailbox:
         return deleted
 
     def remove(self, kept_id: str, *, actor: str) -> Removed | None:
-        """Delete one message and return it as it was; None where there is nothing to delete."""
+        """Delete one message and return it as it was; None where nothing was deleted."""
         message = self.archive.kept_message(kept_id)  # before the transaction: it may be large
         if message is None or message.state is State.DELETED:
             return None
         with self._database.write() as connection:
-            removed = deletions.remove(connection, self._database.contents, message, actor=actor)
+            now = self._database.now(connection)
+            removed = deletions.remove(connection, self._database.contents, message, actor=actor, at=now)
         self._search.clean()
         return removed
 

@@ -1,19 +1,25 @@
 """Claims to release a kept message: of all processes, one at a time sends it on."""
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from datetime import datetime
 
-from gatepost.store.claims import Change, Held, new_claim, new_expiry
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select, update
+
+from gatepost.store.claims import Change, Held, holding, new_claim, new_expiry
 from gatepost.store.kept import Claim, KeptSummary, State
 from gatepost.store.sql import rows
 from gatepost.store.sql.schema import kept, kept_releases
 
-__all__ = ["claim", "end", "renew"]
+__all__ = ["claim", "claimed_ids", "end", "renew"]
 
 
-def claim(connection: Connection, message: KeptSummary, *, actor: str) -> Claim:
+def claim(connection: Connection, message: KeptSummary, *, actor: str, now: datetime) -> Claim:
     """Reserve the message, within a transaction that excludes all other writers; raises ConflictError."""
     claimed, held = new_claim(
-        message, last=_last_change(connection, message.id), held=_held(connection, message.id), actor=actor
+        message,
+        last=_last_change(connection, message.id),
+        held=_held(connection, message.id),
+        actor=actor,
+        now=now,
     )
     connection.execute(delete(kept_releases).where(kept_releases.c.kept_id == message.id))
     connection.execute(
@@ -49,9 +55,16 @@ def _held(connection: Connection, kept_id: str) -> Held | None:
     )
 
 
-def renew(connection: Connection, claimed: Claim) -> None:
+def claimed_ids(now: datetime) -> Select[tuple[str]]:
+    """The messages that are being released."""
+    begin, end = map(rows.microseconds, holding(now))
+    expires_at = kept_releases.c.expires_at
+    return select(kept_releases.c.kept_id).where(expires_at > begin, expires_at < end)
+
+
+def renew(connection: Connection, claimed: Claim, *, now: datetime) -> None:
     """Let it expire later."""
-    expires_at = rows.microseconds(new_expiry())
+    expires_at = rows.microseconds(new_expiry(now))
     connection.execute(update(kept_releases).where(*_same(claimed)).values(expires_at=expires_at))
 
 

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -169,6 +170,10 @@ class Database:
         """As `write`; for the process that `maintains`."""
         with self.write() as connection:
             yield connection
+
+    def now(self, connection: Connection) -> datetime:  # noqa: ARG002 - the protocol's
+        """The time of this machine, on which all processes with this file are."""
+        return datetime.now(UTC)
 
     def check_room(self) -> None:
         """Raise StoreError if the disk is full."""

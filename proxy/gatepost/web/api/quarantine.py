@@ -52,6 +52,8 @@ async def _release(call: Call[NoParameters, Release]) -> Released:
 async def _delete(call: Call[NoParameters, NoBody]) -> Deleted:
     kept = await _held(call)
     deleted = await call.desk.call(call.desk.mailbox.delete, [kept.id], actor=actor(call.request))
+    if not deleted:
+        raise Problem(Kind.STATE, f"The message {kept.id} is being released, or was deleted")
     return Deleted(deleted=len(deleted))
 
 

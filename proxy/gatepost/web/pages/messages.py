@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from gatepost.model.user import Need
-from gatepost.store import QueryError
+from gatepost.store import QueryError, State
 from gatepost.web.access import Guarded
 from gatepost.web.audit import note
 from gatepost.web.pages.folders import DELETED, HELD, MESSAGES, RELEASED, Folder, Place, list_messages
@@ -61,15 +61,21 @@ async def _change(request: Request) -> Response:
         case "delete":
             deleted = await desk.call(desk.mailbox.delete, chosen, actor=actor(request))
             text = f"{plural(len(deleted), 'message')} deleted."
-            return _answer_change(request, back, text, changed=chosen, deleted=chosen)
+            return _answer_change(request, back, text, changed=chosen, deleted=deleted)
         case _:
             raise HTTPException(400)
 
 
 async def _delete_one(request: Request, back: Place, kept_id: str) -> Response:
     """Delete a message without a question: the page offers to undo it."""
-    message = await desk_of(request).remove(kept_id, actor=actor(request))
+    desk = desk_of(request)
+    message = await desk.remove(kept_id, actor=actor(request))
     if message is None:
+        kept = await desk.call(desk.mailbox.message, kept_id)
+        if kept and kept.state is not State.DELETED:
+            note(request, failed=True)
+            text = "The message is being released just now. It was not deleted."
+            return _answer_change(request, back, text, bad=True)
         text = "The message was deleted already."
         return _answer_change(request, back, text, deleted=[kept_id])
     subject = decoded(message.subject) or "(no subject)"
