@@ -133,10 +133,7 @@ class Place:
         """
         try:
             given = conninfo_to_dict(url)
-        except (
-            psycopg.ProgrammingError,
-            UnicodeDecodeError,
-        ) as error:
+        except (psycopg.ProgrammingError, UnicodeDecodeError) as error:
             raise StoreUnusable(_not_understood(url, str(error))) from None
         if wrong := _wrong_option(given):
             raise StoreUnusable(f"store.url: {wrong}")

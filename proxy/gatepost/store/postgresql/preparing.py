@@ -61,7 +61,9 @@ def prepare(connection: Connection, name: str, *, indexes: bool = True, warns: b
         with _alone(connection):
             migrate(connection)
     if indexes or found != VERSION:
-        _index_texts(connection, name, warns=warns)
+        why_not = _index_texts(connection)
+        if warns:
+            _warn_of_slow_searches(connection, name, why_not)
 
 
 def examine(connection: Connection, name: str) -> str | None:
@@ -142,12 +144,10 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(version).values(version_num=VERSION))
 
 
-def _index_texts(connection: Connection, name: str, *, warns: bool) -> None:
-    """Index the texts by three letters; where the server lacks what that needs each search reads all."""
-    found = connection.scalar(text("SELECT to_regclass('kept_texts_seen')"))
-    if found is not None:
-        _warn_of_letters(connection, name)
-        return
+def _index_texts(connection: Connection) -> str:
+    """Index the texts by three letters; returns why the server cannot, empty if it can."""
+    if connection.scalar(text("SELECT to_regclass('kept_texts_seen')")) is not None:
+        return ""
     try:
         with connection.begin_nested():
             connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {_TRIGRAMS}"))
@@ -156,20 +156,19 @@ def _index_texts(connection: Connection, name: str, *, warns: bool) -> None:
                 index = f"kept_texts_{column} ON kept_texts USING gin ({column} {schema}.gin_trgm_ops)"
                 connection.execute(text(f"CREATE INDEX {index}"))
     except DBAPIError as error:
-        said = getattr(getattr(error.orig, "diag", None), "message_primary", "")
-        if not warns:
-            return
+        return getattr(getattr(error.orig, "diag", None), "message_primary", "") or str(error.orig)
+    return ""
+
+
+def _warn_of_slow_searches(connection: Connection, name: str, why_not: str) -> None:
+    """Say so if there is no index, or one of ASCII's letters alone, as the locale C makes it."""
+    if why_not:
         _log.warning(
             "searches in %s will be slow from some 10,000 messages on: %s."
             " Run CREATE EXTENSION %s as an administrator, and restart Gatepost",
-            *(name, said, _TRIGRAMS),
+            *(name, why_not, _TRIGRAMS),
         )
-    else:
-        _warn_of_letters(connection, name)
-
-
-def _warn_of_letters(connection: Connection, name: str) -> None:
-    """Say so if the index has only words of ASCII, as with the locale C: a search for others reads all."""
+        return
     schema = connection.scalar(text(_TRIGRAMS_SCHEMA))
     with suppress(DBAPIError), connection.begin_nested():
         if connection.scalar(text(f"SELECT cardinality({schema}.show_trgm('\u0436'))")) == 0:
