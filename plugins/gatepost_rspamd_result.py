@@ -149,9 +149,12 @@ def _address(text: str) -> str:
 
 
 def result_of(body: bytes) -> Result:
-    """The result in the body of an answer; raises ConnectionError."""
+    """The result in the body of an answer; raises ConnectionError.
+
+    Rspamd writes what it has copied from a message as it is: it need not be UTF-8.
+    """
     try:
-        return Result.model_validate_json(body)
+        return Result.model_validate_json(body.decode("utf-8", "replace"))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -40,23 +40,23 @@ class FinalError(ConnectionError):
     """A server could not scan this message, and another one could not either."""
 
 
-def addresses(setting: str | list[str]) -> tuple[str, ...]:
+def addresses(given: str | list[str], setting: str = "address") -> tuple[str, ...]:
     """The addresses of a setting, which is one or a list; raises ValueError."""
-    found = (setting,) if isinstance(setting, str) else tuple(setting)
+    found = (given,) if isinstance(given, str) else tuple(given)
     if not found:
-        raise ValueError("address: no server, expected at least one")
+        raise ValueError(f"{setting}: no server, expected at least one")
     for address in found:
         if not address.startswith("unix:/"):
-            _tcp_address(address)
+            _tcp_address(address, setting)
     if len(set(found)) < len(found):
-        raise ValueError("address: the same server twice")
+        raise ValueError(f"{setting}: the same server twice")
     return found
 
 
-def _tcp_address(text: str) -> tuple[str, int]:
+def _tcp_address(text: str, setting: str = "address") -> tuple[str, int]:
     found = _TCP_ADDRESS.fullmatch(text)
     if not found or not 1 <= int(found[3]) <= 65535:
-        raise ValueError(f"address {text!r}: expected unix:/path or host:port")
+        raise ValueError(f"{setting} {text!r}: expected unix:/path or host:port")
     return found[1] or found[2], int(found[3])
 
 
@@ -150,15 +150,16 @@ class Servers:
     def __init__(
         self,
         service: str,
-        setting: str | list[str],
+        given: str | list[str],
         place: Place,
         clock: Callable[[], float] = time.monotonic,
+        setting: str = "address",
     ) -> None:
-        """``setting`` is what `addresses` takes; raises ValueError."""
+        """``given`` is what the setting of this name says, as `addresses` takes it; raises ValueError."""
         self._service = service
         self._clock = clock
         self._place = place
-        self._servers = [_Server(address) for address in addresses(setting)]
+        self._servers = [_Server(address) for address in addresses(given, setting)]
 
     @property
     def addresses(self) -> tuple[str, ...]:

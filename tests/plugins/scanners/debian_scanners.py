@@ -90,6 +90,9 @@ local rspamd_http = require 'rspamd_http'
 rspamd_config:register_symbol({name='TEST', type='prefilter', callback=function(task)
   local action = task:get_header('X-Action')
   if action then task:set_pre_result(action, 'as the test wants') end
+  local copied, instead = task:get_header_raw('X-Copy'), task:get_header('X-Instead')
+  if copied then task:set_milter_reply({add_headers = {['X-Copied'] = copied}}) end
+  if instead then task:set_milter_reply({reject = instead}) end
   if task:get_header('X-Milter') then
     task:set_milter_reply({
       add_headers = {
