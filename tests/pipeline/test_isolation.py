@@ -42,7 +42,7 @@ from gatepost.pipeline.provided import Provided
 from gatepost.testing import make_transaction, running_gateway
 
 ODD = """
-import ctypes, json, os, signal, socket, sys, time
+import asyncio, ctypes, json, os, signal, socket, sys, time
 from pathlib import Path
 from gatepost import *
 
@@ -90,6 +90,15 @@ class Odd:
     async def open(self):
         if self.file.name == "closed":
             raise ConnectionError("not open")
+        if self.file.name.startswith("task"):
+            self.task = asyncio.create_task(self.work())
+
+    async def work(self):
+        for number in range(1000 if self.file.name == "tasks" else 3):
+            await asyncio.sleep(0.001)
+            self.place.count("worked")
+        self.place.logger.warning("done")
+        self.file.write_text("done")
 
     def close(self):
         if self.file.name == "closing":
@@ -126,6 +135,8 @@ class Odd:
             case "leak":
                 leaked.append(bytearray(60 << 20))
                 return Passed(reason=str(os.getpid()))
+            case "place":
+                return Passed(reason=f"{self.place.message_size} {self.place.timeout_seconds}")
             case "pid":
                 return Passed(reason=str(os.getpid()))
             case "wrong":
@@ -449,6 +460,28 @@ async def test_no_process_and_no_descriptor_is_left(folder):
         assert children() - before
     assert children() <= before
     assert opened() <= descriptors + 1
+
+
+async def test_the_place_in_the_process_is_that_of_the_settings(folder):
+    settings = loaded(folder)
+    text = (folder / "rules.yaml").read_text()
+    (folder / "rules.yaml").write_text(f"limits: {{message_size: 5MB}}\n{text}")
+    async with pipeline_of(load(settings.base / "rules.yaml")) as (pipeline, _):
+        assert await said(pipeline, "place") == "5000000 20.0"
+
+
+@pytest.mark.parametrize(("name", "counts"), [("task", 3), ("tasks", 40)])
+async def test_tasks_of_a_filter_run_between_messages_and_what_they_say_fails_none(
+    folder, caplog, name, counts
+):
+    async with pipeline_of(loaded(folder, f"{{file: {name}}}")) as (pipeline, counted):
+        await pipeline.open()
+        async with asyncio.timeout(60):
+            while not (folder / name).exists():
+                await asyncio.sleep(0.01)
+        assert (await evaluation(pipeline, "nothing")).result is Result.PASS
+        assert counted.count(("odd", "worked")) == counts
+        assert ("done" in caplog.text) == (name == "task")
 
 
 async def test_close_is_called_in_the_process(folder):
