@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from gatepost import Match, Passed, Transaction, Verdict, hookimpl
-from gatepost_files import File, NotReadError, look_at_files, printable
+from gatepost_files import File, NotReadError, look_at_files, oletools, printable
 
 __all__ = ["Yara"]
 
@@ -171,7 +171,7 @@ def _vba(content: bytes) -> Iterator[bytes]:
     if not content.startswith(_COMPOUND):
         return
     try:
-        olevba = importlib.import_module("oletools.olevba")
+        olevba = oletools("olevba")
         parser = olevba.VBA_Parser("file", data=content)
         for *_, source in parser.extract_macros():
             yield source if isinstance(source, bytes) else source.encode("utf-8", "replace")

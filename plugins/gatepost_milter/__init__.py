@@ -5,6 +5,7 @@ before it have edited it. It answers at any of these steps. What it changes beco
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from gatepost_milter.packets import Steps
 __all__ = ["Milter"]
 
 T = TypeVar("T")
+_MACRO = re.compile(r"\w|\{[\w.-]+\}", re.ASCII)
+"""A name as Sendmail writes it: longer ones have braces, or no milter finds them."""
 
 
 @dataclass(kw_only=True)
@@ -62,6 +65,10 @@ class Milter:
 
     def __post_init__(self) -> None:
         checked_address(self.address)
+        for name in self.macros:
+            if not _MACRO.fullmatch(name):
+                expected = f"expected '{{{name.strip('{}')}}}', or one letter"
+                raise ValueError(f"macros: {name!r}, {expected}")
         if not self.early:
             for stage in ("connect", "helo", "mail", "rcpt"):
                 setattr(self, f"filter_{stage}", None)

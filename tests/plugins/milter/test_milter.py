@@ -409,6 +409,11 @@ def test_odd_messages_pass_as_they_are_and_nothing_of_them_is_hidden(scripted, g
         ({"address": "localhost"}, "expected unix:/path or host:port"),
         ({"address": "127.0.0.1:0"}, "expected unix:/path or host:port"),
         ({"address": "unix:sock"}, "expected unix:/path or host:port"),
+        (
+            {"address": "127.0.0.1:1", "macros": {"daemon_name": "x"}},
+            "expected '{daemon_name}', or one letter",
+        ),
+        ({"address": "127.0.0.1:1", "macros": {"{daemon_name": "x"}}, "expected '{daemon_name}', or one"),
         ({"address": "127.0.0.1:1", "connections": 0}, "connections: 0, expected at least 1"),
     ],
 )

@@ -17,7 +17,7 @@ import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from gatepost.testing import FakeUpstream, running_gateway
+from gatepost.testing import FakeUpstream, make_transaction, running_gateway
 
 sys.path.insert(0, str(Path(__file__).parent))
 from debian_scanners import CLAMAV_MILTER, OPENDKIM, milter
@@ -300,3 +300,38 @@ def test_refusals_are_in_the_words_of_postfix(postfix, gatepost, milters, comman
     there, here = (send(("scripted",), MESSAGES["plain"]) for send in (postfix, gatepost))
     assert here == there
     assert here[0][0] in "45"
+
+
+def through(address, content, **of_client):
+    """Reply, and what arrives behind a gateway that asks this milter alone."""
+    rule = {"name": "m", "filter": "milter", "with": {"address": address, "hostname": NAME, "names": False}}
+    client = {"client": "192.0.2.9", "mail_from": SENDER, "recipients": RECIPIENTS} | of_client
+    with FakeUpstream() as upstream:
+        relay = [{"recipients": "*@example.org", "to": f"smtp://127.0.0.1:{upstream.port}"}]
+        with running_gateway({"rules": [rule], "relay": relay}) as gateway:
+            reply = gateway.send(make_transaction(content, **client))
+    return reply.code, [message.content for message in upstream.messages]
+
+
+@pytest.mark.parametrize("user", [None, "ann"])
+def test_opendkim_signs_for_a_client_from_elsewhere_if_a_user_has_authenticated(milters, user):
+    of_user = {"authenticated": user, "tls": "TLSv1.3"} if user else {}
+    code, (content,) = through(f"127.0.0.1:{milters['verify']}", MESSAGES["plain"], **of_user)
+    assert (code, b"\r\nDKIM-Signature: " in content) == (250, user is not None)
+
+
+def test_spamass_milter_lets_mail_pass_unchecked_while_spamd_is_down(tmp_path):
+    """That is its own answer: `on_error` decides about failures of the milter, not about those behind it."""
+    port, nobody = free_port(), free_port()
+    command = ["spamass-milter", "-p", f"inet:{port}@127.0.0.1", "-r", "15", "--", "-p", str(nobody)]
+    with milter(tmp_path, port, command) as daemon:
+        code, (content,) = through(daemon.addresses["tcp"], MESSAGES["spam"])
+    assert (code, b"X-Spam" in content) == (250, False)
+
+
+def test_clamav_milter_defers_mail_while_clamd_is_down(tmp_path):
+    port = free_port()
+    settings = CLAMAV_MILTER.format(port=port, clamd=f"unix:{tmp_path}/nobody")
+    (tmp_path / "conf").write_text(settings)
+    with milter(tmp_path, port, ["clamav-milter", "-c", f"{tmp_path}/conf"]) as daemon:
+        assert through(daemon.addresses["tcp"], MESSAGES["plain"]) == (451, [])
