@@ -491,6 +491,20 @@ async def test_close_is_called_in_the_process(folder):
     assert (folder / "closing").read_text() == "closed"
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (ODD.replace('word == "bad"', "True"), "filter './odd.py:Odd': word: bad, expected another"),
+        ("", "no class 'Odd' in ./odd.py"),
+    ],
+)
+async def test_what_keeps_a_new_process_from_making_the_filter_is_named(folder, content, reason):
+    async with pipeline_of(loaded(folder)) as (pipeline, _):
+        (folder / "odd.py").write_text(content)
+        found = await said(pipeline, "nothing")
+        assert f"ProcessEndedError: the filter cannot be made any more: {reason}" in found
+
+
 async def test_an_open_that_fails_is_the_answer_until_it_succeeds(folder):
     async with pipeline_of(loaded(folder, "{file: closed}")) as (pipeline, _):
         await pipeline.open()

@@ -186,7 +186,8 @@ def _check_ready(said: Mapping[str, Any]) -> None:
     if "raised" in said:
         raise exception_of(said["raised"])
     if "ready" not in said:
-        raise ProcessEndedError("the filter cannot be made any more")
+        texts = [what for _, _, what, _ in said["mistakes"]] if "mistakes" in said else said["unusable"][:1]
+        raise ProcessEndedError(f"the filter cannot be made any more: {'; '.join(map(str, texts))[:1000]}")
 
 
 def _ended(status: int) -> str:
