@@ -83,6 +83,12 @@ class Odd:
             raise ValueError("word: bad, expected another")
         if word == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if word == "ends":  # as at the end of an interpreter: first the connection, then the process
+            for name in os.listdir("/proc/self/fd"):
+                if Path(f"/proc/self/fd/{name}").is_socket():
+                    os.close(int(name))
+            time.sleep(0.3)
+            os._exit(7)
         if word == "wrong":
             {}["key"]
         self.place, self.file = place, file
@@ -532,6 +538,7 @@ async def test_a_filter_may_ask_for_isolation_and_the_rule_may_refuse_it(folder)
         ("{wort: x}", "unknown key 'wort' (did you mean 'word'?)"),
         ("{word: wrong}", "could not be made: KeyError: 'key' (odd.py:"),
         ("{word: crash}", "in a process of its own: its process was killed by SIGSEGV"),
+        ("{word: ends}", "in a process of its own: its process exited with 7"),
     ],
 )
 def test_check_says_what_is_wrong_as_without_isolation(folder, settings, error):
@@ -539,7 +546,7 @@ def test_check_says_what_is_wrong_as_without_isolation(folder, settings, error):
     with pytest.raises(ConfigError) as raised:
         load_rules(loaded(folder, settings))
     assert error in str(raised.value)
-    if "crash" not in settings:
+    if "crash" not in settings and "ends" not in settings:
         with pytest.raises(ConfigError) as here:
             load_rules(loaded(folder, settings, more="isolation: none"))
         assert str(here.value) == str(raised.value)

@@ -175,8 +175,7 @@ def _made(channel: _Channel, recipe: Mapping[str, Any]) -> _Made | None:
             Place: Place(
                 rule=recipe["rule"],
                 folder=base,
-                message_size=recipe["message_size"],
-                timeout_seconds=recipe["timeout"],
+                **recipe.get("place", {}),  # a worker that runs since before an upgrade sends none
                 counter=lambda _rule, what: channel.tell(count=what),
                 data_made=lambda _rule, source, seconds: channel.tell(made=[source, seconds]),
             ),

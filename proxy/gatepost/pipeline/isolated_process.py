@@ -50,6 +50,8 @@ def probe(recipe: Recipe) -> dict[str, Any]:
         except TimeoutError:
             raise ProcessEndedError(f"it was not made within {_START_SECONDS:g} s") from None
         except (OSError, EOFError, ProcessEndedError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)  # it is ending, if it has closed the connection
             process.kill()
             raise ProcessEndedError(f"its process {_ended(process.wait())}") from None
         finally:

@@ -144,8 +144,7 @@ def _isolated(
         "with": settings.with_,
         "base": loaded.base,
         "memory": settings.memory,
-        "message_size": provided.message_size,
-        "timeout": settings.timeout,
+        "place": {"message_size": provided.message_size, "timeout_seconds": settings.timeout},
         "dns_servers": provided.dns.servers,
         "dns_timeout": provided.dns.timeout,
     }
