@@ -1,7 +1,7 @@
 """Several servers of one service that a filter asks: addresses, connections, failover.
 
 The servers are asked in the order of the settings. One that failed is asked last for a while, so that mail
-does not wait for it each time.
+does not wait for it each time; then by one message at a time until it answers.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ class _Server:
     def __init__(self, address: str) -> None:
         self.address = address
         self.last_until = 0.0
-        """Until then it is asked after the others, by the clock of `Servers`."""
+        """Until then it is asked after the others, by the clock of `Servers`; 0: it has answered."""
         self.is_failing = False
         """True if its failure was logged and it has not answered since."""
         self._names = _Names()
@@ -177,6 +177,8 @@ class Servers:
         begun = 0
         for server in self._in_order():
             where = f"{self._service} at {server.address}"
+            if server.last_until:  # it failed: one message shows whether it still does, the next ones go on
+                self._is_last(server)
             try:
                 connection = await self._connect(server)
             except asyncio.CancelledError:

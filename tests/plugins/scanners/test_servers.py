@@ -105,6 +105,25 @@ async def test_one_that_does_not_answer_for_long_is_asked_last_by_the_next_messa
         assert servers._in_order()[0].address == (first if seconds < 1 else second).address
 
 
+async def test_while_one_message_waits_for_a_server_that_failed_the_others_do_not(place: Place) -> None:
+    now = [1000.0]
+    async with scripted(silent) as first, scripted(answering(b"yes")) as second:
+        servers = Servers("service", [first.address, second.address], place, lambda: now[0])
+        for times in (1, 2):
+            waiting = asyncio.ensure_future(servers.ask(question))
+            async with asyncio.timeout(30):
+                while first.connections < times:
+                    await asyncio.sleep(0.01)
+                if times == 2:
+                    assert [await servers.ask(question) for _ in range(3)] == [b"yes"] * 3
+            now[0] += 11
+            waiting.cancel()
+            with pytest.raises(TimeoutError):
+                await waiting
+            now[0] += 11
+    assert (first.connections, second.connections) == (2, 3)
+
+
 async def test_a_message_that_makes_servers_fail_reaches_two_of_them(place: Place) -> None:
     async with contextlib.AsyncExitStack() as stack:
         found = [await stack.enter_async_context(scripted(answering(b""))) for _ in range(4)]
