@@ -196,7 +196,7 @@ class Servers:
                     answer = await question(connection)
             except asyncio.CancelledError:
                 if self._clock() - asked_at > _SLOW_SECONDS:
-                    self._is_last(server)
+                    self._failed(server, "connected, no answer")
                 failures.append(f"{where}: connected, no answer")
                 raise TimeoutError("; ".join(failures)) from None  # the rule's time is over
             except FinalError as error:

@@ -88,7 +88,7 @@ async def test_one_that_comes_back_is_the_first_again_and_the_log_has_one_more_l
 
 @pytest.mark.parametrize("seconds", [0.5, 5.0])
 async def test_one_that_does_not_answer_for_long_is_asked_last_by_the_next_message(
-    place: Place, seconds: float
+    place: Place, caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
     """A question is also cancelled if an earlier rule decides, which says nothing about the server."""
     now = [1000.0]
@@ -103,6 +103,8 @@ async def test_one_that_does_not_answer_for_long_is_asked_last_by_the_next_messa
         with pytest.raises(TimeoutError, match=f"^service at {first.address}: connected, no answer$"):
             await asking
         assert servers._in_order()[0].address == (first if seconds < 1 else second).address
+    fails = f"service at {first.address} fails: connected, no answer"
+    assert [record.getMessage() for record in caplog.records] == [fails] * (seconds > 1)
 
 
 async def test_while_one_message_waits_for_a_server_that_failed_the_others_do_not(place: Place) -> None:
