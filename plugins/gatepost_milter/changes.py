@@ -58,7 +58,7 @@ def _fields(changes: Sequence[Modification], *, leading_space: bool) -> Iterator
 def _body(changes: Sequence[Modification]) -> Iterator[Edit]:
     chunks = [change.words[0] for change in changes if change.kind == b"b"]
     if chunks:
-        body = _LINE_END.sub(b"\r\n", b"".join(chunks))
+        body = b"".join(chunks).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         yield ReplaceBody(body if not body or body.endswith(b"\r\n") else body + b"\r\n")
 
 
