@@ -553,6 +553,11 @@ def test_check_says_what_is_wrong_as_without_isolation(folder, settings, error):
     assert children() <= before
 
 
+def test_too_little_memory_for_the_filter_itself_is_named(folder):
+    with pytest.raises(ConfigError, match=r"MemoryError: .*, expected a larger memory of the rule"):
+        load_rules(loaded(folder, more="isolation: process, memory: 1MB"))
+
+
 @pytest.mark.parametrize(
     ("filter_class", "error"),
     [

@@ -158,7 +158,8 @@ def _isolated(
             for location, is_key, what, expected in said["mistakes"]
         )
     if "ready" not in said:
-        raise FilterError(*said["unusable"])
+        what, expected = said["unusable"]
+        raise FilterError(what, "a larger memory of the rule" if "MemoryError" in what else expected)
     pool = IsolatedFilter(recipe, provided.counter, provided.data_made)
     hooks = {name: pool.hook(name, tuple(arguments)) for name, arguments in said["ready"]["hooks"].items()}
     return _Made(
