@@ -93,6 +93,13 @@ def test_a_milter_that_skips_gets_no_more_of_the_body(scripted, gateway):
         ([change(b"i", b"X-N", b"new", number=0)], b"X-N: new\r\n" + CONTENT),
         ([change(b"i", b"X-N", b"new", number=1)], b"X-N: new\r\n" + CONTENT),
         ([change(b"i", b"X-N", b"new", number=2)], CONTENT.replace(b"X-A", b"X-N: new\r\nX-A")),
+        *(
+            (
+                [change(b"i", name, b"new", number=number) for number, name in inserted],
+                b"X-0: new\r\nX-1: new\r\n" + CONTENT,
+            )
+            for inserted in (((0, b"X-0"), (1, b"X-1")), ((1, b"X-1"), (0, b"X-0")))
+        ),
         (
             [change(b"i", b"X-N", b"new", number=99)],
             CONTENT.replace(b"\r\n\r\n", b"\r\nX-N: new\r\n\r\n"),

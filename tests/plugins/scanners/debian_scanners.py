@@ -93,6 +93,12 @@ rspamd_config:register_symbol({name='TEST', type='prefilter', callback=function(
   local copied, instead = task:get_header_raw('X-Copy'), task:get_header('X-Instead')
   if copied then task:set_milter_reply({add_headers = {['X-Copied'] = copied}}) end
   if instead then task:set_milter_reply({reject = instead}) end
+  if task:get_header('X-Order') then
+    task:set_milter_reply({add_headers = {
+      ['X-Above'] = {value = 'Received', order = 0}, ['X-Below'] = {value = 'Received', order = 1},
+      ['X-Next'] = {value = 'field', order = 3}
+    }})
+  end
   if task:get_header('X-Milter') then
     task:set_milter_reply({
       add_headers = {

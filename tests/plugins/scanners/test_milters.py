@@ -4,9 +4,11 @@ Only the Received field differs, and what a milter makes of the time.
 """
 
 import contextlib
+import itertools
 import re
 import shutil
 import smtplib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -100,6 +102,7 @@ MESSAGES = {
     "changed envelope": HEAD + b"X-Milter: yes\r\nX-Two: 1\r\nX-Two: 2\r\nX-Old: a\r\n\r\nHello\r\n",
     "rejected": HEAD + b"X-Action: reject\r\n\r\nHello\r\n",
     "later": HEAD + b"X-Action: soft reject\r\n\r\nHello\r\n",
+    "inserted": HEAD + b"X-Order: yes\r\n\r\nHello\r\n",
     "rewritten": HEAD + b"X-Action: rewrite subject\r\n\r\nHello\r\n",
 }
 
@@ -245,7 +248,7 @@ ALIKE = [
     *((("dmarc",), name) for name in ("plain", "claims", "no author", "8 bit")),
     *((("clamav",), name) for name in ("plain", "virus", "checked before", "long", "twice")),
     *((("spamass",), name) for name in ("plain", "spam", "checked before", "8 bit")),
-    *((("rspamd",), name) for name in ("plain", "rejected", "later", "rewritten", "twice")),
+    *((("rspamd",), name) for name in ("plain", "rejected", "later", "inserted", "rewritten", "twice")),
     *((("clamav", "spamass", "sign"), name) for name in ("plain", "virus", "blanks")),
     *((("verify", "dmarc", "rspamd"), name) for name in ("claims", "rewritten")),
 ]
@@ -300,6 +303,17 @@ def test_refusals_are_in_the_words_of_postfix(postfix, gatepost, milters, comman
     there, here = (send(("scripted",), MESSAGES["plain"]) for send in (postfix, gatepost))
     assert here == there
     assert here[0][0] in "45"
+
+
+@pytest.mark.parametrize("indices", [*itertools.permutations((0, 1, 3)), (0, 0, 1), (1, 1, 2), (2, 1, 99)])
+def test_fields_are_inserted_where_postfix_inserts_them(postfix, gatepost, milters, indices):
+    inserted = (
+        packet(b"i", struct.pack("!I", index) + b"X-%d\0%d\0" % (place, index))
+        for place, index in enumerate(indices)
+    )
+    milters["script"].answers = {b"E": b"".join(inserted) + packet(b"c")}
+    there, here = (send(("scripted",), MESSAGES["plain"]) for send in (postfix, gatepost))
+    assert here == there
 
 
 def through(address, content, **of_client):

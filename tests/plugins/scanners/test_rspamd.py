@@ -157,6 +157,18 @@ def test_the_changes_that_rspamd_asks_for_are_made(rspamd: Daemon) -> None:
 
 
 @RSPAMD
+def test_fields_come_where_postfix_puts_those_of_rspamds_proxy(rspamd: Daemon) -> None:
+    """Its order counts the Received field of the server."""
+    message = b"X-Order: 1\r\nTo: b\r\nSubject: a\r\n\r\n"
+    verdict = run_filter(Rspamd, make_transaction(message), address=rspamd.addresses["tcp"], hits="changes")
+    assert verdict is not None
+    lines = b"".join(apply(message, verdict.edits)).split(b"\r\n")
+    assert lines[:2] == [b"X-Above: Received", b"X-Below: Received"]
+    assert b"X-Next: field" in lines[2:5]  # rspamd has no order among the three
+    assert lines[5] == b"Subject: a"
+
+
+@RSPAMD
 def test_add_header_and_rewrite_subject_do_so(rspamd: Daemon) -> None:
     added = asked_real(rspamd, {"X-Action": "add header"})
     assert added is not None
