@@ -5,6 +5,7 @@ Only the Received field differs, and what a milter makes of the time.
 
 import contextlib
 import itertools
+import random
 import re
 import shutil
 import smtplib
@@ -313,6 +314,32 @@ def test_fields_are_inserted_where_postfix_inserts_them(postfix, gatepost, milte
     )
     milters["script"].answers = {b"E": b"".join(inserted) + packet(b"c")}
     there, here = (send(("scripted",), MESSAGES["plain"]) for send in (postfix, gatepost))
+    assert here == there
+
+
+def any_changes(chosen):
+    """Some changes of fields, and perhaps of the body, as packets."""
+    for _ in range(chosen.randint(1, 5)):
+        letter = chosen.choice((b"h", b"i", b"m"))
+        number = b"" if letter == b"h" else struct.pack("!I", chosen.choice((0, 1, 2, 3, 5, 99)))
+        name = chosen.choice((b"X-Two", b"x-two", b"Subject", b"X-Old", b"X-New", b"From", b"Received"))
+        value = chosen.choice((b"new", b"a\n\tb", b" lead", b"a\n b\n\tc", b"", b"trail "))
+        yield packet(letter, number + name + b"\0" + value + b"\0")
+    for _ in range(chosen.randint(0, 2)):
+        yield packet(b"b", chosen.choice((b"body\r\n", b"no end", b".dot\r\n..\r\n", b"a\nb\n", b"\r\n\r\n")))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_changes_are_made_as_postfix_makes_them(postfix, gatepost, milters, seed):
+    chosen = random.Random(seed)
+    script = milters["script"]
+    script.steps = chosen.choice((0, 0x100000))  # who writes the blank after the colon
+    script.answers = {b"E": b"".join(any_changes(chosen)) + packet(b"c")}
+    message = MESSAGES[chosen.choice(("plain", "twice", "blanks", "dots", "no body"))]
+    try:
+        there, here = (send(("scripted",), message) for send in (postfix, gatepost))
+    finally:
+        script.steps = 0
     assert here == there
 
 
