@@ -107,6 +107,8 @@ class Rspamd:
             self._controllers = Servers(name, self.controller, self.place, setting="controller")
             with suppress(PermissionError):  # readable for who runs `gatepost learn`, which says so if not
                 self._password()
+        elif self.password_file:
+            raise ValueError("password_file without controller, expected the controller's address too")
         else:
             self.learn_message = None  # type: ignore[method-assign,assignment]  # this rule does not learn
 

@@ -445,6 +445,7 @@ def test_a_dead_rspamd_is_unreachable() -> None:
         ({"actions": {"add_header": "nothing"}}, "actions: 'add_header', expected 'add header'"),
         ({"actions": {"Soft-Reject": "reject"}}, "actions: 'Soft-Reject', expected 'soft reject'"),
         ({"hits": "spam"}, "hits"),
+        ({"password_file": "secret"}, "password_file without controller, expected the controller's address"),
         ({"controller": "127.0.0.1"}, "controller '127.0.0.1': expected unix:/path or host:port"),
     ],
 )
