@@ -81,6 +81,8 @@ class Odd:
     def __init__(self, place: Place, resolver: Resolver, word: str = "", file: Path = Path("x")):
         if word == "bad":
             raise ValueError("word: bad, expected another")
+        if word == "odd":
+            place.logger.warning("word: odd, %s is usual", "another")
         if word == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         if word == "ends":  # as at the end of an interpreter: first the connection, then the process
@@ -449,6 +451,14 @@ async def test_log_lines_and_counts_come_from_the_process(folder, caplog):
             await evaluation(pipeline, "log")
         assert ("gatepost.filter.odd", logging.WARNING, "a warning") in caplog.record_tuples
         assert counted == [("odd", "seen"), ("odd", "clamd:3310", 1.7e9)]
+
+
+async def test_what_a_filter_warns_of_when_it_is_made_is_logged_once_for_all_processes(folder, caplog):
+    async with pipeline_of(loaded(folder, "{word: odd}")) as (pipeline, _):
+        assert [record.getMessage() for record in caplog.records] == ["word: odd, another is usual"]
+        await pipeline.open()
+        assert (await evaluation(pipeline, "log")).result is Result.PASS
+    assert [record.getMessage() for record in caplog.records][1:] == ["a warning"]
 
 
 async def test_the_traceback_of_a_mistake_is_logged(folder, caplog):

@@ -144,9 +144,12 @@ def _serve(channel: _Channel, recipe: Mapping[str, Any], runner: asyncio.Runner)
     log = _Log(channel)
     logging.basicConfig(handlers=[log], format="%(message)s")
     logging.getLogger("gatepost").setLevel(logging.INFO)
+    if not recipe["probe"]:
+        log.left = 0  # the first process has said what the filter logs when it is made
     made = _made(channel, recipe)
     if made is None:
         return
+    log.left = _LINES
     if not recipe["probe"] and not _opened(made.instance, channel, runner):
         return
     side_by_side = getattr(made.instance, "side_by_side", False) is True

@@ -16,7 +16,7 @@ from gatepost.pipeline.filter_settings import make_filter, settings_model
 from gatepost.pipeline.finder import Finder
 from gatepost.pipeline.hooks import FilterHooks, hooks_of, named_hooks
 from gatepost.pipeline.isolated import IsolatedFilter
-from gatepost.pipeline.isolated_process import ProcessEndedError, probe
+from gatepost.pipeline.isolated_process import ProcessEndedError
 from gatepost.pipeline.provided import Provided
 from gatepost.pipeline.rule import Hook, Rule
 from gatepost.values import value
@@ -148,8 +148,9 @@ def _isolated(
         "dns_servers": provided.dns.servers,
         "dns_timeout": provided.dns.timeout,
     }
+    pool = IsolatedFilter(recipe, provided.counter, provided.data_made)
     try:
-        said = probe(recipe)
+        said = pool.probe()
     except ProcessEndedError as error:
         raise FilterError(f"filter {shown(settings.filter)} in a process of its own: {error}") from error
     if "mistakes" in said:
@@ -160,7 +161,6 @@ def _isolated(
     if "ready" not in said:
         what, expected = said["unusable"]
         raise FilterError(what, "a larger memory of the rule" if "MemoryError" in what else expected)
-    pool = IsolatedFilter(recipe, provided.counter, provided.data_made)
     hooks = {name: pool.hook(name, tuple(arguments)) for name, arguments in said["ready"]["hooks"].items()}
     return _Made(
         hooks=named_hooks(hooks),
