@@ -143,6 +143,7 @@ async def _asked(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transact
     left = await leaving(loaded, pipeline, transaction, decided)
     evaluations += left.evaluations
     asked = {evaluation.rule for evaluation in evaluations}
+    named = transaction.envelope.recipients
     paired = readdressed(
         [RecipientOutcome(recipient=one, outcome=outcome) for one, outcome in decided.items()]
     )
@@ -157,7 +158,7 @@ async def _asked(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transact
                 outcome=ends[recipient][1],
                 score=total_score(evaluations, recipient.address),
             )
-            for recipient in dict.fromkeys((*transaction.envelope.recipients, *ends))
+            for recipient in (*named, *(one for one in ends if one not in named))
         ),
         evaluations=tuple(evaluations),
         look_ups=(),
