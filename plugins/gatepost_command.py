@@ -10,7 +10,9 @@ time or its output is over, and in any case when the program has ended.
 """
 
 import asyncio
+import errno
 import os
+import re
 import resource
 import shutil
 import signal
@@ -34,6 +36,9 @@ _TAIL_BYTES = 4096
 """Of standard error, among which is the last line."""
 _REASON_LIMIT = 500
 _PIECE = 64 << 10
+_HEAD_BYTES = 256
+"""In which the system looks for the interpreter of a script (execve(2))."""
+_INTERPRETER = re.compile(rb"#![ \t]*([^ \t\n]+)")
 
 Status = Annotated[int, Field(ge=0, le=255)]
 Statuses = Status | list[Status]
@@ -137,6 +142,11 @@ class Command:
                     env=environment,
                     process_group=0,
                 )
+            except OSError as error:
+                if error.errno == errno.ENOEXEC:
+                    what = "is no program, expected one, or a script whose first line begins with #!"
+                    raise CommandError(f"{self.command[0]} {what}") from None
+                raise
             finally:
                 os.close(stdin[0])
                 os.close(stderr[1])
@@ -287,7 +297,18 @@ def _program(name: str, folder: Path) -> str:
         raise ValueError(f"command: {str(path)!r} is not a file, expected a program")
     if not os.access(path, os.X_OK):
         raise ValueError(f"command: {str(path)!r} is not executable, expected a program (chmod +x)")
+    if (interpreter := _interpreter(path)) and not os.access(folder / interpreter, os.X_OK):
+        found = f"command: {str(path)!r} is for the interpreter {interpreter!r}"
+        raise ValueError(f"{found}, expected one that exists, and LF at the ends of lines")
     return str(path)
+
+
+def _interpreter(script: Path) -> str:
+    """The program that runs a script; empty for another file, or one that cannot be read."""
+    with suppress(PermissionError), script.open("rb") as file:
+        if found := _INTERPRETER.match(file.read(_HEAD_BYTES)):
+            return os.fsdecode(found[1])
+    return ""
 
 
 def _environment(transaction: Transaction, recipients: Iterable[Recipient], rule: str) -> dict[str, str]:

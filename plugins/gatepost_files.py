@@ -4,16 +4,21 @@ For filters that run in a process of their own (``isolation``): all kinds of arc
 libraries that may crash or take long on what was made for that.
 """
 
+import importlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from gatepost import Message
 from gatepost_archives import Walk, Why
 
-__all__ = ["File", "LeftOut", "NotReadError", "look_at_files", "printable"]
+__all__ = ["File", "LeftOut", "NotReadError", "look_at_files", "oletools", "printable"]
 
 _NAME_LIMIT = 200
+_LOGGERS = ("crypto", "ftguess", "oleobj", "olevba", "ooxml", "ppt", "record_base", "rtfobj")
+"""Those of oletools, which switches some of them on while it works."""
 _ENCRYPTED = (Why.ENCRYPTED, Why.ENCRYPTED_NAMES, Why.ENCRYPTED_OFFICE)
 
 
@@ -75,6 +80,16 @@ def look_at_files(message: Message, look: Callable[[File], None], *, seconds: fl
                 else:
                     left_out.unscanned = left_out.unscanned or text_of_it
     return left_out
+
+
+def oletools(name: str) -> Any:
+    """A module of oletools, which logs nothing: its lines are about content, and name no message.
+
+    Raises ImportError.
+    """
+    for logger in _LOGGERS:
+        logging.getLogger(logger).disabled = True
+    return importlib.import_module(f"oletools.{name}")
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 from xml.etree import ElementTree as ET
 
 from gatepost import Match, Passed, Transaction, Verdict, hookimpl
-from gatepost_files import File, NotReadError, look_at_files
+from gatepost_files import File, NotReadError, look_at_files, oletools
 from gatepost_office_fields import dde_fields, text_of_binary, text_of_rtf, text_of_xml
 from gatepost_office_sheets import in_binary_link, in_sylk, in_workbook, in_xml, is_workbook
 
@@ -72,8 +72,9 @@ class Office:
             expected = "expected macros, auto_macros, dde, embedded, external or encrypted"
             raise ValueError(f"find: nothing to look for, {expected}")
         try:
-            for module in ("olefile", "oletools.olevba", "oletools.rtfobj", "oletools.crypto"):
-                importlib.import_module(module)
+            importlib.import_module("olefile")
+            for module in ("olevba", "rtfobj", "crypto"):
+                oletools(module)
         except ImportError as error:
             what = f"{error.name} is not installed, expected: pip install 'gatepost[office]'"
             raise ValueError(what) from None
@@ -154,7 +155,7 @@ def _is_xml(file: File) -> bool:
 
 def _in_compound_file(content: bytes) -> Iterator[tuple[str, str]]:
     olefile = importlib.import_module("olefile")
-    crypto = importlib.import_module("oletools.crypto")
+    crypto = oletools("crypto")
     try:
         # A file object: olefile takes short bytes for a path.
         with olefile.OleFileIO(io.BytesIO(content)) as ole:
@@ -190,7 +191,7 @@ def _in_word_document(ole: Any, path: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _macros(content: bytes) -> Iterator[tuple[str, str]]:
-    olevba = importlib.import_module("oletools.olevba")
+    olevba = oletools("olevba")
     try:
         parser = olevba.VBA_Parser("file", data=content)
     except Exception as error:
@@ -219,7 +220,7 @@ def _in_rtf(content: bytes) -> Iterator[tuple[str, str]]:
     if template := _RTF_TEMPLATE.search(content):
         yield "external", template[0].decode("latin-1")
     yield from (("dde", one) for one in dde_fields(text_of_rtf(content)))
-    rtfobj = importlib.import_module("oletools.rtfobj")
+    rtfobj = oletools("rtfobj")
     try:
         parser = rtfobj.RtfObjParser(content)
         parser.parse()

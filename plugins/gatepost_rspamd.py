@@ -10,6 +10,7 @@ failure.
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
@@ -63,6 +64,8 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII)
 """Other forms rspamd takes for broken, and counts against the message."""
 _WORD = re.compile(r"[!-~]{1,255}", re.ASCII)
+_PASSWORD = re.compile(rb"[^\x00-\x1f\x7f]+")
+"""What a field of HTTP can hold (RFC 9110 section 5.5)."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -90,13 +93,22 @@ class Rspamd:
     controller: str | list[str] = field(default_factory=list)
     """Where rspamd's controller listens, which learns messages; as `address`."""
     password_file: Path | None = None
-    """Holds the controller's password, if it wants one."""
+    """Holds the controller's password on its first line, if it wants one."""
     _servers: Servers = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name in self.actions:
+            own = re.sub("[_-]", " ", name.strip().lower())
+            if own in _ACTIONS and own != name:
+                raise ValueError(f"actions: {name!r}, expected {own!r}: so rspamd names it in its answers")
         self._servers = Servers("rspamd", self.address, self.place)
         if self.controller:
-            self._controllers = Servers("rspamd's controller", self.controller, self.place)
+            name = "rspamd's controller"
+            self._controllers = Servers(name, self.controller, self.place, setting="controller")
+            with suppress(PermissionError):  # readable for who runs `gatepost learn`, which says so if not
+                self._password()
+        elif self.password_file:
+            raise ValueError("password_file without controller, expected the controller's address too")
         else:
             self.learn_message = None  # type: ignore[method-assign,assignment]  # this rule does not learn
 
@@ -129,9 +141,7 @@ class Rspamd:
         kind: Literal["spam", "ham"],
     ) -> str | None:
         """Have rspamd learn a message; raises OSError if it does not."""
-        fields = []
-        if self.password_file:
-            fields = [("Password", self.password_file.read_text("utf-8").strip())]
+        fields = [("Password", password)] if (password := self._password()) else []
 
         async def question(controller: socket) -> str | None:
             path = f"/learn{kind}"
@@ -143,6 +153,21 @@ class Rspamd:
             return None
 
         return await self._controllers.ask(question)
+
+    def _password(self) -> bytes:
+        """The controller's, empty without a file; raises ValueError or PermissionError."""
+        if self.password_file is None:
+            return b""
+        try:
+            password = self.password_file.read_bytes().partition(b"\n")[0].strip()
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise ValueError(f"password_file: {self.password_file}: {error.strerror}") from None
+        if not _PASSWORD.fullmatch(password):
+            expected = "expected the controller's on its first line"
+            raise ValueError(f"password_file: no password in {self.password_file}, {expected}")
+        return password
 
     def _answer(self, result: Result) -> Verdict | Passed:
         """Raises ConnectionError for an action that is not known, or a change that cannot be made."""
@@ -191,7 +216,7 @@ def _fields(transaction_id: str, session: Session, envelope: Envelope) -> Iterat
 
 
 async def _posted(
-    rspamd: socket, path: str, fields: Iterable[tuple[str, str]], content: bytes
+    rspamd: socket, path: str, fields: Iterable[tuple[str, str | bytes]], content: bytes
 ) -> tuple[int, bytes]:
     """Status and body of the answer; raises ConnectionError."""
     http = h11.Connection(h11.CLIENT)

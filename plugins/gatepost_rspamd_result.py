@@ -41,7 +41,7 @@ class _Added(BaseModel):
 
     value: str
     order: int = -1
-    """How many fields stay before it; -1: it is the last one."""
+    """How many fields stay before it, the server's own Received field among them; -1: it is the last one."""
 
 
 def _added(found: Any) -> Any:
@@ -116,10 +116,13 @@ class Result(BaseModel):
         milter = self.milter
         for name, numbers in milter.remove_headers.items():
             yield from _removed(name, numbers)
+        above = 0  # fields above the server's own Received field, which comes first in a milter's eyes
         for name, fields in milter.add_headers.items():
             for one in fields:
                 value = b" " + _FOLD.sub("\r\n\t", one.value.strip()).encode()
-                yield AddHeader(name, value, None if one.order < 0 else one.order)
+                index = one.order - 1 if one.order > above else one.order
+                above += index == one.order >= 0
+                yield AddHeader(name, value, None if index < 0 else index)
         if self.action == "add header":
             yield RemoveHeader("X-Spam")
             yield AddHeader("X-Spam", "Yes")
@@ -149,9 +152,12 @@ def _address(text: str) -> str:
 
 
 def result_of(body: bytes) -> Result:
-    """The result in the body of an answer; raises ConnectionError."""
+    """The result in the body of an answer; raises ConnectionError.
+
+    Rspamd writes what it has copied from a message as it is: it need not be UTF-8.
+    """
     try:
-        return Result.model_validate_json(body)
+        return Result.model_validate_json(body.decode("utf-8", "replace"))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))

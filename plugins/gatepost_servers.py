@@ -1,7 +1,7 @@
 """Several servers of one service that a filter asks: addresses, connections, failover.
 
 The servers are asked in the order of the settings. One that failed is asked last for a while, so that mail
-does not wait for it each time.
+does not wait for it each time; then by one message at a time until it answers.
 """
 
 import asyncio
@@ -37,23 +37,23 @@ class FinalError(ConnectionError):
     """A server could not scan this message, and another one could not either."""
 
 
-def addresses(setting: str | list[str]) -> tuple[str, ...]:
+def addresses(given: str | list[str], setting: str = "address") -> tuple[str, ...]:
     """The addresses of a setting, which is one or a list; raises ValueError."""
-    found = (setting,) if isinstance(setting, str) else tuple(setting)
+    found = (given,) if isinstance(given, str) else tuple(given)
     if not found:
-        raise ValueError("address: no server, expected at least one")
+        raise ValueError(f"{setting}: no server, expected at least one")
     for address in found:
         if not address.startswith("unix:/"):
-            _tcp_address(address)
+            _tcp_address(address, setting)
     if len(set(found)) < len(found):
-        raise ValueError("address: the same server twice")
+        raise ValueError(f"{setting}: the same server twice")
     return found
 
 
-def _tcp_address(text: str) -> tuple[str, int]:
+def _tcp_address(text: str, setting: str = "address") -> tuple[str, int]:
     found = _TCP_ADDRESS.fullmatch(text)
     if not found or not 1 <= int(found[3]) <= 65535:
-        raise ValueError(f"address {text!r}: expected unix:/path or host:port")
+        raise ValueError(f"{setting} {text!r}: expected unix:/path or host:port")
     return found[1] or found[2], int(found[3])
 
 
@@ -63,7 +63,7 @@ class _Server:
     def __init__(self, address: str) -> None:
         self.address = address
         self.last_until = 0.0
-        """Until then it is asked after the others, by the clock of `Servers`."""
+        """Until then it is asked after the others, by the clock of `Servers`; 0: it has answered."""
         self.is_failing = False
         """True if its failure was logged and it has not answered since."""
 
@@ -98,15 +98,16 @@ class Servers:
     def __init__(
         self,
         service: str,
-        setting: str | list[str],
+        given: str | list[str],
         place: Place,
         clock: Callable[[], float] = time.monotonic,
+        setting: str = "address",
     ) -> None:
-        """``setting`` is what `addresses` takes; raises ValueError."""
+        """``given`` is what the setting of this name says, as `addresses` takes it; raises ValueError."""
         self._service = service
         self._clock = clock
         self._place = place
-        self._servers = [_Server(address) for address in addresses(setting)]
+        self._servers = [_Server(address) for address in addresses(given, setting)]
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -124,6 +125,8 @@ class Servers:
         begun = 0
         for server in self._in_order():
             where = f"{self._service} at {server.address}"
+            if server.last_until:  # it failed: one message shows whether it still does, the next ones go on
+                self._is_last(server)
             try:
                 connection = await self._connect(server)
             except asyncio.CancelledError:
@@ -141,7 +144,7 @@ class Servers:
                     answer = await question(connection)
             except asyncio.CancelledError:
                 if self._clock() - asked_at > _SLOW_SECONDS:
-                    self._is_last(server)
+                    self._failed(server, "connected, no answer")
                 failures.append(f"{where}: connected, no answer")
                 raise TimeoutError("; ".join(failures)) from None  # the rule's time is over
             except FinalError as error:

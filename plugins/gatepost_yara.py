@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from gatepost import Match, Passed, Transaction, Verdict, hookimpl
-from gatepost_files import File, NotReadError, look_at_files, printable
+from gatepost import Match, Passed, Place, Transaction, Verdict, hookimpl
+from gatepost_files import File, NotReadError, look_at_files, oletools, printable
 
 __all__ = ["Yara"]
 
@@ -48,6 +48,8 @@ class Yara:
     """A hit for each message in which a rule matches, unless the rule is private or ignored."""
 
     isolation: ClassVar[str] = "process"
+    place: Place
+    """For the log."""
     rules: list[Path] = field(default_factory=list)
     """Files, and folders with files named ``*.yar`` or ``*.yara``."""
     shipped: bool = True
@@ -67,6 +69,8 @@ class Yara:
             raise ValueError("no rules: expected rules, or shipped: true")
         self._compiled = self._compile(files)
         self._ignored = frozenset(self.ignore)
+        if unknown := sorted(self._ignored - {one.identifier for one in self._compiled}):
+            self.place.logger.warning("ignore: no rule is named %s", ", ".join(unknown))
 
     def _compile(self, files: list[Path]) -> Any:
         """The rules of all files; raises ValueError with the file and line of each mistake."""
@@ -171,7 +175,7 @@ def _vba(content: bytes) -> Iterator[bytes]:
     if not content.startswith(_COMPOUND):
         return
     try:
-        olevba = importlib.import_module("oletools.olevba")
+        olevba = oletools("olevba")
         parser = olevba.VBA_Parser("file", data=content)
         for *_, source in parser.extract_macros():
             yield source if isinstance(source, bytes) else source.encode("utf-8", "replace")

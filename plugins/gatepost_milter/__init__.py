@@ -5,6 +5,7 @@ before it have edited it. It answers at any of these steps. What it changes beco
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ from typing import Annotated, Literal, TypeVar
 from gatepost import (
     Action,
     Envelope,
+    EnvelopeEdit,
     Passed,
     PerRecipient,
+    Place,
     Recipient,
     Reply,
     Resolver,
@@ -38,6 +41,10 @@ from gatepost_milter.packets import Steps
 __all__ = ["Milter"]
 
 T = TypeVar("T")
+_FIELDS_OCTETS = 1 << 20
+"""Of the changes of a message besides its body, which is no longer than the largest message."""
+_MACRO = re.compile(r"\w|\{[\w.-]+\}", re.ASCII)
+"""A name as Sendmail writes it: longer ones have braces, or no milter finds them."""
 
 
 @dataclass(kw_only=True)
@@ -46,6 +53,8 @@ class Milter:
 
     resolver: Resolver
     """The gateway's own."""
+    place: Place
+    """For the largest message."""
     address: str
     """Where the milter listens: ``unix:/path``, ``host:port`` or ``[IPv6]:port``."""
     hostname: str = ""
@@ -62,6 +71,10 @@ class Milter:
 
     def __post_init__(self) -> None:
         checked_address(self.address)
+        for name in self.macros:
+            if not _MACRO.fullmatch(name):
+                expected = f"expected '{{{name.strip('{}')}}}', or one letter"
+                raise ValueError(f"macros: {name!r}, {expected}")
         if not self.early:
             for stage in ("connect", "helo", "mail", "rcpt"):
                 setattr(self, f"filter_{stage}", None)
@@ -121,7 +134,8 @@ class Milter:
                     return PerRecipient(verdicts={address: _early(one) for address, one in refused.items()})
                 return _early(answer) or Passed(reason="accepted before the message")
             spaces = Steps.LEADING_SPACE in talk.connection.negotiated.steps
-            verdict = _final(await talk.content(transaction.id, content), leading_space=spaces)
+            most = self.place.message_size + _FIELDS_OCTETS
+            verdict = _final(await talk.content(transaction.id, content, most), leading_space=spaces)
             if not refused:
                 return verdict or Passed(reason="accepted")
             verdicts = {one.address: verdict for one in recipients}
@@ -184,6 +198,8 @@ class Milter:
             raise
         except OSError as error:
             raise self._error(str(error)) from error
+        except ValueError as error:
+            raise self._error(f"sent what cannot be done: {error}") from error
         except asyncio.CancelledError:
             raise self._error("connected, no answer") from None  # the rule's time is over: the log shows it
 
@@ -210,7 +226,9 @@ def _final(answer: Answer, *, leading_space: bool) -> Verdict | None:
     why = quarantine_reason(answer.changes)
     if why is not None:
         return Verdict(reason=f"quarantines: {why}", action=Action.QUARANTINE, edits=edits)
-    return Verdict(reason=f"changes: {', '.join(map(str, edits))}", action=Action.TAG, edits=edits)
+    of_message = [str(edit) for edit in edits if not isinstance(edit, EnvelopeEdit)]  # the journal has all
+    reason = f"changes: {', '.join(of_message)}" if of_message else "changes the envelope"
+    return Verdict(reason=reason, action=Action.TAG, edits=edits)
 
 
 def _refusal(reply: Reply) -> Verdict:

@@ -38,13 +38,14 @@ def quarantine_reason(changes: Sequence[Modification]) -> str | None:
 
 
 def _fields(changes: Sequence[Modification], *, leading_space: bool) -> Iterator[Edit]:
+    above = 0  # fields above the server's own Received field, which the milter does not see, and counts
     for change in changes:
         match change.kind, change.words:
             case b"h", (name, value):
                 yield AddHeader(_name(name), _value(value, leading_space=leading_space), None)
             case b"i", (name, value):
-                # The server's own Received field, which it does not see, counts as the first.
-                index = max(change.number - 1, 0)
+                index = change.number - 1 if change.number > above else change.number
+                above += index == change.number
                 yield AddHeader(_name(name), _value(value, leading_space=leading_space), index)
             case b"m", (name, b""):
                 yield RemoveHeader(_name(name), number=max(change.number, 1))
@@ -58,7 +59,7 @@ def _fields(changes: Sequence[Modification], *, leading_space: bool) -> Iterator
 def _body(changes: Sequence[Modification]) -> Iterator[Edit]:
     chunks = [change.words[0] for change in changes if change.kind == b"b"]
     if chunks:
-        body = _LINE_END.sub(b"\r\n", b"".join(chunks))
+        body = b"".join(chunks).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         yield ReplaceBody(body if not body or body.endswith(b"\r\n") else body + b"\r\n")
 
 

@@ -26,8 +26,6 @@ __all__ = ["CONTINUE", "Answer", "Connection", "checked_address"]
 
 _PACKET_OCTETS = 1 << 20
 """Of one answer: far more than the protocol's 65,535."""
-_CHANGES_OCTETS = 256 << 20
-"""Of all changes of one message."""
 _TCP_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", re.ASCII)
 _ACTION_OF = {
     b"h": Actions.ADD_HEADERS,
@@ -143,9 +141,10 @@ class Connection:
         if octets:
             self._writer.write(octets)
 
-    async def ask(self, octets: bytes, *, at_end: bool = False) -> Answer:
-        """Send packets, of which the last has an answer; at the end of a message with changes.
+    async def ask(self, octets: bytes, *, changes_octets: int = 0) -> Answer:
+        """Send packets, of which the last has an answer.
 
+        ``changes_octets`` is how long all changes before it may be; 0: only the end of a message has some.
         Raises OSError.
         """
         if self._has_more:  # it would be taken for the answer to what is asked now
@@ -155,20 +154,20 @@ class Connection:
         changes: list[Modification] = []
         size = 0
         while True:
-            if at_end and self._is_tcp:
+            if changes_octets and self._is_tcp:
                 # A milter writes each change by itself, and the next one waits for our ACK, 40 ms late.
                 self._writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             letter, data = await self._read()
             if letter == b"p":
                 continue
             if change := read_modification(letter, data):
-                if not at_end:
+                if not changes_octets:
                     raise ProtocolError(f"sent the change {letter!r} before the end of the message")
                 if not _ACTION_OF[letter] & self.negotiated.actions:
                     raise ProtocolError(f"sent the change {letter!r}, which it did not negotiate")
                 size += len(data)
-                if size > _CHANGES_OCTETS:
-                    raise ProtocolError("sent too many changes")
+                if size > changes_octets:
+                    raise ProtocolError(f"sent changes of more than {changes_octets:,} bytes")
                 changes.append(change)
                 continue
             return self._answer(letter, data, tuple(changes))

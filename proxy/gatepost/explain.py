@@ -11,10 +11,12 @@ from gatepost.config.rules import RuleSettings
 from gatepost.dns import Answer, Resolver
 from gatepost.dns.resolver import Kind
 from gatepost.gateway.addressing import Addressing
+from gatepost.gateway.readdressing import readdressed
 from gatepost.leaving import Leaving, leaving
 from gatepost.mime import MimeView
 from gatepost.mime.signatures import BrokenSignature, broken_signatures
 from gatepost.model.mail import Recipient, Stage, Transaction
+from gatepost.model.plan import RecipientOutcome
 from gatepost.model.verdict import Evaluation, Outcome, total_score
 from gatepost.pipeline import Pipeline, Threads, rehearse
 from gatepost.pipeline.closing import close_filters
@@ -73,6 +75,7 @@ class Explanation:
     """What the rules decide."""
 
     recipients: tuple[RecipientExplanation, ...]
+    """Those that the client names, then those that rules add."""
     evaluations: tuple[Evaluation, ...]
     """In the order in which the rules were asked."""
     not_asked: tuple[str, ...]
@@ -140,6 +143,11 @@ async def _asked(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transact
     left = await leaving(loaded, pipeline, transaction, decided)
     evaluations += left.evaluations
     asked = {evaluation.rule for evaluation in evaluations}
+    named = transaction.envelope.recipients
+    paired = readdressed(
+        [RecipientOutcome(recipient=one, outcome=outcome) for one, outcome in decided.items()]
+    )
+    ends |= {one.recipient: (Stage.MESSAGE, one.outcome) for one in paired}
     return Explanation(
         recipients=tuple(
             RecipientExplanation(
@@ -150,7 +158,7 @@ async def _asked(loaded: LoadedConfig, pipeline: Pipeline, transaction: Transact
                 outcome=ends[recipient][1],
                 score=total_score(evaluations, recipient.address),
             )
-            for recipient in transaction.envelope.recipients
+            for recipient in (*named, *(one for one in ends if one not in named))
         ),
         evaluations=tuple(evaluations),
         look_ups=(),

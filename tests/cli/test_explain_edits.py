@@ -22,6 +22,7 @@ rules:
   - {name: hold, filter: match, action: quarantine, when: {recipient: "held@*"}}
   - {name: refuse, filter: match, action: reject, when: {recipient: "refused@*", size: ">1B"}}
   - {name: wrong, filter: "./wrong.py:Wrong", when: {recipient: "wrong@*"}}
+  - {name: move, filter: "./move.py:Move", when: {recipient: ["old@*", "kept@*"]}}
 """
 WRONG = """\
 from gatepost import Verdict, hookimpl
@@ -32,6 +33,17 @@ class Wrong:
     def filter_message(self, transaction):
         return Verdict(reason="r", action="reject")
 """
+MOVE = """\
+from gatepost import Action, AddRecipient, ChangeSender, RemoveRecipient, Verdict, hookimpl
+
+
+class Move:
+    @hookimpl
+    def filter_message(self, transaction):
+        moved = (RemoveRecipient("old@a.example"), AddRecipient("new@a.example"))
+        edits = (ChangeSender("new@b.example"), *moved)
+        return Verdict(reason="moved", action=Action.TAG, edits=edits)
+"""
 EDITS = ["remove Authentication-Results", "add X-Kind: täg", 'put "[held] " before the subject']
 
 
@@ -39,6 +51,7 @@ EDITS = ["remove Authentication-Results", "add X-Kind: täg", 'put "[held] " bef
 def explain(tmp_path):
     (tmp_path / "rules.yaml").write_text(RULES)
     (tmp_path / "wrong.py").write_text(WRONG)
+    (tmp_path / "move.py").write_text(MOVE)
 
     def run(*arguments, mail="Subject: x\n\ny\n"):
         command = ["explain", "-", "-c", str(tmp_path / "rules.yaml"), *arguments]
@@ -64,6 +77,25 @@ def test_the_edits_of_what_is_delivered_or_held_are_listed_in_order(explain):
     ]
     ends = json.loads(explain(*recipients, "--json"))["recipients"]
     assert [end["outcome"]["edits"] for end in ends] == [EDITS] * 3
+
+
+def test_recipients_and_a_sender_that_rules_change_are_shown_as_they_would_be(explain):
+    recipients = ("--recipient", "old@a.example", "--recipient", "kept@a.example")
+    lines = explain(*recipients).splitlines()
+    changed = ["  edit: change sender to <new@b.example>", *(f"  edit: {edit}" for edit in EDITS)]
+    assert lines[-11:] == [
+        "old@a.example: discard by move at message",
+        "kept@a.example: accept, to inbox",
+        *changed,
+        "new@a.example: accept, to inbox",
+        *changed,
+    ]
+    ends = json.loads(explain(*recipients, "--json"))["recipients"]
+    assert [(end["address"], end["outcome"]["action"], end["route"]) for end in ends] == [
+        ("old@a.example", "discard", "inbox"),
+        ("kept@a.example", "accept", "inbox"),
+        ("new@a.example", "accept", "inbox"),
+    ]
 
 
 def test_a_verdict_of_wrong_types_is_a_failure_that_says_what_is_wrong(explain):

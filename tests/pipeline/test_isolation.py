@@ -42,7 +42,7 @@ from gatepost.pipeline.provided import Provided
 from gatepost.testing import make_transaction, running_gateway
 
 ODD = """
-import ctypes, json, os, signal, socket, sys, time
+import asyncio, ctypes, json, os, signal, socket, sys, time
 from pathlib import Path
 from gatepost import *
 
@@ -81,8 +81,16 @@ class Odd:
     def __init__(self, place: Place, resolver: Resolver, word: str = "", file: Path = Path("x")):
         if word == "bad":
             raise ValueError("word: bad, expected another")
+        if word == "odd":
+            place.logger.warning("word: odd, %s is usual", "another")
         if word == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if word == "ends":  # as at the end of an interpreter: first the connection, then the process
+            for name in os.listdir("/proc/self/fd"):
+                if Path(f"/proc/self/fd/{name}").is_socket():
+                    os.close(int(name))
+            time.sleep(0.3)
+            os._exit(7)
         if word == "wrong":
             {}["key"]
         self.place, self.file = place, file
@@ -90,6 +98,15 @@ class Odd:
     async def open(self):
         if self.file.name == "closed":
             raise ConnectionError("not open")
+        if self.file.name.startswith("task"):
+            self.task = asyncio.create_task(self.work())
+
+    async def work(self):
+        for number in range(1000 if self.file.name == "tasks" else 3):
+            await asyncio.sleep(0.001)
+            self.place.count("worked")
+        self.place.logger.warning("done")
+        self.file.write_text("done")
 
     def close(self):
         if self.file.name == "closing":
@@ -126,6 +143,8 @@ class Odd:
             case "leak":
                 leaked.append(bytearray(60 << 20))
                 return Passed(reason=str(os.getpid()))
+            case "place":
+                return Passed(reason=f"{self.place.message_size} {self.place.timeout_seconds}")
             case "pid":
                 return Passed(reason=str(os.getpid()))
             case "wrong":
@@ -434,6 +453,14 @@ async def test_log_lines_and_counts_come_from_the_process(folder, caplog):
         assert counted == [("odd", "seen"), ("odd", "clamd:3310", 1.7e9)]
 
 
+async def test_what_a_filter_warns_of_when_it_is_made_is_logged_once_for_all_processes(folder, caplog):
+    async with pipeline_of(loaded(folder, "{word: odd}")) as (pipeline, _):
+        assert [record.getMessage() for record in caplog.records] == ["word: odd, another is usual"]
+        await pipeline.open()
+        assert (await evaluation(pipeline, "log")).result is Result.PASS
+    assert [record.getMessage() for record in caplog.records][1:] == ["a warning"]
+
+
 async def test_the_traceback_of_a_mistake_is_logged(folder, caplog):
     async with pipeline_of(loaded(folder)) as (pipeline, _):
         await evaluation(pipeline, "raise")
@@ -451,11 +478,47 @@ async def test_no_process_and_no_descriptor_is_left(folder):
     assert opened() <= descriptors + 1
 
 
+async def test_the_place_in_the_process_is_that_of_the_settings(folder):
+    settings = loaded(folder)
+    text = (folder / "rules.yaml").read_text()
+    (folder / "rules.yaml").write_text(f"limits: {{message_size: 5MB}}\n{text}")
+    async with pipeline_of(load(settings.base / "rules.yaml")) as (pipeline, _):
+        assert await said(pipeline, "place") == "5000000 20.0"
+
+
+@pytest.mark.parametrize(("name", "counts"), [("task", 3), ("tasks", 40)])
+async def test_tasks_of_a_filter_run_between_messages_and_what_they_say_fails_none(
+    folder, caplog, name, counts
+):
+    async with pipeline_of(loaded(folder, f"{{file: {name}}}")) as (pipeline, counted):
+        await pipeline.open()
+        async with asyncio.timeout(60):
+            while not (folder / name).exists():
+                await asyncio.sleep(0.01)
+        assert (await evaluation(pipeline, "nothing")).result is Result.PASS
+        assert counted.count(("odd", "worked")) == counts
+        assert ("done" in caplog.text) == (name == "task")
+
+
 async def test_close_is_called_in_the_process(folder):
     async with pipeline_of(loaded(folder, "{file: closing}")) as (pipeline, _):
         await pipeline.open()
         await evaluation(pipeline, "nothing")
     assert (folder / "closing").read_text() == "closed"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (ODD.replace('word == "bad"', "True"), "filter './odd.py:Odd': word: bad, expected another"),
+        ("", "no class 'Odd' in ./odd.py"),
+    ],
+)
+async def test_what_keeps_a_new_process_from_making_the_filter_is_named(folder, content, reason):
+    async with pipeline_of(loaded(folder)) as (pipeline, _):
+        (folder / "odd.py").write_text(content)
+        found = await said(pipeline, "nothing")
+        assert f"ProcessEndedError: the filter cannot be made any more: {reason}" in found
 
 
 async def test_an_open_that_fails_is_the_answer_until_it_succeeds(folder):
@@ -485,6 +548,7 @@ async def test_a_filter_may_ask_for_isolation_and_the_rule_may_refuse_it(folder)
         ("{wort: x}", "unknown key 'wort' (did you mean 'word'?)"),
         ("{word: wrong}", "could not be made: KeyError: 'key' (odd.py:"),
         ("{word: crash}", "in a process of its own: its process was killed by SIGSEGV"),
+        ("{word: ends}", "in a process of its own: its process exited with 7"),
     ],
 )
 def test_check_says_what_is_wrong_as_without_isolation(folder, settings, error):
@@ -492,11 +556,16 @@ def test_check_says_what_is_wrong_as_without_isolation(folder, settings, error):
     with pytest.raises(ConfigError) as raised:
         load_rules(loaded(folder, settings))
     assert error in str(raised.value)
-    if "crash" not in settings:
+    if "crash" not in settings and "ends" not in settings:
         with pytest.raises(ConfigError) as here:
             load_rules(loaded(folder, settings, more="isolation: none"))
         assert str(here.value) == str(raised.value)
     assert children() <= before
+
+
+def test_too_little_memory_for_the_filter_itself_is_named(folder):
+    with pytest.raises(ConfigError, match=r"MemoryError: .*, expected a larger memory of the rule"):
+        load_rules(loaded(folder, more="isolation: process, memory: 1MB"))
 
 
 @pytest.mark.parametrize(

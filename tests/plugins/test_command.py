@@ -109,6 +109,13 @@ def test_what_has_no_meaning_is_a_failure(script, place, text, error):
         run_filter(Command, make_transaction(), command=[script(text)], place=place)
 
 
+def test_a_file_that_the_system_cannot_run_is_a_failure_in_words(place, tmp_path):
+    (tmp_path / "check.sh").write_text("exit 0\n")
+    (tmp_path / "check.sh").chmod(0o755)
+    with pytest.raises(CommandError, match="is no program, expected one, or a script whose first line"):
+        run_filter(Command, make_transaction(), command=["./check.sh"], place=place)
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 5_000_000])
 def test_the_message_comes_byte_for_byte(script, place, size, tmp_path):
     content = (b"\0\xff\r\n.\r\n\r" * (size // 8 + 1))[:size]
@@ -270,6 +277,8 @@ def zombies():
         ("command: [./missing]", "is not a file"),
         ("command: [./]", "is not a file"),
         ("command: [./plain.txt]", "is not executable, expected a program (chmod +x)"),
+        ("command: [./crlf.sh]", "is for the interpreter '/bin/sh\\r', expected one that exists, and LF at"),
+        ("command: [./other.sh]", "is for the interpreter '/no/such/python', expected one that exists"),
         ("command: /bin/true", "a list"),
         ('command: ["/bin/true", "a\\0b"]', "a NUL"),
         ("command: [/bin/true]\n      exits: {hit: 256}", "at most 255"),
@@ -281,6 +290,9 @@ def zombies():
 )
 def test_check_says_what_is_wrong(tmp_path, settings, error):
     (tmp_path / "plain.txt").write_text("")
+    for name, first_line in (("crlf.sh", b"#!/bin/sh\r\n"), ("other.sh", b"#! /no/such/python -E\n")):
+        (tmp_path / name).write_bytes(first_line)
+        (tmp_path / name).chmod(0o755)
     (tmp_path / "rules.yaml").write_text(
         f"rules:\n  - name: ours\n    filter: command\n    with:\n      {settings}\n"
     )

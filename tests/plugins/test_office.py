@@ -129,6 +129,13 @@ def test_what_is_harmless_is_no_hit(name, content):
     assert run_filter(Office, with_file(name, content)) is None
 
 
+def test_the_libraries_log_nothing(caplog):
+    """Their lines name no message, and anybody could fill the log with them."""
+    for content in (OLD_AUTO, NEW_MACRO, NATIVE, RTF_OBJECT, OLD_AUTO[:900]):
+        run_filter(Office, make_transaction(make_message(attachments={"a.doc": content})))
+    assert not caplog.records
+
+
 def test_only_what_is_wanted_is_a_hit():
     assert run_filter(Office, with_file("a.doc", OLD_MACRO), find=["auto_macros"]) is None
     verdict = run_filter(Office, with_file("a.doc", OLD_AUTO), find=["auto_macros"])

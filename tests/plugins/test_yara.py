@@ -8,12 +8,14 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from gatepost import Passed
+from gatepost import Passed, Place
+from gatepost.cli import app
 from gatepost.config import ConfigError, load
 from gatepost.pipeline.loader import load_rules
 from gatepost.testing import make_message, make_transaction, run_filter, running_gateway
 from gatepost_files import NotReadError
 from gatepost_yara import Yara
+from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compound import compound, compressed_by_copies, vba, zipped
@@ -22,6 +24,7 @@ from hostile import hostile
 # in two halves, so that no scanner takes this file for the virus that it is not
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 PROGRAM = b"MZ" + bytes(58) + (64).to_bytes(4, "little") + b"PE\0\0" + bytes(100)
+PLACE = Place(rule="yara", folder=Path())
 IN_PIECES = b"Rem Open ment_ Docu\r\nSub Document_Open()\r\nEnd Sub\r\n"
 """Compressed, its name consists of references to the first line."""
 AUTO_OPEN = b'Sub AutoOpen()\r\nMsgBox "hi"\r\nEnd Sub\r\n'
@@ -171,7 +174,7 @@ def test_own_rules_are_read_from_folders_each_file_a_namespace(folder):
 def test_check_names_file_line_and_column_of_a_mistake(tmp_path, text, error):
     (tmp_path / "bad.yar").write_bytes(text)
     with pytest.raises(ValueError, match=r"bad\.yar") as raised:
-        Yara(rules=[tmp_path / "bad.yar"])
+        Yara(place=PLACE, rules=[tmp_path / "bad.yar"])
     assert error in str(raised.value)
 
 
@@ -185,8 +188,16 @@ def test_check_names_file_line_and_column_of_a_mistake(tmp_path, text, error):
 )
 def test_settings_without_rules_are_refused(settings, error):
     with pytest.raises(ValueError, match=r"rules") as raised:
-        Yara(**settings)
+        Yara(place=PLACE, **settings)
     assert error in str(raised.value)
+
+
+def test_a_name_that_is_ignored_and_no_rule_has_is_reported_by_check(tmp_path):
+    settings = "{ignore: [test_file, test_fiel]}"
+    (tmp_path / "rules.yaml").write_text(f"rules: [{{name: y, filter: yara, with: {settings}}}]\n")
+    done = CliRunner().invoke(app, ["check", "-c", str(tmp_path / "rules.yaml")])
+    assert done.exit_code == 0
+    assert "warning: ignore: no rule is named test_fiel" in done.stderr
 
 
 ENCRYPTED = bytearray(zipped("secret.txt", b"x"))
@@ -199,7 +210,7 @@ def test_what_cannot_be_unpacked_is_a_hit_and_what_is_encrypted_is_told():
     verdict = run_filter(Yara, with_file("a.gz", DAMAGED))
     assert verdict.reason.startswith("not scanned: attachment a.gz: damaged archive")
     assert run_filter(Yara, with_file("a.gz", DAMAGED), unscanned="pass") is None
-    passed = Yara().filter_message(with_file("a.zip", bytes(ENCRYPTED)))
+    passed = Yara(place=PLACE).filter_message(with_file("a.zip", bytes(ENCRYPTED)))
     assert isinstance(passed, Passed)
     assert passed.reason.startswith("not scanned: attachment a.zip: encrypted member: secret.txt")
 

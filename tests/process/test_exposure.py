@@ -26,6 +26,13 @@ relay:
     clients: authenticated
     to: [smtp://127.0.0.1:9, {host: mail.example.com, auth: {username: gw, password_file: upstream}}]
 """
+FILTERS = """\
+rules:
+  - {name: a, filter: rspamd, with: {controller: "127.0.0.1:1", password_file: desk}}
+  - {name: b, filter: web_service, with: {url: "https://a.example/", token_file: desk, ca_file: mx.pem}}
+  - {name: c, filter: dkim_sign, with: {keys: [{domain: a.example, selector: s, file: mx.key}]}}
+  - {name: d, filter: "./own.py:Own", with: {file: mx.pem, more: [{secret_file: desk}, 5]}}
+"""
 SERVERS = """\
 store: {url: "postgresql://gatepost@127.0.0.1/mail", password_file: desk}
 state: {url: "redis://127.0.0.1", password_file: upstream}
@@ -61,6 +68,7 @@ def places(folder, rules):
 def test_each_kind_of_secret_is_named(folder):
     assert places(folder, RULES) == ["3:37", "4:19", "11:22"]
     assert places(folder, ROUTE) == ["4:91"]
+    assert places(folder, FILTERS) == ["2:80", "3:82", "4:87", "5:81"]
     assert places(folder, SERVERS) == ["1:69", "2:50", "5:78", "4:18"]
 
 

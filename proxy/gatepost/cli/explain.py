@@ -189,6 +189,11 @@ def _show(explanation: "Explanation", stdout: TextIO) -> None:
     for end in explanation.recipients:
         console.print(Text(f"{end.address}: {_words(end)}", style="bold"), soft_wrap=True)
         if end.outcome.action in (Action.ACCEPT, Action.QUARANTINE):
+            changes = end.outcome.changes
+            if changes and changes.mail_from is not None:
+                console.print(
+                    Text(f"  edit: change sender to <{printable(changes.mail_from)}>"), soft_wrap=True
+                )
             for edit in end.outcome.edits:
                 console.print(Text(f"  edit: {printable(str(edit))}"), soft_wrap=True)
 

@@ -20,6 +20,7 @@ from gatepost.pipeline.isolated_process import (
     ProcessEndedError,
     Recipe,
     exception_of,
+    probe,
 )
 from gatepost.pipeline.plain import from_plain
 from gatepost.pipeline.rule import Hook
@@ -58,6 +59,10 @@ class IsolatedFilter:
         self._failure: Exception | None = None
         self._paused_until = 0.0
         self._is_closed = False
+
+    def probe(self) -> dict[str, Any]:
+        """What a process says that makes the filter and ends; raises ProcessEndedError."""
+        return probe(self._recipe, self._told)
 
     def hook(self, name: str, arguments: tuple[str, ...]) -> Hook:
         """A hook that asks one of the processes."""

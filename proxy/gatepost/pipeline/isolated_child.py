@@ -1,7 +1,8 @@
 """A filter in a process of its own: a program that `isolated` starts.
 
-It reads requests (pickles, since it trusts the worker that started it) and answers with JSON. It ends with
-that worker, at the end of its input, and after an answer that used much of its memory.
+It reads requests (pickles, since it trusts the worker that started it) and answers with JSON. Between them
+the filter's own tasks run. It ends with that worker, at the end of its input, and after an answer that used
+much of its memory.
 """
 
 import asyncio
@@ -45,6 +46,8 @@ _LOG_LIMIT = 2000
 """Characters of a log line."""
 _LINES = 20
 """Log lines for one question."""
+_LINES_BETWEEN = 40
+"""Log lines, counts and times between two questions: the worker reads them with the next answer."""
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -72,6 +75,24 @@ class _Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._file = connection.makefile("rb")
+        self._left: int | None = None
+        """Messages that may still be sent before the next request; None: it has come."""
+
+    def receive_meanwhile(self, runner: asyncio.Runner) -> Any:
+        """The next request, while the filter's own tasks run; None at the end."""
+        self._left = _LINES_BETWEEN
+        runner.run(self._is_readable())
+        self._left = None
+        return self.receive()
+
+    async def _is_readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._connection, readable.set_result, None)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(self._connection)
 
     def receive(self) -> Any:
         """The next request; None at the end."""
@@ -79,6 +100,14 @@ class _Channel:
         if len(length) < 8:
             return None
         return pickle.loads(self._file.read(int.from_bytes(length)))  # noqa: S301 - of the worker
+
+    def tell(self, **message: Any) -> None:
+        """Send what is no answer; between two requests only so much."""
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                return
+        self.send(**message)
 
     def send(self, **message: Any) -> None:
         """Send a message."""
@@ -100,7 +129,7 @@ class _Log(logging.Handler):
         self.left -= 1
         if self.left >= 0:
             with contextlib.suppress(Exception):
-                self._channel.send(log=[record.levelno, self.format(record)[:_LOG_LIMIT]])
+                self._channel.tell(log=[record.levelno, self.format(record)[:_LOG_LIMIT]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +144,12 @@ def _serve(channel: _Channel, recipe: Mapping[str, Any], runner: asyncio.Runner)
     log = _Log(channel)
     logging.basicConfig(handlers=[log], format="%(message)s")
     logging.getLogger("gatepost").setLevel(logging.INFO)
+    if not recipe["probe"]:
+        log.left = 0  # the first process has said what the filter logs when it is made
     made = _made(channel, recipe)
     if made is None:
         return
+    log.left = _LINES
     if not recipe["probe"] and not _opened(made.instance, channel, runner):
         return
     side_by_side = getattr(made.instance, "side_by_side", False) is True
@@ -125,7 +157,7 @@ def _serve(channel: _Channel, recipe: Mapping[str, Any], runner: asyncio.Runner)
     channel.send(ready={"hooks": hooks, "side_by_side": side_by_side})
     most = _data_bytes() + (recipe["memory"] - _data_bytes()) * _USED_UP
     last = False
-    while not last and (request := channel.receive()) is not None:
+    while not last and (request := channel.receive_meanwhile(runner)) is not None:
         number, name, arguments = request
         log.left = _LINES
         answer, last = _answer(made.hooks[name], arguments, runner)
@@ -146,8 +178,9 @@ def _made(channel: _Channel, recipe: Mapping[str, Any]) -> _Made | None:
             Place: Place(
                 rule=recipe["rule"],
                 folder=base,
-                counter=lambda _rule, what: channel.send(count=what),
-                data_made=lambda _rule, source, seconds: channel.send(made=[source, seconds]),
+                **recipe.get("place", {}),  # a worker that runs since before an upgrade sends none
+                counter=lambda _rule, what: channel.tell(count=what),
+                data_made=lambda _rule, source, seconds: channel.tell(made=[source, seconds]),
             ),
             Resolver: Resolver(servers=recipe["dns_servers"], timeout_seconds=recipe["dns_timeout"]),
         }

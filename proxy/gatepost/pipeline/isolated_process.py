@@ -35,8 +35,11 @@ class ProcessEndedError(ChildProcessError):
     """The filter's process has ended, or has answered something that it may not."""
 
 
-def probe(recipe: Recipe) -> dict[str, Any]:
-    """What a process says that only makes the filter; without an event loop. Raises ProcessEndedError."""
+def probe(recipe: Recipe, told: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """What a process says that only makes the filter; without an event loop. Raises ProcessEndedError.
+
+    ``told`` gets what it says before, such as log lines.
+    """
     ours, theirs = socket.socketpair()
     command = _command(theirs)
     with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()], **_STREAMS) as process:  # noqa: S603 - our own program
@@ -46,10 +49,12 @@ def probe(recipe: Recipe) -> dict[str, Any]:
             ours.sendall(_frame({**recipe, "probe": True}))
             with ours.makefile("rb") as file:
                 while not (said := _message(file.read(int.from_bytes(file.read(4))))).keys() & _STARTED:
-                    pass
+                    told(said)
         except TimeoutError:
             raise ProcessEndedError(f"it was not made within {_START_SECONDS:g} s") from None
         except (OSError, EOFError, ProcessEndedError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)  # it is ending, if it has closed the connection
             process.kill()
             raise ProcessEndedError(f"its process {_ended(process.wait())}") from None
         finally:
@@ -186,7 +191,8 @@ def _check_ready(said: Mapping[str, Any]) -> None:
     if "raised" in said:
         raise exception_of(said["raised"])
     if "ready" not in said:
-        raise ProcessEndedError("the filter cannot be made any more")
+        texts = [what for _, _, what, _ in said["mistakes"]] if "mistakes" in said else said["unusable"][:1]
+        raise ProcessEndedError(f"the filter cannot be made any more: {'; '.join(map(str, texts))[:1000]}")
 
 
 def _ended(status: int) -> str:

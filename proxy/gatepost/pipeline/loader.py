@@ -16,7 +16,7 @@ from gatepost.pipeline.filter_settings import make_filter, settings_model
 from gatepost.pipeline.finder import Finder
 from gatepost.pipeline.hooks import FilterHooks, hooks_of, named_hooks
 from gatepost.pipeline.isolated import IsolatedFilter
-from gatepost.pipeline.isolated_process import ProcessEndedError, probe
+from gatepost.pipeline.isolated_process import ProcessEndedError
 from gatepost.pipeline.provided import Provided
 from gatepost.pipeline.rule import Hook, Rule
 from gatepost.values import value
@@ -144,11 +144,13 @@ def _isolated(
         "with": settings.with_,
         "base": loaded.base,
         "memory": settings.memory,
+        "place": {"message_size": provided.message_size, "timeout_seconds": settings.timeout},
         "dns_servers": provided.dns.servers,
         "dns_timeout": provided.dns.timeout,
     }
+    pool = IsolatedFilter(recipe, provided.counter, provided.data_made)
     try:
-        said = probe(recipe)
+        said = pool.probe()
     except ProcessEndedError as error:
         raise FilterError(f"filter {shown(settings.filter)} in a process of its own: {error}") from error
     if "mistakes" in said:
@@ -157,8 +159,8 @@ def _isolated(
             for location, is_key, what, expected in said["mistakes"]
         )
     if "ready" not in said:
-        raise FilterError(*said["unusable"])
-    pool = IsolatedFilter(recipe, provided.counter, provided.data_made)
+        what, expected = said["unusable"]
+        raise FilterError(what, "a larger memory of the rule" if "MemoryError" in what else expected)
     hooks = {name: pool.hook(name, tuple(arguments)) for name, arguments in said["ready"]["hooks"].items()}
     return _Made(
         hooks=named_hooks(hooks),

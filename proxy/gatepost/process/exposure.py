@@ -9,6 +9,11 @@ from gatepost.config.document import Location
 
 __all__ = ["exposed_files"]
 
+_OF_FILTERS = ("password_file", "token_file", "secret_file")
+"""What filters call a setting that names a file with a secret."""
+_WITH_KEYS = ("dkim_sign", "arc_seal")
+"""Filters whose settings named ``file`` are private keys."""
+
 
 def exposed_files(loaded: LoadedConfig) -> list[Problem]:
     """Warnings of keys, password files and files of users that every user of the machine can read."""
@@ -34,10 +39,13 @@ def _secrets(loaded: LoadedConfig) -> Iterator[tuple[Location, Path]]:
         for place, server in enumerate(() if isinstance(route.to, str) else route.to):
             if server.auth:
                 yield ("relay", number, "to", place, "auth", "password_file"), server.auth.password_file
-    if config.store.password_file:
-        yield ("store", "password_file"), config.store.password_file
-    if config.state.password_file:
-        yield ("state", "password_file"), config.state.password_file
+    for section in ("store", "state"):
+        if file := getattr(config, section).password_file:
+            yield (section, "password_file"), file
+    for number, rule in enumerate(config.rules):
+        names = (*_OF_FILTERS, "file") if rule.filter in _WITH_KEYS else _OF_FILTERS
+        for location, name in _named(rule.with_, names):
+            yield ("rules", number, "with", *location), loaded.base / name
     if config.web and config.web.forward:
         for place, server in enumerate(config.web.forward.to):
             if server.auth:
@@ -55,6 +63,21 @@ def _secrets(loaded: LoadedConfig) -> Iterator[tuple[Location, Path]]:
         yield ("web", "oidc", "client_secret_file"), config.web.oidc.client_secret_file
     if config.web and config.web.webhook and config.web.webhook.secret_file:
         yield ("web", "webhook", "secret_file"), config.web.webhook.secret_file
+
+
+def _named(settings: object, names: tuple[str, ...]) -> Iterator[tuple[Location, str]]:
+    """Where settings of a filter with one of these names are, and their text."""
+    if isinstance(settings, dict):
+        entries: list[tuple[str | int, object]] = [*settings.items()]
+    elif isinstance(settings, list):
+        entries = [*enumerate(settings)]
+    else:
+        return
+    for key, value in entries:
+        if key in names and isinstance(value, str):
+            yield (key,), value
+        for location, text in _named(value, names):
+            yield (key, *location), text
 
 
 def _is_open(file: Path) -> bool:

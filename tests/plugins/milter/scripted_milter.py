@@ -53,6 +53,7 @@ class ScriptedMilter:
     def _serve(self, wire, told, ended):
         with wire, wire.makefile("rb") as incoming, contextlib.ExitStack() as at_end:
             at_end.callback(ended.set)
+            at_end.enter_context(contextlib.suppress(ConnectionError))
             while len(length := incoming.read(4)) == 4:
                 content = incoming.read(int.from_bytes(length))
                 letter = content[:1]

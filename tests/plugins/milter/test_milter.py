@@ -93,6 +93,13 @@ def test_a_milter_that_skips_gets_no_more_of_the_body(scripted, gateway):
         ([change(b"i", b"X-N", b"new", number=0)], b"X-N: new\r\n" + CONTENT),
         ([change(b"i", b"X-N", b"new", number=1)], b"X-N: new\r\n" + CONTENT),
         ([change(b"i", b"X-N", b"new", number=2)], CONTENT.replace(b"X-A", b"X-N: new\r\nX-A")),
+        *(
+            (
+                [change(b"i", name, b"new", number=number) for number, name in inserted],
+                b"X-0: new\r\nX-1: new\r\n" + CONTENT,
+            )
+            for inserted in (((0, b"X-0"), (1, b"X-1")), ((1, b"X-1"), (0, b"X-0")))
+        ),
         (
             [change(b"i", b"X-N", b"new", number=99)],
             CONTENT.replace(b"\r\n\r\n", b"\r\nX-N: new\r\n\r\n"),
@@ -256,6 +263,48 @@ def test_a_fault_at_any_point_defers_and_never_accepts(scripted, gateway, fault)
     assert {str(one.result) for one in record.evaluations if one.result != "pass"} == {"error"}
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (change(b"h", b"X N", b"bad name"), "'X N' is not the name of a header field"),
+        (change(b"h", b"X-N", b"v" * 70_000), "70001 bytes, expected at most 65536"),
+        (change(b"+", b"<a@example.com>\r\nDATA"), "is not an address"),
+        (packet(b"b", b"a\rb\r\n"), "body"),
+    ],
+)
+def test_a_change_that_cannot_be_made_is_told_once_with_the_milters_address(
+    scripted, gateway, caplog, fault, reason
+):
+    milter = scripted()
+    milter.answers = {b"E": fault + ACCEPT}
+    _, _, record = gateway.send([rule(milter)])
+    told = record.evaluations[-1].reason
+    assert told.startswith(f"ConnectionError: milter at {milter.address}: sent what cannot be done: ")
+    assert reason in told
+    assert milter.commands().count("E") == 1
+    assert "Traceback" not in caplog.text
+
+
+def test_a_body_that_no_message_can_have_is_not_collected(scripted, gateway):
+    milter = scripted()
+    milter.answers = {b"E": packet(b"b", b"x" * 60_000) * 600 + ACCEPT}
+    reply, _, record = gateway.send([rule(milter)])
+    assert reply.startswith("451 4.3.0")
+    assert record.evaluations[-1].reason.endswith("sent changes of more than 34,603,008 bytes")
+
+
+def test_the_journal_has_each_change_once(scripted, gateway):
+    milter = scripted()
+    of_envelope = change(b"e", b"<other@example.net>") + change(b"-", b"<a@example.com>")
+    told = "change sender to <other@example.net>, remove recipient <a@example.com>"
+    for more, reason in (
+        (b"", f"changes the envelope; {told}"),
+        (change(b"h", b"X-N", b"new"), f"changes: add X-N: new; {told}"),
+    ):
+        milter.answers = {b"E": of_envelope + more + ACCEPT}
+        assert gateway.send([rule(milter)])[2].evaluations[-1].reason == reason
+
+
 def test_a_change_that_was_not_negotiated_is_a_fault(scripted, gateway):
     milter = scripted()
     milter.actions, milter.answers = 0, {b"E": change(b"h", b"X-N", b"new") + ACCEPT}
@@ -409,6 +458,11 @@ def test_odd_messages_pass_as_they_are_and_nothing_of_them_is_hidden(scripted, g
         ({"address": "localhost"}, "expected unix:/path or host:port"),
         ({"address": "127.0.0.1:0"}, "expected unix:/path or host:port"),
         ({"address": "unix:sock"}, "expected unix:/path or host:port"),
+        (
+            {"address": "127.0.0.1:1", "macros": {"daemon_name": "x"}},
+            "expected '{daemon_name}', or one letter",
+        ),
+        ({"address": "127.0.0.1:1", "macros": {"{daemon_name": "x"}}, "expected '{daemon_name}', or one"),
         ({"address": "127.0.0.1:1", "connections": 0}, "connections: 0, expected at least 1"),
     ],
 )

@@ -5,6 +5,7 @@ import os
 import pwd
 import socket
 import struct
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -90,6 +91,15 @@ local rspamd_http = require 'rspamd_http'
 rspamd_config:register_symbol({name='TEST', type='prefilter', callback=function(task)
   local action = task:get_header('X-Action')
   if action then task:set_pre_result(action, 'as the test wants') end
+  local copied, instead = task:get_header_raw('X-Copy'), task:get_header('X-Instead')
+  if copied then task:set_milter_reply({add_headers = {['X-Copied'] = copied}}) end
+  if instead then task:set_milter_reply({reject = instead}) end
+  if task:get_header('X-Order') then
+    task:set_milter_reply({add_headers = {
+      ['X-Above'] = {value = 'Received', order = 0}, ['X-Below'] = {value = 'Received', order = 1},
+      ['X-Next'] = {value = 'field', order = 3}
+    }})
+  end
   if task:get_header('X-Milter') then
     task:set_milter_reply({
       add_headers = {
@@ -148,19 +158,29 @@ Foreground yes
 @contextlib.contextmanager
 def spamd(home: Path) -> Iterator[Daemon]:
     """A spamd with a few rules, and a plugin that sleeps."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    if user != "root":
+        with _spamd(home, user) as daemon:
+            yield daemon
+        return
+    # It scans as another user. Each start of a pytest closes the folder around all of its folders for others.
+    with (
+        tempfile.TemporaryDirectory(prefix="spamd-", dir="/tmp") as folder,
+        _spamd(Path(folder), "nobody") as daemon,
+    ):
+        yield daemon
+
+
+@contextlib.contextmanager
+def _spamd(home: Path, user: str) -> Iterator[Daemon]:
     for folder in ("site", "bayes", "users"):
         (home / folder).mkdir(parents=True)
     (home / "rules").mkdir()
     (home / "rules/all.cf").write_text(SPAMD_RULES.format(home=home))
     (home / "Sleeper.pm").write_text(SLEEPER)
-    user = pwd.getpwuid(os.getuid()).pw_name
-    if user == "root":  # it scans as another user
-        user = "nobody"
+    if user == "nobody":
         for path in (home, *home.rglob("*")):
             path.chmod(0o777)
-        for parent in home.parents:
-            if parent.stat().st_uid == 0 and parent not in (Path("/"), Path("/tmp")):
-                parent.chmod(parent.stat().st_mode | 0o11)
     port = free_port()
     command = ["/usr/sbin/spamd", "-L", "-x", "-s", "stderr", "--allow-tell", "-u", user]
     command += ["-i", "127.0.0.1", "-p", str(port), "--socketpath", f"{home}/spamd.sock"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from gatepost import Place
 from gatepost.cli import app
 from gatepost.config import ConfigError, load
 from gatepost.config.store import StoreSettings
@@ -19,6 +20,7 @@ from gatepost.pipeline.learning import learn
 from gatepost.pipeline.loader import load_rules
 from gatepost.store import Box, Kept, open_store
 from gatepost.testing import make_message, make_record, make_transaction, run_filter
+from gatepost_rspamd import Rspamd
 from gatepost_spamassassin import SpamAssassin
 from typer.testing import CliRunner
 
@@ -135,6 +137,23 @@ def test_a_wrong_password_is_told(gatepost: Run, rspamd: Daemon) -> None:
     status, out, err = gatepost(rules, "learn", "spam", "s1")
     assert (status, out) == (1, "")
     assert re.match(r"gatepost: s1 r: FinalError: rspamd's controller at \S+: it answers 40[13]: ", err)
+
+
+async def test_a_password_is_the_first_line_of_its_file_in_any_alphabet(tmp_path: Path) -> None:
+    heads: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.readexactly(1)
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"success":true}')
+        await writer.drain()
+
+    (tmp_path / "password").write_text("groß und geheim \r\nmore\n", "utf-8")
+    async with scripted(script) as server:
+        place, file = Place(rule="r", folder=tmp_path), tmp_path / "password"
+        rspamd = Rspamd(place=place, controller=server.address, password_file=file)
+        assert await rspamd.learn_message(content=b"x", kind="spam") is None
+    assert "\r\npassword: groß und geheim\r\n" in heads[0].decode().lower()
 
 
 async def test_a_spamd_that_may_not_learn_is_told(tmp_path: Path) -> None:

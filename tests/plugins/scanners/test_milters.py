@@ -4,9 +4,12 @@ Only the Received field differs, and what a milter makes of the time.
 """
 
 import contextlib
+import itertools
+import random
 import re
 import shutil
 import smtplib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,7 +20,7 @@ import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from gatepost.testing import FakeUpstream, running_gateway
+from gatepost.testing import FakeUpstream, make_transaction, running_gateway
 
 sys.path.insert(0, str(Path(__file__).parent))
 from debian_scanners import CLAMAV_MILTER, OPENDKIM, milter
@@ -100,6 +103,7 @@ MESSAGES = {
     "changed envelope": HEAD + b"X-Milter: yes\r\nX-Two: 1\r\nX-Two: 2\r\nX-Old: a\r\n\r\nHello\r\n",
     "rejected": HEAD + b"X-Action: reject\r\n\r\nHello\r\n",
     "later": HEAD + b"X-Action: soft reject\r\n\r\nHello\r\n",
+    "inserted": HEAD + b"X-Order: yes\r\n\r\nHello\r\n",
     "rewritten": HEAD + b"X-Action: rewrite subject\r\n\r\nHello\r\n",
 }
 
@@ -245,7 +249,7 @@ ALIKE = [
     *((("dmarc",), name) for name in ("plain", "claims", "no author", "8 bit")),
     *((("clamav",), name) for name in ("plain", "virus", "checked before", "long", "twice")),
     *((("spamass",), name) for name in ("plain", "spam", "checked before", "8 bit")),
-    *((("rspamd",), name) for name in ("plain", "rejected", "later", "rewritten", "twice")),
+    *((("rspamd",), name) for name in ("plain", "rejected", "later", "inserted", "rewritten", "twice")),
     *((("clamav", "spamass", "sign"), name) for name in ("plain", "virus", "blanks")),
     *((("verify", "dmarc", "rspamd"), name) for name in ("claims", "rewritten")),
 ]
@@ -300,3 +304,75 @@ def test_refusals_are_in_the_words_of_postfix(postfix, gatepost, milters, comman
     there, here = (send(("scripted",), MESSAGES["plain"]) for send in (postfix, gatepost))
     assert here == there
     assert here[0][0] in "45"
+
+
+@pytest.mark.parametrize("indices", [*itertools.permutations((0, 1, 3)), (0, 0, 1), (1, 1, 2), (2, 1, 99)])
+def test_fields_are_inserted_where_postfix_inserts_them(postfix, gatepost, milters, indices):
+    inserted = (
+        packet(b"i", struct.pack("!I", index) + b"X-%d\0%d\0" % (place, index))
+        for place, index in enumerate(indices)
+    )
+    milters["script"].answers = {b"E": b"".join(inserted) + packet(b"c")}
+    there, here = (send(("scripted",), MESSAGES["plain"]) for send in (postfix, gatepost))
+    assert here == there
+
+
+def any_changes(chosen):
+    """Some changes of fields, and perhaps of the body, as packets."""
+    for _ in range(chosen.randint(1, 5)):
+        letter = chosen.choice((b"h", b"i", b"m"))
+        number = b"" if letter == b"h" else struct.pack("!I", chosen.choice((0, 1, 2, 3, 5, 99)))
+        name = chosen.choice((b"X-Two", b"x-two", b"Subject", b"X-Old", b"X-New", b"From", b"Received"))
+        value = chosen.choice((b"new", b"a\n\tb", b" lead", b"a\n b\n\tc", b"", b"trail "))
+        yield packet(letter, number + name + b"\0" + value + b"\0")
+    for _ in range(chosen.randint(0, 2)):
+        yield packet(b"b", chosen.choice((b"body\r\n", b"no end", b".dot\r\n..\r\n", b"a\nb\n", b"\r\n\r\n")))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_changes_are_made_as_postfix_makes_them(postfix, gatepost, milters, seed):
+    chosen = random.Random(seed)
+    script = milters["script"]
+    script.steps = chosen.choice((0, 0x100000))  # who writes the blank after the colon
+    script.answers = {b"E": b"".join(any_changes(chosen)) + packet(b"c")}
+    message = MESSAGES[chosen.choice(("plain", "twice", "blanks", "dots", "no body"))]
+    try:
+        there, here = (send(("scripted",), message) for send in (postfix, gatepost))
+    finally:
+        script.steps = 0
+    assert here == there
+
+
+def through(address, content, **of_client):
+    """Reply, and what arrives behind a gateway that asks this milter alone."""
+    rule = {"name": "m", "filter": "milter", "with": {"address": address, "hostname": NAME, "names": False}}
+    client = {"client": "192.0.2.9", "mail_from": SENDER, "recipients": RECIPIENTS} | of_client
+    with FakeUpstream() as upstream:
+        relay = [{"recipients": "*@example.org", "to": f"smtp://127.0.0.1:{upstream.port}"}]
+        with running_gateway({"rules": [rule], "relay": relay}) as gateway:
+            reply = gateway.send(make_transaction(content, **client))
+    return reply.code, [message.content for message in upstream.messages]
+
+
+@pytest.mark.parametrize("user", [None, "ann"])
+def test_opendkim_signs_for_a_client_from_elsewhere_if_a_user_has_authenticated(milters, user):
+    of_user = {"authenticated": user, "tls": "TLSv1.3"} if user else {}
+    code, (content,) = through(f"127.0.0.1:{milters['verify']}", MESSAGES["plain"], **of_user)
+    assert (code, b"\r\nDKIM-Signature: " in content) == (250, user is not None)
+
+
+def test_spamass_milter_lets_mail_pass_unchecked_while_spamd_is_down(tmp_path):
+    """That is its own answer: `on_error` decides about failures of the milter, not about those behind it."""
+    port, nobody = free_port(), free_port()
+    command = ["spamass-milter", "-p", f"inet:{port}@127.0.0.1", "-r", "15", "--", "-p", str(nobody)]
+    with milter(tmp_path, port, command) as daemon:
+        code, (content,) = through(daemon.addresses["tcp"], MESSAGES["spam"])
+    assert (code, b"X-Spam" in content) == (250, False)
+
+
+def test_clamav_milter_defers_mail_while_clamd_is_down(tmp_path):
+    port = free_port()
+    settings = CLAMAV_MILTER.format(port=port, clamd=f"unix:{tmp_path}/nobody")
+    (tmp_path / "conf").write_text(settings)
+    with milter(tmp_path, port, ["clamav-milter", "-c", f"{tmp_path}/conf"]) as daemon:
+        assert through(daemon.addresses["tcp"], MESSAGES["plain"]) == (451, [])

@@ -157,6 +157,18 @@ def test_the_changes_that_rspamd_asks_for_are_made(rspamd: Daemon) -> None:
 
 
 @RSPAMD
+def test_fields_come_where_postfix_puts_those_of_rspamds_proxy(rspamd: Daemon) -> None:
+    """Its order counts the Received field of the server."""
+    message = b"X-Order: 1\r\nTo: b\r\nSubject: a\r\n\r\n"
+    verdict = run_filter(Rspamd, make_transaction(message), address=rspamd.addresses["tcp"], hits="changes")
+    assert verdict is not None
+    lines = b"".join(apply(message, verdict.edits)).split(b"\r\n")
+    assert lines[:2] == [b"X-Above: Received", b"X-Below: Received"]
+    assert b"X-Next: field" in lines[2:5]  # rspamd has no order among the three
+    assert lines[5] == b"Subject: a"
+
+
+@RSPAMD
 def test_add_header_and_rewrite_subject_do_so(rspamd: Daemon) -> None:
     added = asked_real(rspamd, {"X-Action": "add header"})
     assert added is not None
@@ -166,6 +178,29 @@ def test_add_header_and_rewrite_subject_do_so(rspamd: Daemon) -> None:
     assert verdict is not None
     edited = make_transaction(b"".join(apply(message, verdict.edits)))
     assert edited.message.view.subject == "*** SPAM *** Größe"
+
+
+@RSPAMD
+def test_a_field_with_what_is_not_utf_8_is_added_and_fails_nothing(rspamd: Daemon) -> None:
+    """rspamd copies it into its JSON as it is."""
+    message = make_transaction(b"X-Copy: Gr\xfc\xc3\x9fe\r\n\r\n")
+    verdict = run_filter(Rspamd, message, address=rspamd.addresses["tcp"], hits="changes")
+    assert verdict is not None
+    assert verdict.edits == (AddHeader("X-Copied", " Gr\ufffd\u00dfe".encode(), None),)
+
+
+@RSPAMD
+@pytest.mark.parametrize("instead", [Action.QUARANTINE, Action.DISCARD])
+def test_what_rspamd_rejects_is_kept_or_dropped_if_it_says_so(rspamd: Daemon, instead: Action) -> None:
+    verdict = asked_real(rspamd, {"X-Action": "reject", "X-Instead": str(instead)})
+    assert verdict is not None
+    assert verdict.action == instead
+
+
+@RSPAMD
+def test_the_proxy_worker_in_milter_mode_is_a_failure(rspamd: Daemon) -> None:
+    with pytest.raises(ConnectionError, match="rspamd at "):
+        run_filter(Rspamd, make_transaction(), address=rspamd.addresses["milter"])
 
 
 @RSPAMD
@@ -407,7 +442,11 @@ def test_a_dead_rspamd_is_unreachable() -> None:
         ({"address": []}, "expected at least one"),
         ({"address": "http://127.0.0.1:11333"}, "expected unix:/path or host:port"),
         ({"actions": {"invented": "accept"}}, "actions.invented"),
+        ({"actions": {"add_header": "nothing"}}, "actions: 'add_header', expected 'add header'"),
+        ({"actions": {"Soft-Reject": "reject"}}, "actions: 'Soft-Reject', expected 'soft reject'"),
         ({"hits": "spam"}, "hits"),
+        ({"password_file": "secret"}, "password_file without controller, expected the controller's address"),
+        ({"controller": "127.0.0.1"}, "controller '127.0.0.1': expected unix:/path or host:port"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_when_the_rules_are_loaded(
@@ -415,3 +454,23 @@ def test_settings_that_cannot_be_are_refused_when_the_rules_are_loaded(
 ) -> None:
     with pytest.raises(ValueError, match=expected):
         run_filter(Rspamd, make_transaction(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "No such file or directory"),
+        (b"", "no password in .*, expected the controller's on its first line"),
+        (b"\nsecret\n", "no password in "),
+        (b"se\x00cret", "no password in "),
+    ],
+)
+def test_a_file_without_a_password_is_refused_when_the_rules_are_loaded(
+    tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match=f"password_file: .*{expected}") as raised:
+        run_filter(Rspamd, make_transaction(), controller="127.0.0.1:1", password_file=file)
+    assert "cret" not in str(raised.value)

@@ -88,7 +88,7 @@ async def test_one_that_comes_back_is_the_first_again_and_the_log_has_one_more_l
 
 @pytest.mark.parametrize("seconds", [0.5, 5.0])
 async def test_one_that_does_not_answer_for_long_is_asked_last_by_the_next_message(
-    place: Place, seconds: float
+    place: Place, caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
     """A question is also cancelled if an earlier rule decides, which says nothing about the server."""
     now = [1000.0]
@@ -103,6 +103,27 @@ async def test_one_that_does_not_answer_for_long_is_asked_last_by_the_next_messa
         with pytest.raises(TimeoutError, match=f"^service at {first.address}: connected, no answer$"):
             await asking
         assert servers._in_order()[0].address == (first if seconds < 1 else second).address
+    fails = f"service at {first.address} fails: connected, no answer"
+    assert [record.getMessage() for record in caplog.records] == [fails] * (seconds > 1)
+
+
+async def test_while_one_message_waits_for_a_server_that_failed_the_others_do_not(place: Place) -> None:
+    now = [1000.0]
+    async with scripted(silent) as first, scripted(answering(b"yes")) as second:
+        servers = Servers("service", [first.address, second.address], place, lambda: now[0])
+        for times in (1, 2):
+            waiting = asyncio.ensure_future(servers.ask(question))
+            async with asyncio.timeout(30):
+                while first.connections < times:
+                    await asyncio.sleep(0.01)
+                if times == 2:
+                    assert [await servers.ask(question) for _ in range(3)] == [b"yes"] * 3
+            now[0] += 11
+            waiting.cancel()
+            with pytest.raises(TimeoutError):
+                await waiting
+            now[0] += 11
+    assert (first.connections, second.connections) == (2, 3)
 
 
 async def test_a_message_that_makes_servers_fail_reaches_two_of_them(place: Place) -> None:
