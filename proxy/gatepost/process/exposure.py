@@ -39,9 +39,9 @@ def _secrets(loaded: LoadedConfig) -> Iterator[tuple[Location, Path]]:
         for place, server in enumerate(() if isinstance(route.to, str) else route.to):
             if server.auth:
                 yield ("relay", number, "to", place, "auth", "password_file"), server.auth.password_file
-    for section in ("store", "state"):
-        if file := getattr(config, section).password_file:
-            yield (section, "password_file"), file
+    for section, settings in (("store", config.store), ("state", config.state)):
+        if settings.password_file:
+            yield (section, "password_file"), settings.password_file
     for number, rule in enumerate(config.rules):
         names = (*_OF_FILTERS, "file") if rule.filter in _WITH_KEYS else _OF_FILTERS
         for location, name in _named(rule.with_, names):
