@@ -54,6 +54,38 @@ def test_the_open_message_goes_at_once_and_comes_back_open_and_in_its_place(site
     expect_subjects(page, "Two")
 
 
+SLOW_TEXT = """() => {
+  const real = window.fetch;
+  window.fetch = async (...asked) => {
+    window.fetch = real;
+    const answer = await real(...asked);
+    const text = async () => {
+      const read = await answer.text();
+      const waiting = new Promise((done) => (window.arrived = done));
+      document.body.dataset.arrives = "";
+      await waiting;
+      return read;
+    };
+    return { ok: answer.ok, status: answer.status, text };
+  };
+}"""
+"""The text of the next answer arrives when the test says so, after its head."""
+
+
+def test_a_list_that_was_asked_for_before_a_search_does_not_come_after_it(site, page):
+    site.keep("One")
+    site.keep("Two", to=("bob+signup@example.net",))
+    page.goto(site.origin)
+    expect_subjects(page, "Two", "One")
+    page.evaluate(SLOW_TEXT)
+    site.keep("Three")
+    page.locator("body[data-arrives]").wait_for()
+    page.get_by_label("Search").first.fill("signup")
+    expect_subjects(page, "Two")
+    page.evaluate("async () => { arrived(); await new Promise((done) => setTimeout(done, 50)); }")
+    expect_subjects(page, "Two")
+
+
 def test_several_are_undone_one_after_the_other_with_the_last_one_first(site, page):
     ids = [site.keep(subject) for subject in ("One", "Two", "Three", "Four")]
     page.goto(site.origin)

@@ -223,7 +223,9 @@ async function refresh() {
     const answer = await fetch(url, { headers: desk.byItself });
     if (answer.status === 401) location.assign(`${desk.base}/login`);
     if (!answer.ok) setTimeout(refresh, 2000);
-    if (answer.ok && url === (list.querySelector(".list-tools")?.dataset.rows || listUrl())) merge(await answer.text());
+    const html = answer.ok && (await answer.text());
+    // A search may have taken the place of this list meanwhile.
+    if (html && url === (list.querySelector(".list-tools")?.dataset.rows || listUrl())) merge(html);
   } catch {
     // The page says that nobody answers, and the first event of a new connection asks again.
   }
