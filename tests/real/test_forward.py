@@ -53,15 +53,22 @@ def test_a_message_leaves_only_when_somebody_forwards_it(complaints, desk_of, tm
 @pytest.mark.long
 def test_a_message_is_deleted_when_it_is_too_old(complaints, desk_of):
     running = complaints("--web", "127.0.0.1:0", "--keep-for", "3s", "--quiet")
-    with running.smtp() as smtp:
-        assert smtp.transact("Subject: old\r\n\r\nx\r\n", "bob@example.com").startswith("250 ")
     http = desk_of(running)
-    assert http.get("/api/v1/messages/latest").json()["subject"] == "old"
+
+    def is_there(subject):
+        """Send a message and look for it: a busy machine may take longer than it is kept."""
+        begin = time.monotonic()
+        with running.smtp() as smtp:
+            assert smtp.transact(f"Subject: {subject}\r\n\r\nx\r\n", "bob@example.com").startswith("250 ")
+        found = http.get("/api/v1/messages/latest").json()
+        if "subject" not in found and time.monotonic() - begin > 2.5:
+            return is_there(subject)
+        return found["subject"] == subject
+
+    assert is_there("old")
     give_up = time.monotonic() + 60
     while http.get("/api/v1/messages/latest").status_code != 404:
         assert time.monotonic() < give_up
         time.sleep(0.1)
-    with running.smtp() as smtp:
-        assert smtp.transact("Subject: new\r\n\r\nx\r\n", "bob@example.com").startswith("250 ")
-    assert http.get("/api/v1/messages/latest").json()["subject"] == "new"
+    assert is_there("new")
     assert running.log.count("deleted from the store") <= 1
