@@ -11,7 +11,7 @@ trap 'rm -rf "$here"' EXIT
 cd "$here"
 apt-get -q download rspamd=3.4-1 libhyperscan5 libluajit-5.1-2 libluajit-5.1-common libsodium23 libicu72 \
   libunwind8 libpcre2-8-0 libglib2.0-0 libsqlite3-0 >/dev/null 2>&1
-for package in ./*.deb; do dpkg -x "$package" root; done
+for package in ./*.deb; do dpkg -x "$package" unpacked; done
 echo com >tld.dat
 cat >test.lua <<'LUA'
 rspamd_config:register_symbol({name = 'TEST', score = 0.1, callback = function(task)
@@ -40,10 +40,10 @@ worker "normal" {{ bind_socket = "127.0.0.1:{port}"; count = 1; }}
 actions {{ reject = 15; }}
 lua = "{here}/test.lua";
 ''')
-share = f"{here}/root/usr/share/rspamd"
+share = f"{here}/unpacked/usr/share/rspamd"
 folders = {"SHAREDIR": share, "LUALIBDIR": f"{share}/lualib", "RULESDIR": f"{share}/rules"}
-folders |= {"PLUGINSDIR": f"{share}/plugins", "CONFDIR": f"{here}/root/etc/rspamd"}
-command = ["root/usr/bin/rspamd", "-f", "-i", "-c", f"{here}/rspamd.conf"]
+folders |= {"PLUGINSDIR": f"{share}/plugins", "CONFDIR": f"{here}/unpacked/etc/rspamd"}
+command = ["unpacked/usr/bin/rspamd", "-f", "-i", "-c", f"{here}/rspamd.conf"]
 command += [f"--var={name}={value}" for name, value in folders.items()]
 message = b"From: a@example.com\r\nX-Copy: Gr\xfc\xdfe\r\n\r\n"
 with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
@@ -62,6 +62,7 @@ places = (rb'"X-Copied":', rb'"smtp_message":', rb'"options":\[')
 found = [re.search(place + rb'"([^"]*)"', answer)[1] for place in places]
 print("added: {}, rejected: {}, option: {}".format(*found))
 PY
-seen=$(LD_LIBRARY_PATH="$here/root/usr/lib/x86_64-linux-gnu:$here/root/usr/lib/rspamd" python3 server.py)
+libraries=$(echo unpacked/usr/lib/*-linux-gnu)
+seen=$(LD_LIBRARY_PATH="$here/$libraries:$here/unpacked/usr/lib/rspamd" python3 server.py)
 echo "$seen"
 [ "$seen" = "added: b'Gr\\xfc\\xdfe', rejected: b'Gr\\xfc\\xdfe', option: b'Gr\\xef\\xbf\\xbd\\xef\\xbf\\xbde'" ]

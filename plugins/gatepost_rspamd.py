@@ -105,7 +105,7 @@ class Rspamd:
         if self.controller:
             name = "rspamd's controller"
             self._controllers = Servers(name, self.controller, self.place, setting="controller")
-            with suppress(PermissionError):  # readable for who runs `gatepost learn`, which says so if not
+            with suppress(PermissionError):  # `gatepost learn` may run as another user, and says so
                 self._password()
         elif self.password_file:
             raise ValueError("password_file without controller, expected the controller's address too")

@@ -41,7 +41,7 @@ from gatepost_milter.packets import Steps
 __all__ = ["Milter"]
 
 T = TypeVar("T")
-_FIELDS_OCTETS = 1 << 20
+_FIELDS_BYTES = 1 << 20
 """Of the changes of a message besides its body, which is no longer than the largest message."""
 _MACRO = re.compile(r"\w|\{[\w.-]+\}", re.ASCII)
 """A name as Sendmail writes it: longer ones have braces, or no milter finds them."""
@@ -134,7 +134,7 @@ class Milter:
                     return PerRecipient(verdicts={address: _early(one) for address, one in refused.items()})
                 return _early(answer) or Passed(reason="accepted before the message")
             spaces = Steps.LEADING_SPACE in talk.connection.negotiated.steps
-            most = self.place.message_size + _FIELDS_OCTETS
+            most = self.place.message_size + _FIELDS_BYTES
             verdict = _final(await talk.content(transaction.id, content, most), leading_space=spaces)
             if not refused:
                 return verdict or Passed(reason="accepted")

@@ -141,10 +141,10 @@ class Connection:
         if octets:
             self._writer.write(octets)
 
-    async def ask(self, octets: bytes, *, changes_octets: int = 0) -> Answer:
+    async def ask(self, octets: bytes, *, changes_limit: int = 0) -> Answer:
         """Send packets, of which the last has an answer.
 
-        ``changes_octets`` is how long all changes before it may be; 0: only the end of a message has some.
+        ``changes_limit`` is how many bytes its changes may have; 0, but for the end of a message.
         Raises OSError.
         """
         if self._has_more:  # it would be taken for the answer to what is asked now
@@ -154,20 +154,20 @@ class Connection:
         changes: list[Modification] = []
         size = 0
         while True:
-            if changes_octets and self._is_tcp:
+            if changes_limit and self._is_tcp:
                 # A milter writes each change by itself, and the next one waits for our ACK, 40 ms late.
                 self._writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             letter, data = await self._read()
             if letter == b"p":
                 continue
             if change := read_modification(letter, data):
-                if not changes_octets:
+                if not changes_limit:
                     raise ProtocolError(f"sent the change {letter!r} before the end of the message")
                 if not _ACTION_OF[letter] & self.negotiated.actions:
                     raise ProtocolError(f"sent the change {letter!r}, which it did not negotiate")
                 size += len(data)
-                if size > changes_octets:
-                    raise ProtocolError(f"sent changes of more than {changes_octets:,} bytes")
+                if size > changes_limit:
+                    raise ProtocolError(f"sent changes of more than {changes_limit:,} bytes")
                 changes.append(change)
                 continue
             return self._answer(letter, data, tuple(changes))

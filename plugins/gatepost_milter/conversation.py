@@ -147,8 +147,8 @@ class Conversation:
                     refused[one.address] = answer
         return self._message_end or CONTINUE, refused
 
-    async def content(self, transaction_id: str, content: bytes, changes_octets: int) -> Answer:
-        """Tell of a message, after `envelope`; returns the answer to it, with changes of so many octets."""
+    async def content(self, transaction_id: str, content: bytes, changes_limit: int) -> Answer:
+        """Tell of a message, after `envelope`; the answer has changes of at most so many bytes."""
         values = self._macros.message(transaction_id)
         steps = self.connection.negotiated.steps
         if (answer := await self._tell(b"T", packet(b"T"), values)).letter != b"c":
@@ -171,7 +171,7 @@ class Conversation:
                 if answer.letter != b"c":
                     return self._ends_message(answer)
         wanted = self._names(b"E", values)
-        answer = await self.connection.ask(macros(b"E", wanted) + packet(b"E"), changes_octets=changes_octets)
+        answer = await self.connection.ask(macros(b"E", wanted) + packet(b"E"), changes_limit=changes_limit)
         if answer.letter == b"s":
             raise ProtocolError("answered skip to the end of the message")
         self._mail, self._recipients, self._message_end = (), [], None

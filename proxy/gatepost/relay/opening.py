@@ -130,7 +130,6 @@ async def _open(
     told = original if server.send_client == "proxy" else None
     client = aiosmtplib.SMTP(
         hostname=server.host,
-        port=None,
         sock=connected,
         local_hostname=helo_of(told, hostname) if told else hostname,
         timeout=None,  # each step has its own limit

@@ -48,7 +48,7 @@ from gatepost.web.pages.login import own_page
 from gatepost.web.probes import make_readiness
 from gatepost.web.problems import as_problem
 from gatepost.web.readiness import Check
-from gatepost.web.rendering import STATIC, desk_of, is_fragment, render, templates
+from gatepost.web.rendering import STATIC, desk_of, is_fragment, render
 from gatepost.web.security import Guard, Security, harden
 from gatepost.web.sessions import MemorySessions, Sessions
 from gatepost.web.webhook import Webhook
@@ -145,7 +145,6 @@ def create_app(
     desk_name = new_desk(node)
     passing = exchange(desk_name) if live else None
     app.state.others = OtherNodes(passing, live, desk=desk_name, node=node) if live and passing else None
-    app.state.templates = templates()
     return app
 
 

@@ -212,5 +212,4 @@ def render(
         "user": user,
         **context,
     }
-    environment: Environment = request.app.state.templates
-    return HTMLResponse(under(base, environment.get_template(template).render(context)), status, headers)
+    return HTMLResponse(under(base, templates().get_template(template).render(context)), status, headers)
