@@ -188,6 +188,58 @@ async def test_a_service_that_is_down_is_one_line_a_minute_without_traceback_and
     assert lines() == ["rule classifier answers again after 21 failures in 62 s"]
 
 
+DOWN = {
+    "reset": ConnectionResetError(104, "Connection reset by peer"),
+    "refused": ConnectionRefusedError(111, "Connection refused"),
+    "cut off": ConnectionError("connection closed in the answer"),
+    "late": TimeoutError("no answer"),
+    "no socket": FileNotFoundError(2, "No such file or directory"),
+    "silent": None,
+}
+"""How a server that goes down may show itself; None: the filter's time is over."""
+
+
+@pytest.mark.parametrize("first", DOWN)
+async def test_however_a_server_goes_down_it_is_one_outage(pipeline, lines, clock, first):
+    causes = iter([DOWN[first], *DOWN.values()])
+    is_down = True
+
+    async def service(transaction):
+        if is_down and (cause := next(causes)):
+            raise cause
+        if is_down:
+            await asyncio.Event().wait()
+
+    asked = pipeline(service, seconds=0.01)
+    for _ in range(len(DOWN) + 1):
+        await decided(asked)
+    is_down = False
+    await decided(asked)
+    assert [line.partition(" at message")[0] for line in lines()] == [
+        f"rule service {'timed out' if first == 'silent' else 'failed'}",
+        f"rule service answers again after {len(DOWN) + 1} failures in 0 s",
+    ]
+
+
+async def test_an_outage_in_reports_hides_none_of_decisions(pipeline, lines, clock):
+    async def service(transaction):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    async def report(record):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    report.__name__ = "service"
+    asked, reporting = pipeline(service), pipeline(report, stage=None)
+    reporting.reports._failures = asked._failures
+    reporting.reports.transaction(make_record(MESSAGE))
+    await reporting.reports.finish(30)
+    await decided(asked)
+    assert [line.split(",")[0] for line in lines()] == [
+        "rule service failed at report",
+        "rule service failed at message",
+    ]
+
+
 async def test_a_filter_that_asked_nothing_does_not_end_an_outage(pipeline, lines, clock):
     answers = iter([ConnectionRefusedError(111, "no"), Passed(asked=False), Passed(), None])
 

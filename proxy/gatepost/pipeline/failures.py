@@ -46,10 +46,12 @@ class _Outage:
 
 
 class Failures:
-    """Logs the failures of the rules: the first at once, then one of each kind a minute, then the recovery.
+    """Logs the failures of the rules: the first at once, then one a minute, then the recovery.
 
-    A recovery is that of a service: a rule that could not reach its server, or timed out, and answers again.
-    After a mistake in a filter, which may concern one message in many, there is none.
+    An outage is that of a service: a rule cannot reach its server, or times out. It is one trouble, although
+    a server that goes down resets a connection, refuses the next and lets a third wait. Its end is logged.
+    Mistakes in a filter, which may concern one message in many, are told apart by where they were raised;
+    they have no end.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,7 +68,7 @@ class Failures:
         """
         text = f"rule {asked.rule} failed {asked}: {reason!r}"
         if isinstance(cause, OSError):
-            self._out_of_service(asked, type(cause), text)
+            self._out_of_service(asked, text)
         elif (left_out := self._throttle.admit((asked.rule, type(cause), _origin(cause)))) is not None:
             log.warning(_line(asked, text + _more(left_out)), exc_info=cause)
 
@@ -77,7 +79,7 @@ class Failures:
 
     def timed_out(self, asked: Asked, reason: str) -> None:
         """A filter did not answer in time."""
-        self._out_of_service(asked, TimeoutError, f"rule {asked.rule} timed out {asked}: {reason!r}")
+        self._out_of_service(asked, f"rule {asked.rule} timed out {asked}: {reason!r}")
 
     def blocked(self, asked: Asked, seconds: float) -> None:
         """An ``async def`` did not let anything else run for so long."""
@@ -101,12 +103,13 @@ class Failures:
             text = f"rule {rule} answers again after {count} failure{'s' * (count > 1)} in {took:.0f} s"
             log.warning(LogLine(text, rule=rule))
 
-    def _out_of_service(self, asked: Asked, kind: type[OSError], text: str) -> None:
-        if (left_out := self._throttle.admit((asked.rule, kind))) is not None:
+    def _out_of_service(self, asked: Asked, text: str) -> None:
+        is_report = asked.stage == REPORT
+        if (left_out := self._throttle.admit((asked.rule, "out of service", is_report))) is not None:
             log.warning(_line(asked, text + _more(left_out)))
-            if asked.stage != REPORT:
+            if not is_report:
                 self.outages.setdefault(asked.rule, _Outage(self._clock()))
-        if asked.stage != REPORT and (outage := self.outages.get(asked.rule)):
+        if not is_report and (outage := self.outages.get(asked.rule)):
             outage.failures += 1
 
 
