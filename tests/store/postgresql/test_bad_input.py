@@ -10,7 +10,8 @@ from gatepost.cli.errors import cli_errors
 from gatepost.config import load
 from gatepost.config.store import StoreSettings
 from gatepost.process.service import Service
-from gatepost.store.postgresql import preparing
+from gatepost.store import RunningNode
+from gatepost.store.postgresql import clocks, preparing
 from gatepost.store.postgresql.database import Database
 from typer.testing import CliRunner
 
@@ -182,7 +183,7 @@ def given(postgresql, monkeypatch):
 def status_of(rules):
     """Of a gateway that starts."""
     with pytest.raises(typer.Exit) as ended, cli_errors():
-        Service(load(rules))
+        Service(load(rules), node=RunningNode.started("mx1"))
     return ended.value.exit_code
 
 
@@ -210,20 +211,83 @@ async def test_what_is_wrong_is_said_where_it_is_and_nothing_is_written(given, t
     assert [file.name for file in tmp_path.iterdir() if "gatepost.db" in file.name] == []
 
 
-@pytest.mark.parametrize(("seconds", "word"), [(60, "ahead of"), (-60, "behind"), (0, None)])
-def test_a_clock_that_differs_from_the_servers_is_named(given, monkeypatch, caplog, seconds, word):
-    given.database()
+@pytest.fixture
+def clock(monkeypatch):
+    """Sets the clock of this machine, for the store alone."""
     now = time.time
-    monkeypatch.setattr(preparing.time, "time", lambda: now() + seconds)
+
+    def clock(seconds_ahead):
+        monkeypatch.setattr(clocks.time, "time", lambda: now() + seconds_ahead)
+
+    return clock
+
+
+def said_of_clocks(caplog):
+    found = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return [line for line in found if "the clock of this machine" in line]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "word"), [(60, "ahead of"), (-60, "behind"), (290, "ahead of"), (-290, "behind"), (0, None)]
+)
+def test_a_clock_that_differs_from_the_servers_is_named(given, clock, caplog, seconds, word):
+    given.database()
+    clock(seconds)
     Database.create(StoreSettings(url=given.url())).close()
-    found = [
-        record.getMessage() for record in caplog.records if "the clock of this machine" in record.getMessage()
-    ]
+    found = said_of_clocks(caplog)
     if word is None:
         assert found == []
     else:
         assert len(found) == 1
         assert f"seconds {word} that of the server of postgresql://" in found[0]
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(310, "ahead of"), (-310, "behind"), (-4e9, "behind")])
+@pytest.mark.parametrize("required", ["true", "false"])
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_clock_five_minutes_off_is_refused_and_nothing_is_written(
+    given, clock, tmp_path, capsys, seconds, word, required, is_new
+):
+    given.database() if is_new else given.store()
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"store:\n  url: '{given.url()}'\n  required: {required}\n")
+    before = given.contents()
+    clock(seconds)
+    assert status_of(rules) == 2
+    said = f"seconds {word} that of the server of postgresql://"
+    errors = capsys.readouterr().err
+    assert "rules.yaml:2:" in errors
+    assert said in errors
+    assert "expected less than 300; set the clocks" in errors
+    checked = CliRunner().invoke(app, ["check", "-c", str(rules)])
+    assert (checked.exit_code, said in checked.stderr) == (2, True), checked.stderr
+    assert given.contents() == before
+    done = CliRunner().invoke(app, ["journal", "-c", str(rules)])  # it dates nothing
+    assert done.exit_code == (1 if is_new else 0), "there is no store yet"
+    assert "clock" not in done.stderr
+
+
+def test_a_clock_that_is_set_while_the_gateway_runs_is_named_once(given, clock, caplog):
+    given.database()
+    database = Database.create(StoreSettings(url=given.url()))
+    with database.read() as connection:
+        for ahead, lines in (
+            (0, 0),
+            (3, 0),
+            (-3, 0),
+            (600, 1),
+            (602, 0),
+            (-7200, 1),
+            (-7200, 0),
+            (1, 0),
+            (9, 1),
+        ):
+            clock(ahead)
+            for _ in range(3):
+                assert abs(database.now(connection).timestamp() + ahead - clocks.time.time()) < 5
+            assert len(said_of_clocks(caplog)) == lines, ahead
+    database.close()
 
 
 def test_the_encoding_that_the_environment_wants_makes_no_difference(given, monkeypatch):

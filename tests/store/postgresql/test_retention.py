@@ -34,3 +34,27 @@ async def test_what_is_too_much_is_deleted_unless_another_node_is_about_it(
     for node in nodes:
         await node.close()
     assert caplog.text.count("messages of quarantine by number") in (1, 2), "each says what it has deleted"
+
+
+async def test_age_is_that_by_the_clock_of_the_server(
+    settings, tmp_path, make_record, make_kept, monkeypatch, until, everything
+):
+    monkeypatch.setattr(writer, "_SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(writer, "_STEP_SECONDS", 0.01)
+    now, asked = Database.now, []
+
+    def later(database, connection):
+        asked.append(database)
+        return now(database, connection) + ahead
+
+    ahead = timedelta(days=1)
+    monkeypatch.setattr(Database, "now", later)
+    keep = Keep(days=2, settling=timedelta(0))
+    node = open_store(settings.model_copy(update={"keep": keep}), tmp_path)
+    await node.commit(make_record(received_at=datetime.now(UTC)), [make_kept()])
+    asked.clear()
+    await until(lambda: len(asked) > 3)
+    assert [len(part) for part in everything(node)] == [1, 1]
+    ahead = timedelta(days=3)
+    await until(lambda: [len(part) for part in everything(node)] == [0, 0])
+    await node.close()

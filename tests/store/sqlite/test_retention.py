@@ -119,7 +119,7 @@ class House:
         self.start()
 
     def start(self):
-        self.retention = Retention(self.keep, clock=lambda: self.now, running=lambda: self.running)
+        self.retention = Retention(self.keep, clock=lambda _: self.now, running=lambda: self.running)
 
     def sweep(self):
         with self.store._database.read() as connection:

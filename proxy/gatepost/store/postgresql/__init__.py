@@ -46,7 +46,7 @@ def check(settings: StoreSettings, *, asks: bool) -> None:
     if asks:
         required = settings.model_copy(update={"required": True})
         try:
-            Database.opened(required, preparing.examine, counted=False).close()
+            Database.opened(required, preparing.examine_for_start, counted=False).close()
         except StoreForbidden:
             raise
         except StoreUnavailable:

@@ -17,12 +17,12 @@ from gatepost.config.store import StoreSettings
 from gatepost.store.errors import StoreError, StoreForbidden, StoreUnavailable, StoreUnusable
 from gatepost.store.node import RunningNode
 from gatepost.store.postgresql import preparing, rights
+from gatepost.store.postgresql.clocks import ServerClock
 from gatepost.store.postgresql.contents import Pieces
 from gatepost.store.postgresql.driver import Lock, LoginFailed, LoginRefused, Place, error_for, lock, try_lock
 from gatepost.store.postgresql.groups import GroupWriter
 from gatepost.store.postgresql.namesakes import is_second_process, warn_of_namesakes
 from gatepost.store.sql.changes import Change
-from gatepost.store.sql.rows import moment
 
 __all__ = ["Database"]
 
@@ -34,7 +34,6 @@ _PATIENCE_SECONDS = 10
 _LOCK_WRITE = text(lock(Lock.WRITE))
 _TRY_RETENTION = text(try_lock(Lock.RETENTION))
 _WAIT_SHORTLY = text("SET LOCAL lock_timeout = '500ms'")
-_NOW = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 
 
@@ -67,6 +66,7 @@ class Database:
         self._watch_lock = threading.Lock()
         self._snapshot = ""
         self._changes = 0
+        self._clock = ServerClock(self.name)
 
     @property
     def name(self) -> str:
@@ -152,7 +152,7 @@ class Database:
 
     def now(self, connection: Connection) -> datetime:
         """The time of the server: the clocks of nodes may differ."""
-        return moment(connection.execute(_NOW).scalar_one())
+        return self._clock.now(connection)
 
     def write_group(self, group: Sequence[Change]) -> None:
         """Write a group of changes in one transaction; for one thread. Raises StoreError."""

@@ -1,7 +1,6 @@
 """Makes the tables of a store, brings them up to date, and refuses a database that is of no use."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -10,12 +9,13 @@ from sqlalchemy.exc import DBAPIError
 
 from gatepost.store.errors import StoreError, StoreUnavailable, StoreUnusable
 from gatepost.store.postgresql import rights
+from gatepost.store.postgresql.clocks import require_alike
 from gatepost.store.postgresql.driver import Lock, lock, session_lock, session_unlock
 from gatepost.store.postgresql.schema import own_metadata
 from gatepost.store.sql.schema import VERSION, metadata, version
 from gatepost.store.sql.versions import migrate, version_of
 
-__all__ = ["Look", "examine", "prepare", "require_current", "require_writable"]
+__all__ = ["Look", "examine", "examine_for_start", "prepare", "require_current", "require_writable"]
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +25,6 @@ _OLDEST = 14
 _TRIGRAMS = "pg_trgm"
 _TRIGRAMS_SCHEMA = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pg_trgm'"
 _HAS_LZ4 = "SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"
-_CLOCK_SECONDS = 5.0
-"""From this difference of clocks on there is a warning."""
 
 
 def require_current(connection: Connection, name: str) -> None:
@@ -45,13 +43,13 @@ def prepare(connection: Connection, name: str, *, indexes: bool = True, warns: b
 
     The rest is within the connection's transaction, but a migration may commit what it has done so far.
     ``indexes``: texts are indexed if an administrator has made that possible since the tables were made.
-    ``warns``: the log says what is wrong with the server although it can be used.
+    ``warns``: the clocks must be alike, and the log says what else is wrong although the server can be used.
     """
     _require_server(connection, name)
     require_writable(connection, name)
     if warns:
+        require_alike(connection, name)
         _warn_of_fsync(connection, name)
-        _warn_of_clock(connection, name)
     connection.execute(text(lock(Lock.SCHEMA)))
     found = examine(connection, name)
     if found is None:
@@ -84,6 +82,12 @@ def examine(connection: Connection, name: str) -> str | None:
     return found
 
 
+def examine_for_start(connection: Connection, name: str) -> None:
+    """Raise StoreError where a gateway that starts would; writes nothing."""
+    examine(connection, name)
+    require_alike(connection, name)
+
+
 @contextmanager
 def _alone(connection: Connection) -> Iterator[None]:
     """Keep other nodes from preparing the store, also while a migration commits what it has done so far."""
@@ -107,20 +111,6 @@ def require_writable(connection: Connection, name: str) -> None:
 def _warn_of_fsync(connection: Connection, name: str) -> None:
     if connection.scalar(text("SELECT current_setting('fsync')")) != "on":
         _log.warning("the server of %s has fsync = off: it loses mail when its machine fails", name)
-
-
-def _warn_of_clock(connection: Connection, name: str) -> None:
-    """Say so if the clocks of this machine and of the server differ, and so perhaps those of two nodes."""
-    before = time.time()
-    there = connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())::float8")) or before
-    after = time.time()
-    ahead = before - there if there < before else min(after - there, 0.0)
-    if abs(ahead) >= _CLOCK_SECONDS:
-        _log.warning(
-            "the clock of this machine is %.1f seconds %s that of the server of %s: the journal and"
-            " retention go by the clock of each node; set the clocks",
-            *(abs(ahead), "ahead of" if ahead > 0 else "behind", name),
-        )
 
 
 def _require_server(connection: Connection, name: str) -> None:

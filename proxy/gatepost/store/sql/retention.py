@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, select
 
@@ -30,10 +30,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _log = logging.getLogger(__name__)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Retention:
     """Applies `Keep` to one database.
 
@@ -44,10 +40,13 @@ class Retention:
         self,
         keep: Keep,
         *,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[Connection], datetime],
         running: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Of the two clocks ``clock`` may be wrong and may jump; ``running`` counts seconds and does not."""
+        """Of the two clocks ``clock`` may be wrong and may jump; ``running`` counts seconds and does not.
+
+        ``clock`` is that of `gatepost.store.sql.database.Database.now`.
+        """
         self._keep = keep
         self._clock = clock
         self._running = running
@@ -80,7 +79,7 @@ class Retention:
 
     def sweep(self, connection: Connection) -> None:
         """Find the bounds; reads the index of all that stays, 25 ms for a million records."""
-        now, running = self._clock(), self._running()
+        now, running = self._clock(connection), self._running()
         too_old_by_clock = microseconds(now - self.age)
         self._warn_of_jump(connection, now, running, too_old_by_clock)
         self._last = now, running

@@ -55,7 +55,7 @@ class SqlStore:
         self._required = required
         self._database = database
         self._unwritten = unwritten
-        self._writer = Writer(database, Retention(keep), self._unwritten)
+        self._writer = Writer(database, Retention(keep, clock=database.now), self._unwritten)
         self.archive = archive
         """To look up, from worker threads: its methods block."""
         self._closed = False
