@@ -5,6 +5,7 @@ import http.client
 import os
 import socket
 import stat
+import time
 from base64 import b64encode
 
 import argon2
@@ -80,12 +81,18 @@ def test_users_of_the_settings_and_tokens_are_those_of_the_running_gateway(gatew
     watching.request("GET", "/events", headers=ann)
     events = watching.getresponse()
     assert events.readline().startswith(b"event: ")
+    waiting = http.client.HTTPConnection(*running.desk.split(":"), timeout=60)
+    waiting.request("GET", "/api/v1/wait?timeout=300&query=subject:absent", headers=ann)
     rules.write_text(yaml.safe_dump(changed))
     assert run("reload", "-c", str(rules)).returncode == 0
     wait_until(lambda: status(running, "/metrics", bob) == 200, "the desk has the new users")
     assert status(running, "/metrics", ann) == 401
+    began = time.monotonic()
     events.read()  # to its end: ann is no user any more
+    assert waiting.getresponse().status == 403
+    assert time.monotonic() - began < 10, "it is two seconds on a machine that does nothing else"
     watching.close()
+    waiting.close()
 
 
 @pytest.mark.long

@@ -13,10 +13,12 @@ from gatepost.config.desk_user import Domains, check_user_name
 from gatepost.config.section import Settings
 from gatepost.model.user import Role, User
 
-__all__ = ["PREFIX", "Token", "hash_of", "new_secret", "read_tokens", "tokens_text"]
+__all__ = ["PREFIX", "USERS_PREFIX", "Token", "hash_of", "new_secret", "read_tokens", "tokens_text"]
 
 PREFIX: Final = "gatepost_"
 """How each token begins, so that one that was published by mistake can be recognised."""
+USERS_PREFIX: Final = "token "
+"""Before the names of these users: no other user's name has a space."""
 _RANDOM_BYTES = 32
 _EXPECTED = "expected the file that gatepost token writes: names, and what each may do"
 _HEADING = "# Written by gatepost token. The tokens themselves are not stored.\n"
@@ -36,7 +38,7 @@ class Token(Settings):
     def user(self, name: str) -> User:
         """The user that a program with this token is."""
         domains = None if self.domains is None else frozenset(self.domains)
-        return User(name=f"token {name}", role=self.role, domains=domains)
+        return User(name=f"{USERS_PREFIX}{name}", role=self.role, domains=domains)
 
 
 def new_secret() -> str:

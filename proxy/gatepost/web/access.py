@@ -1,5 +1,6 @@
 """The one place where it is decided what a user may do: each route says what it needs."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +10,18 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from gatepost.model.user import Need, User
-from gatepost.web.audit import audit, noted
+from gatepost.store import StoreError
+from gatepost.web.audit import Result, audit, noted
 from gatepost.web.problems import Kind, Problem
 
-__all__ = ["Guarded", "still_allowed", "user_of"]
+__all__ = ["NO_LONGER", "Guarded", "no_longer_allowed", "still_allowed", "user_of"]
 
 _API = "/api/v1/"
 _OTHER_PLACE = 300
 _ERROR = 400
+NO_LONGER = "The user was removed or has logged out, or has other rights now"
+_LOOK_SECONDS = 1.5
+"""Between two looks at whether the user of an open request is still logged in."""
 
 
 def user_of(request: Request) -> User | None:
@@ -33,6 +38,24 @@ async def still_allowed(scope: Scope) -> bool:
     """
     user = scope.get("gatepost.user")
     return user is None or await scope["gatepost.user_now"]() == user
+
+
+async def no_longer_allowed(scope: Scope) -> None:
+    """Return within two seconds after the user of a request has logged out, or has other rights.
+
+    A store that does not answer ends nothing.
+    """
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if not await _may_go_on(scope):
+            return
+
+
+async def _may_go_on(scope: Scope) -> bool:
+    try:
+        return await still_allowed(scope)
+    except StoreError:
+        return True
 
 
 class Guarded(Route):
@@ -73,7 +96,7 @@ class Guarded(Route):
         need = self.need(scope["method"])
         user: User | None = scope.get("gatepost.user")
         if need is Need.NOTHING or (user is not None and user.may(need)):
-            await super().handle(scope, receive, self._audited(scope, user, send))
+            await self._audited(scope, receive, send, user)
             return
         action = self.action(scope["method"]) or f"{scope['method']} {self.path}"
         audit(scope, action, "refused", user=user, objects=_objects(scope))
@@ -81,29 +104,40 @@ class Guarded(Route):
             raise HTTPException(403)
         await Problem(Kind.NOT_PERMITTED, _why(user, need)).response()(scope, receive, send)
 
-    def _audited(self, scope: Scope, user: User | None, send: Send) -> Send:
-        """Note the request in the audit log when its answer begins; nothing where nobody has to log in."""
-        declared = self.action(scope["method"])
-        if not declared or user is None or scope["gatepost.guard"].accounts.are_open:
-            return send
+    async def _audited(self, scope: Scope, receive: Receive, send: Send, user: User | None) -> None:
+        """Answer, and note the request in the audit log when the answer begins, or where there is none.
+
+        Nothing is noted where nobody has to log in.
+        """
+        if user is None or scope["gatepost.guard"].accounts.are_open:
+            await super().handle(scope, receive, send)
+            return
         is_look = scope["method"] in ("GET", "HEAD")
+        has_begun = False
+
+        def write(result: Result) -> None:
+            more = noted(scope)
+            if action := more.get("action", self.action(scope["method"])):
+                objects = [*_objects(scope), *more.get("objects", ())]
+                audit(scope, action, result, user=user, objects=objects)
 
         async def noting(message: Message) -> None:
-            leads_on = is_look and _OTHER_PLACE <= message.get("status", 0) < _ERROR
-            if message["type"] == "http.response.start" and not leads_on:
-                more = noted(scope)
-                failed = more.get("failed") or message["status"] >= _ERROR
-                objects = [*_objects(scope), *more.get("objects", ())]
-                audit(
-                    scope,
-                    more.get("action", declared),
-                    "failed" if failed else "ok",
-                    user=user,
-                    objects=objects,
-                )
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                if not (is_look and _OTHER_PLACE <= message["status"] < _ERROR):
+                    failed = noted(scope).get("failed", message["status"] >= _ERROR)
+                    write("failed" if failed else "ok")
             await send(message)
 
-        return noting
+        try:
+            await super().handle(scope, receive, noting)
+        except BaseException as error:
+            if not has_begun:
+                is_done = noted(scope).get("failed") is False
+                cut_off = isinstance(error, asyncio.CancelledError)
+                write("ok" if is_done else "interrupted" if cut_off else "failed")
+            raise
 
 
 def _objects(scope: Scope) -> list[str]:

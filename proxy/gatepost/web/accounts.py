@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from gatepost.config.tokens import PREFIX
+from gatepost.config import tokens as tokens_file
 from gatepost.config.web import WebSettings
 from gatepost.model.user import EVERYTHING, User
 from gatepost.server import Users, desk_hashes
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from gatepost.web.oidc.sign_on import SignOn
 
 __all__ = ["Accounts", "LoggedIn"]
+
+_NOT_TO_BE_TAKEN = (USERS_PREFIX, tokens_file.USERS_PREFIX)
+"""How names of users of a provider and of tokens begin: nobody else is to be noted under one of them."""
 
 
 @value
@@ -126,7 +129,7 @@ class Accounts:
             checked = await self._check.check(name, password)
         if user := self._users.get(name):
             return LoggedIn(user=user, proof=_proof(self._hashes[name])) if checked else None
-        if self.is_password(password) and not (self.sign_on and name.startswith(USERS_PREFIX)):
+        if self.is_password(password) and not name.lower().startswith(_NOT_TO_BE_TAKEN):
             return LoggedIn(user=replace(EVERYTHING, name=name), proof=self._password_proof)
         return None
 
@@ -148,7 +151,7 @@ class Accounts:
 
     def of_token(self, secret: str) -> User | None:
         """The user whose token this is; None for an unknown, revoked or expired one, and for other text."""
-        return self._tokens.user(secret) if self._tokens and secret.startswith(PREFIX) else None
+        return self._tokens.user(secret) if self._tokens and secret.startswith(tokens_file.PREFIX) else None
 
     def is_password(self, given: str) -> bool:
         """True for the single password; takes the same time for every wrong one."""

@@ -1,19 +1,44 @@
 """Attempts to log in: credentials that come with a request, and delays after wrong passwords."""
 
+import asyncio
 import binascii
 import time
 from base64 import b64decode
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from gatepost.values import value
 
-__all__ = ["Attempts", "Login"]
+__all__ = ["Attempts", "Login", "guesser"]
 
 _TRIES = 10
 _SECONDS_PER_TRY = 6.0
 """A client without attempts left gets a new one after this time."""
 _CLIENTS = 10_000
+_AT_ONCE = 2
+"""Passwords of one client that are checked at a time: as many as there are threads for that."""
+_IPV6_NETWORK = 64
+"""Bits of what one client has at least (RFC 6177)."""
+
+
+def guesser(client: str) -> str:
+    """Whose attempts are counted together: an address, or with IPv6 a network in which one can choose any."""
+    try:
+        address = ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if not isinstance(address, IPv6Address):
+        return client
+    return str(address.ipv4_mapped or IPv6Network((int(address), _IPV6_NETWORK), strict=False))
+
+
+@dataclass(slots=True)
+class _Turns:
+    free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    wanted: int = 0
 
 
 class Attempts:
@@ -22,6 +47,20 @@ class Attempts:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._turns: dict[str, _Turns] = {}
+
+    @asynccontextmanager
+    async def turn(self, client: str) -> AsyncIterator[None]:
+        """Wait until at most one other password of this client is checked: the results count for this one."""
+        turns = self._turns.setdefault(client, _Turns())
+        turns.wanted += 1
+        try:
+            async with turns.free:
+                yield
+        finally:
+            turns.wanted -= 1
+            if not turns.wanted:
+                del self._turns[client]
 
     def wait_seconds(self, client: str) -> float:
         """Seconds until this client may try again; 0: now."""

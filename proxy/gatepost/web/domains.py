@@ -29,7 +29,7 @@ from gatepost.store import (
 )
 from gatepost.store.facets import Facets
 from gatepost.store.kept import Arrivals, Counts, Page, Position, Removed
-from gatepost.store.query import Is, Mark, Within
+from gatepost.store.query import Is, Later, Mark, Within
 
 __all__ = ["DomainArchive", "DomainMailbox"]
 
@@ -126,8 +126,16 @@ class DomainMailbox(_Shared):
         return Query(terms=(*query.terms, self._within))
 
     def page(self, query: Query, *, limit: int = 50, before: str | None = None) -> Page:
-        """As the store's, within the domains."""
-        return self._mailbox.page(self._own(query), limit=limit, before=before)
+        """As the store's, within the domains; `Page.next` is an id: the store's numbers count all mail."""
+        terms = query.terms
+        if before is not None:
+            if not self.archive.own([before]):
+                return Page(messages=(), next=None)
+            terms += (Later(than=before, negated=True),)
+        found = self._mailbox.page(self._own(Query(terms=terms)), limit=limit + 1)
+        behind = [one for one in found.messages if one.id != before]  # which may be deleted
+        is_last = len(behind) <= limit and found.next is None
+        return Page(messages=tuple(behind[:limit]), next=None if is_last else behind[limit - 1].id)
 
     def arrivals(self, position: Position, *, limit: int) -> Arrivals:
         """As the store's, within the domains."""

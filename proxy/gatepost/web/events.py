@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Protocol
 
 from anyio import to_thread
@@ -13,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from gatepost.store import StoreError
-from gatepost.web.access import still_allowed
+from gatepost.web.access import no_longer_allowed
 
 __all__ = ["Changes", "EventStream", "OwnChanges", "change_events"]
 
@@ -28,8 +29,8 @@ _WATCHERS = 100
 _ALIVE_SECONDS = 15
 """A page that has received nothing for 40 s takes the connection for lost (desk.js)."""
 _SEND_SECONDS = 30.0
-_ALLOWED_SECONDS = 2.0
-"""Between two looks at whether the user of an open stream is still logged in."""
+_END_SECONDS = 2.0
+"""For a browser that reads nothing, to take the end of a stream."""
 
 
 class EventStream(EventSourceResponse):
@@ -41,24 +42,18 @@ class EventStream(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI says it
         async def receive_while_allowed() -> Message:
             received = asyncio.ensure_future(receive())
+            ended = asyncio.ensure_future(no_longer_allowed(scope))
             try:
-                while not (await asyncio.wait({received}, timeout=_ALLOWED_SECONDS))[0]:
-                    if not await _may_go_on(scope):
-                        return {"type": "http.disconnect"}
-                return received.result()
+                await asyncio.wait({received, ended}, return_when=asyncio.FIRST_COMPLETED)
+                return received.result() if received.done() else {"type": "http.disconnect"}
             finally:
                 received.cancel()
+                ended.cancel()
 
         await super().__call__(scope, receive_while_allowed, send)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _may_go_on(scope: Scope) -> bool:
-    """False once it is certain that the user is not allowed any more: a store that is gone ends nothing."""
-    try:
-        return await still_allowed(scope)
-    except StoreError:
-        return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Counts(Protocol):

@@ -9,6 +9,7 @@ file to import. Each response has headers that keep a browser from doing more wi
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,12 +28,13 @@ from gatepost.logline import LogLine
 from gatepost.model.saved import FILE_OCTETS
 from gatepost.model.user import EVERYTHING, User
 from gatepost.store import StoreError
-from gatepost.web.access import user_of
+from gatepost.web.access import NO_LONGER, still_allowed, user_of
 from gatepost.web.accounts import Accounts, LoggedIn
-from gatepost.web.attempts import Attempts, Login
+from gatepost.web.attempts import Attempts, Login, guesser
 from gatepost.web.audit import audit
-from gatepost.web.problems import as_problem
+from gatepost.web.problems import Kind, Problem, as_problem
 from gatepost.web.sessions import MemorySessions, Sessions
+from gatepost.web.view.text import visible_line
 
 __all__ = ["PAGE_POLICY", "Guard", "Security", "actor", "check_password", "client_of", "harden"]
 
@@ -70,6 +73,9 @@ _ADD_HOST = {
 }
 _BY_ITSELF = "desk-refresh"
 """A field of requests that no person has made, as pages send them when the store has changed."""
+_PROMPT_SECONDS = 1.0
+"""A body that took longer ends with another look at whether its user is still logged in."""
+_NAME_LENGTH = 64
 _WRONG_SECONDS = 0.3
 _WAITING = 20
 
@@ -103,7 +109,7 @@ class Guard:
     to_add_host: str = _ADD_HOST["gateway"]
     """How the person who runs the desk adds a host name; ``{name}`` is replaced."""
     waiting: set[str] = field(default_factory=set)
-    """Clients that are waiting for the delayed answer to a wrong password."""
+    """Clients that are waiting for the delayed answer to a wrong password, as `guesser` names them."""
 
     @classmethod
     def of(
@@ -203,7 +209,7 @@ class Security:
             await _for_whom(scope, refusal)(scope, receive, send_hardened)
             return
         most = _FILE_OCTETS if (scope["method"], scope["path"]) == _FILES else _BODY_OCTETS
-        body = _Body(receive, most)
+        body = _Body(scope, receive, most)
         if body.announced(Headers(scope=scope)) > most:
             await _for_whom(scope, _too_large(most))(scope, receive, send_hardened)
             return
@@ -298,24 +304,26 @@ def client_of(request: Request) -> str:
 
 async def check_password(guard: Guard, client: str, name: str, given: str) -> LoggedIn | Response | None:
     """The user with this password; None if it is wrong, after a while; a response: the client must wait."""
-    attempts = guard.attempts
-    wait = attempts.wait_seconds(client)
-    if wait or client in guard.waiting or len(guard.waiting) >= _WAITING:
-        seconds = int(wait) + 1
-        return PlainTextResponse(
-            f"Too many wrong passwords. Try again in {seconds} s.\n", 429, {"retry-after": str(seconds)}
-        )
-    if found := await guard.accounts.log_in(name, given):
-        return found
+    attempts, whose = guard.attempts, guesser(client)
+    async with attempts.turn(whose):
+        wait = attempts.wait_seconds(whose)
+        if wait or whose in guard.waiting or len(guard.waiting) >= _WAITING:
+            seconds = int(wait) + 1
+            return PlainTextResponse(
+                f"Too many wrong passwords. Try again in {seconds} s.\n", 429, {"retry-after": str(seconds)}
+            )
+        name = visible_line(name.strip(), _NAME_LENGTH)
+        if found := await guard.accounts.log_in(name, given):
+            return found
+        attempts.note_wrong(whose)
+        guard.waiting.add(whose)
     tried = guard.accounts.named(name)
     audit({"client": (client, 0) if client else None}, "login", "failed", user=tried)
-    attempts.note_wrong(client)
     log.warning(LogLine(f"web desk: wrong password client={client or 'Unix socket'}", client=client or None))
-    guard.waiting.add(client)
     try:
         await asyncio.sleep(_WRONG_SECONDS)
     finally:
-        guard.waiting.discard(client)
+        guard.waiting.discard(whose)
     return None
 
 
@@ -347,12 +355,17 @@ class _TooLargeError(Exception):
 
 
 class _Body:
-    """Counts the bytes of a request's body."""
+    """Counts the bytes of a request's body; one that took long is only read to its end for whom may send it.
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    Otherwise somebody could begin a request, hold back its end, and change things after having been removed.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
+        self._scope = scope
         self._receive = receive
         self._most = most
         self._octets = 0
+        self._began = time.monotonic()
 
     @staticmethod
     def announced(headers: Headers) -> int:
@@ -364,6 +377,12 @@ class _Body:
         self._octets += len(message.get("body", b""))
         if self._octets > self._most:
             raise _TooLargeError
+        is_end = message["type"] == "http.request" and not message.get("more_body", False)
+        is_late = time.monotonic() - self._began > _PROMPT_SECONDS
+        if is_end and is_late and not await still_allowed(self._scope):
+            if self._scope["path"].startswith("/api/"):
+                raise Problem(Kind.NOT_PERMITTED, NO_LONGER)
+            raise HTTPException(403)
         return message
 
 

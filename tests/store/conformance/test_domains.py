@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from gatepost.store import Box, JournalQuery, KeptQuery, Query, parse_query
-from gatepost.store.query import Is, Mark, Within
+from gatepost.store.query import Is, Later, Mark, Within
 
 OURS = ("example.net", "xn--bcher-kva.example")
 ADDRESSES = {
@@ -68,3 +68,15 @@ def test_messages_are_found_listed_and_counted_only_with_all_recipients_in_them(
     assert mailbox.count(not_own) == len(ADDRESSES) - len(FOUND)
     assert mailbox.delete_matching(own, actor="test") == len(FOUND)
     assert mailbox.count(Query()) == len(ADDRESSES) - len(FOUND)
+
+
+def test_a_page_begins_behind_a_message_that_may_be_deleted(mailbox):
+    """As `DomainMailbox` asks for it."""
+    names = [*ADDRESSES]
+    mailbox.delete(["mixed"], actor="test")
+    for place in ("own", "mixed", "any"):
+        found = mailbox.page(Query(terms=(Later(than=place, negated=True),)), limit=100)
+        wanted = [one for one in names[: names.index(place) + 1] if one != "mixed"]
+        assert [one.id for one in found.messages] == wanted[::-1]
+    behind = Query(terms=(Later(than="idna", negated=True), Within(domains=OURS)))
+    assert [one.id for one in mailbox.page(behind, limit=2).messages] == ["idna", "both"]

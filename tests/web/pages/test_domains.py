@@ -137,3 +137,36 @@ def test_domains_are_compared_in_every_spelling(tmp_path, domains):
     assert found.user.owns(["liese@xn--bcher-kva.example"]) == (len(domains) == 2)
     assert not found.user.owns(["bob@example.net", "eve@other.example"])
     assert not found.user.owns([])
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("deleted", [False, True], ids=["", "the last one of each page is deleted meanwhile"])
+async def test_the_pages_of_a_list_have_each_message_once(http, keep, desk, others, limit, deleted):
+    wanted = []
+    for number in range(6):
+        await keep("hidden-again", to=("eve@other.example",))
+        wanted.insert(0, await keep(f"shown {number}", to=("bob@example.net",)))
+    found, before = [], {}
+    while True:
+        answer = await http.get("/api/v1/messages", params={"limit": limit} | before)
+        page = answer.json()
+        found.append([one["id"] for one in page["messages"]])
+        if page["next"] is None:
+            break
+        assert page["next"] == found[-1][-1], "no number, which would count the mail of others"
+        before = {"before": page["next"]}
+        if deleted:
+            assert (await http.delete(f"/api/v1/messages/{page['next']}")).status_code == 200
+    assert [one for page in found for one in page] == wanted
+    assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
+    assert found[-1] != []
+
+
+@pytest.mark.parametrize("before", ["1", "99", "other's", "absent"])
+async def test_no_place_in_a_list_is_named_by_what_is_not_theirs(http, keep, before):
+    for number in range(3):
+        await keep(f"shown {number}", to=("bob@example.net",))
+    other = await keep("hidden", to=("eve@other.example",))
+    named = {"other's": other, "absent": "0" * 16}.get(before, before)
+    page = (await http.get("/api/v1/messages", params={"before": named})).json()
+    assert page == {"messages": [], "next": None}

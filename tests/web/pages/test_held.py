@@ -172,3 +172,21 @@ async def test_an_empty_page_says_once_what_stops_sessions(http, held):
     assert (await http.get("/held")).text.count("action: hold") == 1
     await hold(held)
     assert (await http.get("/held")).text.count("action: hold") == 1
+
+
+@pytest.mark.parametrize("path", ["/held", "/held/ID", "/api/v1/held", "/api/v1/held/ID"])
+async def test_each_look_at_what_is_held_is_in_the_audit_log(client_of, accounts, held, caplog, path):
+    caplog.set_level("INFO", "gatepost.audit")
+    async with client_of(accounts=accounts()) as http:
+        await http.post("/login", data={"name": "reader", "password": "reader's secret"})
+        if not path.endswith("ID"):
+            assert (await http.get(path)).status_code == 200, "nothing is held yet"
+        url, _ = await hold(held)
+        hold_id = url.removeprefix("/held/")
+        answer = await http.get(path.replace("ID", hold_id))
+        await http.get("/held/list")
+    assert "ann@example.org" in answer.text
+    _, *lines = [one.msg.fields() for one in caplog.records if one.name == "gatepost.audit"]
+    assert [(one["action"], one["result"], one["objects"]) for one in lines] == [
+        ("session.read", "ok", [hold_id])
+    ]

@@ -3,14 +3,15 @@
 import asyncio
 from base64 import b64encode
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 from gatepost.config.tokens import Token, hash_of, tokens_text
 from gatepost.model.user import EVERYTHING, Role, User
-from gatepost.web import events
+from gatepost.web import access
 from gatepost.web.accounts import Accounts, LoggedIn
 from gatepost.web.app import create_app
-from gatepost.web.attempts import Attempts, Login
+from gatepost.web.attempts import Attempts, Login, guesser
 from gatepost.web.oidc import Identity
 from gatepost.web.security import Guard, Security
 from gatepost.web.sessions import MemorySessions
@@ -339,7 +340,7 @@ class Watching:
 @pytest.mark.parametrize("how", ["log out", "time", "removed", "new rights", "token revoked"])
 async def test_events_end_soon_after_the_session_of_their_user(desk, hashes, how, tmp_path, monkeypatch):
     """A user who was removed would otherwise see new mail come for as long as the page is open."""
-    monkeypatch.setattr(events, "_ALLOWED_SECONDS", 0.01)
+    monkeypatch.setattr(access, "_LOOK_SECONDS", 0.01)
     clock = [0.0]
     tokens = tmp_path / "tokens.yaml"
     tokens.write_text(tokens_text({"ci": Token(sha256=hash_of("gatepost_x"), role=Role.READER)}))
@@ -392,3 +393,106 @@ async def test_events_stream_through_the_middleware(client_of):
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}
     await Security(page, Guard.of(("127.0.0.1", 8025), [], Accounts()), trouble=None)(scope, None, send)
     assert len(sent) == 3
+
+
+ONE_CLIENT = [
+    ("192.0.2.1", "192.0.2.1", True),
+    ("192.0.2.1", "192.0.2.2", False),
+    ("2001:db8::1", "2001:db8::ffff:2", True),
+    ("2001:db8:0:0:1:2:3:4", "2001:db8:0:0:5:6:7:8", True),
+    ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+    ("fe80::1%eth0", "fe80::2%eth1", True),
+    ("::ffff:192.0.2.1", "192.0.2.1", True),
+    ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ("", "", True),
+    ("", "192.0.2.1", False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), ONE_CLIENT)
+def test_the_attempts_of_an_ipv6_network_count_together(one, other, same):
+    assert (guesser(one) == guesser(other)) == same
+
+
+async def test_another_address_of_the_same_network_gets_no_more_attempts(client_of, monkeypatch, caplog):
+    async def at_once(_seconds):
+        pass
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    async with client_of(password=PASSWORD, forwarded_from=[ip_network("127.0.0.1")]) as http:
+
+        async def guess(address):
+            fields = {"x-forwarded-for": address}
+            return (await http.post("/login", data={"password": "x"}, headers=fields)).status_code
+
+        statuses = [await guess(f"2001:db8::{number}:1") for number in range(1, 13)]
+        assert statuses == [403] * 10 + [429] * 2
+        assert await guess("2001:db8:0:1::1") == 403
+    assert "wrong password client=2001:db8::7:1" in caplog.text, "the log has the whole address"
+
+
+async def test_attempts_at_the_same_time_are_no_more_than_one_after_another(client_of, hashed):
+    accounts = Accounts(users=[User(name="ann", role=Role.READER)], hashes={"ann": hashed("right")})
+    checked = []
+    log_in = accounts.log_in
+
+    async def counted(name, password):
+        checked.append(password)
+        return await log_in(name, password)
+
+    accounts.log_in = counted
+    async with client_of(accounts=accounts) as http:
+        asked = [http.get("/api/v1/info", auth=("ann", f"guess {number}")) for number in range(60)]
+        statuses = [answer.status_code for answer in await asyncio.gather(*asked)]
+    assert len(checked) <= 2
+    assert sorted(set(statuses)) == [401, 429]
+
+
+async def test_many_requests_with_the_right_password_at_the_same_time_are_answered(client_of, hashed):
+    accounts = Accounts(users=[User(name="ann", role=Role.READER)], hashes={"ann": hashed("right")})
+    async with client_of(accounts=accounts) as http:
+        asked = [http.get("/api/v1/info", auth=("ann", "right")) for _ in range(60)]
+        assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+        app = http._transport.app
+    guard = next(one.kwargs["guard"] for one in app.user_middleware if one.cls is Security)
+    assert guard.attempts._turns == {}, "nothing is left of them"
+
+
+TAKEN = ["token ci", "Token ci", "TOKEN  x", "oidc:ann", "OIDC:ann", " token ci"]
+
+
+@pytest.mark.parametrize(("name", "status"), [*((name, 401) for name in TAKEN), ("tokens", 200), ("", 200)])
+async def test_with_the_single_password_nobody_is_noted_as_a_program_or_a_providers_user(
+    client_of, name, status
+):
+    async with client_of(password=PASSWORD) as http:
+        given = b64encode(f"{name}:{PASSWORD}".encode()).decode()
+        answer = await http.get("/api/v1/info", headers={"authorization": f"Basic {given}"})
+        entered = await http.post("/login", data={"name": name, "password": PASSWORD})
+    assert answer.status_code == status
+    assert (entered.status_code == 303) == (status == 200)
+
+
+async def test_a_new_log_in_ends_the_session_that_the_browser_had(client_of, accounts):
+    async with client_of(accounts=accounts()) as http:
+        tokens = []
+        for name in ("reader", "operator"):
+            await http.post("/login", data={"name": name, "password": f"{name}'s secret"})
+            tokens.append(http.cookies["gatepost-8025"])
+        found = []
+        for token in tokens:
+            http.cookies.clear()
+            http.cookies.set("gatepost-8025", token)
+            found.append((await http.get("/journal")).status_code)
+    assert found == [303, 200]
+
+
+async def test_a_cookie_that_was_set_before_the_log_in_is_no_session_after_it(client_of, accounts):
+    async with client_of(accounts=accounts()) as http:
+        http.cookies.set("gatepost-8025", "x" * 43)
+        fields = {"cookie": f"gatepost-8025={'x' * 43}"}
+        form = {"name": "reader", "password": "reader's secret"}
+        entered = await http.post("/login", data=form, headers=fields)
+        assert entered.status_code == 303
+        assert "x" * 43 not in entered.headers["set-cookie"]
+        assert (await http.get("/journal", headers=fields)).status_code == 303

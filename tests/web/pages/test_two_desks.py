@@ -9,7 +9,7 @@ import pytest
 from gatepost.model.user import Role, User
 from gatepost.store import StoreError, open_store
 from gatepost.store.postgresql import desk_sessions
-from gatepost.web import events, shared_sessions
+from gatepost.web import access, shared_sessions
 from gatepost.web.accounts import Accounts
 from gatepost.web.sealed_sessions import seal, unseal
 
@@ -62,7 +62,7 @@ async def test_a_session_begun_at_one_is_valid_at_all_and_ended_at_all(nodes, no
 async def test_events_of_one_end_soon_after_the_log_out_at_another_and_not_while_the_database_is_gone(
     nodes, postgresql, monkeypatch
 ):
-    monkeypatch.setattr(events, "_ALLOWED_SECONDS", 0.01)
+    monkeypatch.setattr(access, "_LOOK_SECONDS", 0.01)
     one, other = nodes
     await log_in(one, other)
     began, failed, sent = asyncio.Event(), asyncio.Event(), []

@@ -17,8 +17,10 @@ from gatepost.web.api.hold_responses import (
     armed_breakpoint,
     held_session,
 )
+from gatepost.web.api.long_poll import long_poll
 from gatepost.web.api.operation import Call, Link, NoBody, NoParameters, Operation
 from gatepost.web.api.requests import AnswerHeld, Arm, ListHeld
+from gatepost.web.audit import note
 from gatepost.web.desk import Desk
 from gatepost.web.files import file_answer
 from gatepost.web.hold_answers import make_answer
@@ -52,7 +54,8 @@ def _of(desk: Desk) -> HeldSessions:
 
 async def _list(call: Call[ListHeld, NoBody]) -> HeldList:
     asked = call.parameters
-    found = await _of(call.desk).wait(asked.breakpoint, asked.timeout)
+    found = await long_poll(call.request, _of(call.desk).wait(asked.breakpoint, asked.timeout))
+    note(call.request, *(one.held.id for one in found), action="session.read" if found else None)
     return HeldList(held=[held_session(one) for one in found])
 
 

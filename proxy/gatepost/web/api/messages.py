@@ -11,7 +11,7 @@ from gatepost.web.api.journal_responses import JournalRecord
 from gatepost.web.api.operation import Call, Link, NoBody, NoParameters, Operation, Parameters
 from gatepost.web.api.requests import DeleteMessages, Form, Latest, ListMessages, MarkSeen, read_query
 from gatepost.web.api.responses import Message, MessagePage, MessageSummary, fields_of
-from gatepost.web.audit import note
+from gatepost.web.audit import note, note_done
 from gatepost.web.checks import checks_of, conversation_of
 from gatepost.web.desk import Desk
 from gatepost.web.files import file_answer, html_answer
@@ -111,24 +111,27 @@ async def _attachment(call: Call[NoParameters, NoBody]) -> Response:
 
 
 async def _mark(call: Call[NoParameters, MarkSeen]) -> Changed:
+    note(call.request, *call.body.ids)
     ids = await call.desk.kept_ids(call.body.ids)
-    note(call.request, *ids)
     changed = await call.desk.call(call.desk.mailbox.mark, ids, seen=call.body.seen)
+    note_done(call.request, ids)
     return Changed(changed=changed)
 
 
 async def _delete(call: Call[NoParameters, NoBody]) -> Deleted:
     kept = await stored_message(call)
     deleted = await call.desk.call(call.desk.mailbox.delete, [kept.id], actor=actor(call.request))
+    note(call.request, failed=not deleted)
     return Deleted(deleted=len(deleted))
 
 
 async def _delete_several(call: Call[DeleteMessages, NoBody]) -> Deleted:
     asked, mailbox = call.parameters, call.desk.mailbox
     if asked.id:
+        note(call.request, *asked.id)
         ids = await call.desk.kept_ids(asked.id)
-        note(call.request, *ids)
         deleted = await call.desk.call(mailbox.delete, ids, actor=actor(call.request))
+        note_done(call.request, deleted)
         return Deleted(deleted=len(deleted))
     query = read_query(asked.query or "")
     note(call.request, f"query:{asked.query}" if asked.query else "all")

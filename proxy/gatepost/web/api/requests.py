@@ -69,8 +69,9 @@ def _pattern(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
 
 
-MessageCursor = Annotated[str, _written_like(_NUMBER), _pattern(_NUMBER)]
-"""`MessagePage.next`."""
+_NUMBER_OR_IDENTIFIER = f"(?:{_NUMBER}|{_IDENTIFIER})"
+MessageCursor = Annotated[str, _written_like(_NUMBER_OR_IDENTIFIER), _pattern(_NUMBER_OR_IDENTIFIER)]
+"""`MessagePage.next`: a number, or for users of some domains an id."""
 IdCursor = Annotated[str, _written_like(_IDENTIFIER), _pattern(_IDENTIFIER)]
 """The ``next`` of other lists."""
 

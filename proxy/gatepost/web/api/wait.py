@@ -1,13 +1,9 @@
 """The operation ``wait``: answers as soon as a message is there."""
 
-import asyncio
-
-from starlette.requests import Request
-
 from gatepost.model.user import Need
 from gatepost.store import KeptMessage, Mailbox, State
 from gatepost.store.query import Later, Query
-from gatepost.web.access import still_allowed
+from gatepost.web.api.long_poll import long_poll
 from gatepost.web.api.messages import full_message, summary
 from gatepost.web.api.operation import Call, Link, NoBody, Operation
 from gatepost.web.api.requests import Wait, read_query
@@ -37,24 +33,9 @@ the newest messages of all.
 
 
 async def _wait(call: Call[Wait, NoBody]) -> Waited:
-    waiting = asyncio.ensure_future(_matching(call))
-    gone = asyncio.ensure_future(_gone(call.request))
-    try:
-        await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            raise Problem(Kind.NOTHING_CAME, "The client disconnected")
-        messages = await waiting
-        note(call.request, *(one.id for one in messages))
-        return Waited(messages=messages)
-    finally:
-        for task in (waiting, gone):
-            task.cancel()
-        await asyncio.gather(waiting, gone, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    messages = await long_poll(call.request, _matching(call))
+    note(call.request, *(one.id for one in messages))
+    return Waited(messages=messages)
 
 
 async def _matching(call: Call[Wait, NoBody]) -> list[Message]:
@@ -70,8 +51,6 @@ async def _matching(call: Call[Wait, NoBody]) -> list[Message]:
         raise Problem(
             Kind.TOO_MANY_WAIT, "Wait with fewer requests at a time", headers={"retry-after": _RETRY_AFTER}
         ) from None
-    if not await still_allowed(call.request.scope):
-        raise Problem(Kind.NOT_PERMITTED, "The user was removed, or has other rights now")
     if found is None:
         raise await _nothing_came(desk, query, asked)
     return [await full_message(desk, kept) for kept in found]

@@ -15,6 +15,7 @@ from gatepost.model.mail import Stage
 from gatepost.model.user import Need
 from gatepost.values import value
 from gatepost.web.access import Guarded
+from gatepost.web.audit import note
 from gatepost.web.hold_answers import make_answer
 from gatepost.web.rendering import desk_of, render
 from gatepost.web.security import actor
@@ -95,12 +96,20 @@ async def _show(request: Request) -> Response:
     holds = _holds(request)
     hold_id = request.path_params.get("hold")
     if hold_id is None:
-        sessions = holds.sessions()
-        return _page(request, holds, sessions[0] if sessions else None)
+        return _page(request, holds, _longest(request, holds))
     try:
         return _page(request, holds, holds.session(hold_id))
     except NotHeldError as error:
         return _page(request, holds, None, ended=_how(error), status=404)
+
+
+def _longest(request: Request, holds: HeldSessions) -> HeldSession | None:
+    """That which is held longest, which is noted as read."""
+    sessions = holds.sessions()
+    if not sessions:
+        return None
+    note(request, sessions[0].held.id, action="session.read" if request.method != "POST" else None)
+    return sessions[0]
 
 
 async def _list(request: Request) -> Response:
@@ -160,8 +169,8 @@ async def _arm(request: Request) -> Response:
             actor=actor(request),
         )
     except (ValueError, TooManyError) as error:
-        sessions = holds.sessions()
-        return _page(request, holds, sessions[0] if sessions else None, armed_problem=str(error), status=400)
+        session = _longest(request, holds)
+        return _page(request, holds, session, armed_problem=str(error), status=400)
     return RedirectResponse("/held", 303)
 
 

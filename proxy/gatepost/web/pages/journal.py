@@ -14,6 +14,7 @@ from gatepost.store import KeptQuery
 from gatepost.store.query import QueryError, parse_journal_query
 from gatepost.values import value
 from gatepost.web.access import Guarded
+from gatepost.web.audit import note
 from gatepost.web.desk import Desk
 from gatepost.web.pages.conversation import conversation_of
 from gatepost.web.pages.lists import offered
@@ -95,6 +96,8 @@ async def record_page(request: Request) -> Response:
         return await _elsewhere(desk, some_id)
     kept = await desk.call(desk.archive.kept, KeptQuery(id=record.id, state=None), limit=_KEPT)
     lines = await desk.call(conversation_of, desk.conversations, record.session_id, record.id)
+    if lines:
+        note(request, action="conversation.read")
     entry = Entry.of(record)
     choices = {} if entry.imported else await offered(desk, record.mail_from, str(record.client))
     return render(request, "record.html", record=record, entry=entry, kept=kept, lines=lines, offered=choices)

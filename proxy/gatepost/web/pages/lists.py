@@ -40,9 +40,9 @@ async def _change(request: Request) -> Response:
     async with request.form(max_files=0, max_fields=10) as form:
         verb, typed = form.get("do"), str(form.get("entry", ""))[:_ENTRY_LIMIT]
         remark, remove = str(form.get("note", ""))[:_NOTE_LIMIT], "remove" in form
-    note(request, f"{verb} {'remove ' if remove else ''}{typed}")
     if desk.lists is None or verb not in ("allow", "block"):
         raise HTTPException(404)
+    note(request, f"{verb} {'remove ' if remove else ''}{typed}")
     try:
         wanted = ListRequest(
             verb="allow" if verb == "allow" else "block",

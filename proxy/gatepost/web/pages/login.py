@@ -1,6 +1,7 @@
 """Log in and out, if a login is needed."""
 
 import logging
+from contextlib import suppress
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -8,19 +9,20 @@ from starlette.responses import RedirectResponse, Response
 
 from gatepost.logline import LogLine
 from gatepost.model.user import Need
+from gatepost.store import StoreError
 from gatepost.web.access import Guarded
 from gatepost.web.accounts import LoggedIn
 from gatepost.web.audit import audit
 from gatepost.web.oidc import LoginError
 from gatepost.web.rendering import render
 from gatepost.web.security import Guard, check_password, client_of
-from gatepost.web.view.text import visible_line
 
 __all__ = ["begin_session", "end_address", "own_page", "routes"]
 
 log = logging.getLogger(__name__)
 
-_NAME_LIMIT = 64
+_SHOWN = 64
+"""Characters of a name that was typed."""
 
 
 async def _show(request: Request) -> Response:
@@ -62,15 +64,16 @@ async def _log_in(request: Request) -> Response:
         return RedirectResponse("/", 303)
     form = await request.form(max_files=0, max_fields=10)
     password, name, target = (str(form.get(key, "")) for key in ("password", "name", "next"))
-    name = visible_line(name.strip(), _NAME_LIMIT)
     checked = await check_password(guard, client_of(request), name, password)
     if isinstance(checked, Response):
         problem = bytes(checked.body).decode()
         retry = {"retry-after": checked.headers["retry-after"]}
-        return _form(request, target=own_page(target), name=name, problem=problem, status=429, **retry)
+        return _form(
+            request, target=own_page(target), name=name[:_SHOWN], problem=problem, status=429, **retry
+        )
     if checked is None:
         problem = "Wrong name or password." if guard.accounts.have_names else "Wrong password."
-        return _form(request, target=own_page(target), name=name, problem=problem, status=403)
+        return _form(request, target=own_page(target), name=name[:_SHOWN], problem=problem, status=403)
     response = RedirectResponse(own_page(target), 303)
     await begin_session(request, response, checked, is_https=_is_https(request))
     audit(request.scope, "login", "ok", user=checked.user)
@@ -78,11 +81,17 @@ async def _log_in(request: Request) -> Response:
 
 
 async def begin_session(request: Request, response: Response, logged_in: LoggedIn, *, is_https: bool) -> None:
-    """Begin a session, and have the response give its cookie to the browser; raises StoreError."""
+    """Begin a session, and have the response give its cookie to the browser; raises StoreError.
+
+    The session that the browser had ends: nobody could log out of it any more.
+    """
     guard = _guard(request)
+    token = await guard.sessions.begin(logged_in)
+    with suppress(StoreError):
+        await guard.sessions.end(request.cookies.get(guard.cookie, ""))
     response.set_cookie(
         guard.cookie,
-        await guard.sessions.begin(logged_in),
+        token,
         httponly=True,
         path=_path(request),
         samesite="strict",

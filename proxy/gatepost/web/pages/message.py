@@ -291,6 +291,7 @@ async def _release(request: Request) -> Response:
     if not reply.positive:
         problem = f"The message was not released and stays in quarantine. {why_not_taken(reply)}"
         return await _answer(request, kept, "verdicts", problem=problem)
+    note(request, failed=False)
     if not is_fragment(request):
         return RedirectResponse(f"/messages/{kept.id}", 303)
     released = await kept_message(request)
@@ -316,6 +317,7 @@ async def _forward(request: Request) -> Response:
         problem = "The message is being sent already; nothing was done."
         return await _answer(request, await kept_message(request), tab, problem=problem)
     done = all(one.disposition is Disposition.RELAYED for one in record.recipients)
+    note(request, failed=not done)
     notice = f"Forwarded to {record.upstream}." if done else ""
     return await _answer(request, await kept_message(request), tab, notice=notice, forwarded=record)
 
@@ -335,6 +337,7 @@ async def _learn(request: Request) -> Response:
         problem = f"Nothing was learned: the settings are wrong: {error}"
         return await _answer(request, kept, tab, problem=problem)
     done = all(one.succeeded for one in learnt)
+    note(request, failed=not done)
     notice = f"Learned as {'spam' if kind == 'spam' else 'no spam'}." if done else ""
     return await _answer(request, kept, tab, notice=notice, learnt=learnt)
 

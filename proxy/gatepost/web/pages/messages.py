@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from gatepost.model.user import Need
 from gatepost.store import QueryError, State
 from gatepost.web.access import Guarded
-from gatepost.web.audit import note
+from gatepost.web.audit import note, note_done
 from gatepost.web.pages.folders import DELETED, HELD, MESSAGES, RELEASED, Folder, Place, list_messages
 from gatepost.web.rendering import decoded, desk_of, is_fragment, plural, render
 from gatepost.web.security import actor
@@ -48,18 +48,22 @@ async def _change(request: Request) -> Response:
     async with request.form(max_files=0, max_fields=_SELECTED + 10) as form:
         chosen = [str(value) for value in form.getlist("id")][:_SELECTED]
         action, back = str(form.get("do", "")), _place(form)
-    note(request, *chosen, action="message.delete" if action == "delete" else None, failed=not chosen)
+    note(request, *chosen, action="message.delete" if action == "delete" else None)
     if not chosen:
+        note(request, failed=True)
         return _answer_change(request, back, "No message is selected.", bad=True)
     match action:
         case "seen" | "unseen":
-            number = await desk.call(desk.mailbox.mark, chosen, seen=action == "seen")
+            found = await desk.kept_ids(chosen)
+            number = await desk.call(desk.mailbox.mark, found, seen=action == "seen")
+            note_done(request, found)
             text = f"{plural(number, 'message')} marked as {'read' if action == 'seen' else 'unread'}."
             return _answer_change(request, back, text, changed=chosen)
         case "delete" if len(chosen) == 1:
             return await _delete_one(request, back, chosen[0])
         case "delete":
             deleted = await desk.call(desk.mailbox.delete, chosen, actor=actor(request))
+            note_done(request, deleted)
             text = f"{plural(len(deleted), 'message')} deleted."
             return _answer_change(request, back, text, changed=chosen, deleted=deleted)
         case _:
@@ -70,10 +74,10 @@ async def _delete_one(request: Request, back: Place, kept_id: str) -> Response:
     """Delete a message without a question: the page offers to undo it."""
     desk = desk_of(request)
     message = await desk.remove(kept_id, actor=actor(request))
+    note_done(request, [kept_id] if message else [])
     if message is None:
         kept = await desk.call(desk.mailbox.message, kept_id)
         if kept and kept.state is not State.DELETED:
-            note(request, failed=True)
             text = "The message is being released just now. It was not deleted."
             return _answer_change(request, back, text, bad=True)
         text = "The message was deleted already."
@@ -104,8 +108,10 @@ async def _delete_all(request: Request) -> Response:
     try:
         query = back.query()
     except QueryError as error:
+        note(request, failed=True)
         return _answer_change(request, back, str(error), bad=True)
     number = await desk.call(desk.mailbox.delete_matching, query, actor=actor(request))
+    note(request, failed=False)
     return _answer_change(
         request, back, f"{plural(number, 'message')} deleted.", changed=(), all_deleted=True
     )

@@ -79,6 +79,7 @@ async def _finish(request: Request) -> Response:
 
 
 def _failed(request: Request, error: LoginError, target: str) -> Response:
+    audit(request.scope, "login", "failed", user=None)
     client = client_of(request)
     text = f"web desk: log-in with OpenID Connect failed client={client or 'Unix socket'}: {error}"
     log.warning(LogLine(text, client=client or None))

@@ -118,7 +118,8 @@ async def test_a_wrong_answer_is_one_line_of_the_log_and_a_page_and_lets_nobody_
 
 @pytest.fixture
 def refused(caplog):
-    """Nobody is logged in, and the log has one line; a password lets in meanwhile."""
+    """Nobody is logged in, and the logs have one line each; a password lets in meanwhile."""
+    caplog.set_level("INFO", "gatepost.audit")
 
     async def check(http, page, title, reason):
         assert page.status_code in (400, 403, 502, 503)
@@ -128,6 +129,7 @@ def refused(caplog):
         assert lines[0].startswith("web desk: log-in with OpenID Connect failed client=127.0.0.1: ")
         assert reason in lines[0]
         assert lines[0].isprintable()
+        assert caplog.messages.count("audit login failed client=127.0.0.1") == 1
         assert reason not in page.text
         assert "s3cret" not in caplog.text
         assert "gatepost-8025" not in http.cookies
