@@ -61,7 +61,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def gatepost(
-    *arguments: str, folder: Path, timeout: float = 30, **options
+    *arguments: str, folder: Path, timeout: float = 120, **options
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     command = [sys.executable, "-m", "gatepost", *arguments]

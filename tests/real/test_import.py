@@ -32,7 +32,7 @@ def trap(complaints):
     running.url = f"http://{running.desk}"
 
     def subjects():
-        with urllib.request.urlopen(f"{running.url}/api/v1/messages?limit=500", timeout=30) as answer:
+        with urllib.request.urlopen(f"{running.url}/api/v1/messages?limit=500", timeout=60) as answer:
             return [one["subject"] for one in reversed(json.load(answer)["messages"])]
 
     running.subjects = subjects
