@@ -6,6 +6,7 @@ import fcntl
 import gc
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -189,6 +190,14 @@ def yardstick():
     started = time.process_time()
     sum(number % 7 for number in range(400_000))
     return time.process_time() - started
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port on which nothing listens, and that nobody else gets: connections to it are refused."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture

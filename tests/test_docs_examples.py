@@ -113,11 +113,11 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def played(name, folder, server, **more):
+def played(name, folder, server, *, dns_time="30s", **more):
     """A gateway with the example, where nothing but dns, listen, relay and paths is replaced."""
     files = {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
     settings = yaml.safe_load(files[name])
-    settings["dns"] = {"servers": [server], "timeout": "500ms"}
+    settings["dns"] = {"servers": [server], "timeout": dns_time}
     for listener in settings["listen"]:
         listener["address"] = "127.0.0.1:0"
     settings |= more
@@ -341,7 +341,7 @@ FORGED = letter(**FREE | {"mail_from": "x@victim.example"})
 def test_with_dead_dns_mail_is_deferred_or_judged_without_it_as_written(
     folder, silent_server, name, transaction, code, expected
 ):
-    with played(name, folder(name), silent_server) as (gateway, _):
+    with played(name, folder(name), silent_server, dns_time="500ms") as (gateway, _):
         reply = gateway.send(transaction)
         (record,) = gateway.journal()
         told = [(one.rule, one.reason) for one in record.evaluations]

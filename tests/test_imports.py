@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 ROOT = Path(__file__).parent.parent
 RULES = (ROOT / "rules.yaml").read_text().replace("127.0.0.1:2525", "127.0.0.1:0")
@@ -51,11 +51,6 @@ BASE = {
     "gatepost.dns",
 }
 EVERYTHING = WEB | SERVER | STORE | SELDOM | FILTERS | ONLY_FOR_TESTS | BASE
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ rules:
   - {{name: words, filter: keywords, with: {{words: [casino]}}, action: reject, reply: "550 5.7.1 No"}}
   - {{name: programs, filter: attachments, with: {{extensions: [exe]}}, action: quarantine}}
 """
-SETTLED_KIB, SETTLED_SECONDS, PATIENCE_SECONDS = 64, 0.5, 30
+SETTLED_KIB, SETTLED_SECONDS, PATIENCE_SECONDS = 64, 0.5, 60
 
 
 @contextmanager

@@ -4,14 +4,11 @@ No registry of images is asked: mmdebstrap makes the base. Podman has its storag
 folder of this test, and is called docker there.
 """
 
-import contextlib
 import json
 import os
-import random
 import re
 import shutil
 import smtplib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +22,7 @@ from pathlib import Path
 import pytest
 import yaml
 from compose_spec import PyCompose
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -129,24 +127,13 @@ def test_the_compose_file_is_one():
         del settings["services"]["trap"][misspelt]
 
 
-def free_ports(count):
-    """Ports that the system gives to nobody else: Podman leads a port into a container without binding it."""
-    found = []
-    for port in random.sample(range(20_000, 30_000), 1000):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found.append(port)
-        if len(found) == count:
-            break
-    return found
-
-
 class Containers:
     """A clone with other ports, and Podman's folder."""
 
     def __init__(self, folder):
         self.folder = folder
         self.clone = folder / "clone"
-        self.trap, self.desk, self.gateway = free_ports(3)
+        self.trap, self.desk, self.gateway = free_port(), free_port(), free_port()
         self.environment = {
             **os.environ,
             "PATH": f"{folder}/bin:{os.environ['PATH']}",

@@ -11,7 +11,7 @@ from gatepost.holding import Channel, HeldSessions
 from gatepost.process.service import Service
 from gatepost.store import Box, JournalQuery, KeptQuery
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 class Client:

@@ -28,7 +28,7 @@ from gatepost.mime import read_message
 from gatepost.mime.html import plain_text
 
 JUDGES = Path(__file__).with_name("judges")
-ANSWER_SECONDS = 10
+ANSWER_SECONDS = 60
 """A reader that takes longer over one message has no opinion of it."""
 _WORD = re.compile(r"[\w\ufffd\x80-\x9f]+")
 _DAMAGED = re.compile(r"[\ufffd\x80-\x9f]")

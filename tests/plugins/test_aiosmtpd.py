@@ -19,6 +19,7 @@ from gatepost.pipeline.filter_settings import make_filter
 from gatepost.pipeline.hooks import hooks_of
 from gatepost.testing import ask_filter, make_transaction, run_filter, running_gateway
 from gatepost_aiosmtpd import Aiosmtpd
+from ports import free_port
 
 HANDLERS = '''
 import asyncio
@@ -189,8 +190,7 @@ def people(tmp_path, monkeypatch):
 
 @contextmanager
 def in_aiosmtpd(handler, **options):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     controller = Controller(handler, hostname="127.0.0.1", port=port, **options)
     controller.start()
     try:

@@ -5,7 +5,6 @@ import base64
 import contextlib
 import json
 import re
-import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from gatepost.config import ConfigError, load
 from gatepost.pipeline.loader import load_rules
 from gatepost.testing import make_message, make_transaction, running_gateway
 from gatepost_web_service import Answer, Request, ServiceError, WebService
+from ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hostile import hostile
@@ -494,11 +494,6 @@ def test_check_says_what_is_wrong(tmp_path, settings, error):
 
 def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize(

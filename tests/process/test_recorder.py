@@ -195,7 +195,7 @@ async def test_what_was_said_survives_kill_9(tmp_path):
         *command, cwd=tmp_path, env=environment, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (listens := re.search(rb"listens on 127.0.0.1:(\d+)", await process.stderr.readline())):
                 pass
             reader, writer = await asyncio.open_connection("127.0.0.1", int(listens[1]))

@@ -28,6 +28,7 @@ import yaml
 from gatepost.config import load
 from gatepost.model.record import Record
 from gatepost.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery, open_archive
+from ports import free_port
 
 PATIENCE_SECONDS = 60.0
 """For each thing that is waited for; a healthy one takes milliseconds."""
@@ -60,7 +61,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def gatepost(
-    *arguments: str, folder: Path, timeout: float = 30, **options
+    *arguments: str, folder: Path, timeout: float = 120, **options
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     command = [sys.executable, "-m", "gatepost", *arguments]
@@ -399,11 +400,6 @@ class Watch:
         same = dataclasses.replace(held, threads=self.base.threads) == self.base
         few = self.base.threads <= held.threads <= self.base.threads + threads
         return "" if same and few else f"{held}, at first {self.base}"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 def program(name: str) -> str:

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "plugins"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "scanners"))
 from compound import compound, vba
 from debian_scanners import CLAMAV_MILTER, OPENDKIM, clamd, milter, rspamd, spamd
-from scanner_servers import EICAR, GTUBE, free_port
+from ports import free_port
+from scanner_servers import EICAR, GTUBE
 
 OWN = "GATEPOST-TEST-" + "STRING"
 """For the engines that have no public one."""

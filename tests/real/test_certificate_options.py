@@ -149,7 +149,7 @@ def test_what_cannot_be_used_is_named_before_anything_starts(run, tmp_path, issu
     assert "Traceback" not in done.stderr
 
 
-def test_a_gateways_desk_has_https_and_sighup_takes_the_new_certificate(gateway, tmp_path):
+def test_a_gateways_desk_has_https_and_sighup_takes_the_new_certificate(gateway, tmp_path, wait_until):
     (new := tmp_path / "new").mkdir()
 
     def renew(folder):
@@ -171,12 +171,13 @@ def test_a_gateways_desk_has_https_and_sighup_takes_the_new_certificate(gateway,
     second = renew(running.folder)
     running.kill(signal.SIGHUP)
     running.logs("reloaded")
-    for _ in range(100):  # the desk is told after the workers
-        try:
-            assert httpx.get(info, headers=running.password, verify=second).status_code == 200
-            break
-        except httpx.ConnectError:
-            continue
+
+    def has_the_new_one():
+        with contextlib.suppress(httpx.ConnectError):
+            return httpx.get(info, headers=running.password, verify=second).status_code == 200
+        return False
+
+    wait_until(has_the_new_one, "the desk, which is told after the workers, has it too")
     with pytest.raises(httpx.ConnectError):
         httpx.get(info, headers=running.password, verify=first)
 

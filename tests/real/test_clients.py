@@ -37,7 +37,7 @@ def swaks(port: int, *options: str) -> subprocess.CompletedProcess[str]:
         ["swaks", "--server", "localhost", "--port", str(port), *addresses, *options],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

@@ -280,7 +280,7 @@ def test_it_ends_when_nobody_reads_what_it_shows(tmp_path, environment):
         process.stdout.close()
         with socket.create_connection(("127.0.0.1", port)):
             try:
-                assert process.wait(20) == 0
+                assert process.wait(60) == 0
             finally:
                 process.kill()
         assert process.stderr.read() == ""

@@ -62,7 +62,7 @@ class Strace:
         # Killed it lets go at once; at SIGTERM it writes its output, and may wait for a thread for ever
         # that has ended.
         self.process.send_signal(signal.SIGTERM if self.output else signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -239,8 +239,9 @@ def worker_of(running, client):
     """The process id of the worker that talks to this client."""
     port = client.socket.getsockname()[1]
     for child in psutil.Process(running.pid).children():
-        if port in {one.raddr.port for one in child.net_connections("tcp") if one.raddr}:
-            return child.pid
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that was killed, and is still a zombie
+            if port in {one.raddr.port for one in child.net_connections("tcp") if one.raddr}:
+                return child.pid
     raise AssertionError("nobody talks to this client")
 
 

@@ -97,7 +97,7 @@ def test_users_of_the_settings_and_tokens_are_those_of_the_running_gateway(gatew
 
 @pytest.mark.long
 def test_single_sign_on_is_that_of_the_running_gateway_and_a_dead_provider_stops_nothing(
-    gateway, run, wait_until, unused_tcp_port
+    gateway, run, wait_until, closed_port
 ):
     pytest.importorskip("joserfc")
     web = f"""
@@ -105,7 +105,7 @@ def test_single_sign_on_is_that_of_the_running_gateway_and_a_dead_provider_stops
           address: 127.0.0.1:0
           hosts: other.example
           oidc:
-            issuer: http://127.0.0.1:{unused_tcp_port}
+            issuer: http://127.0.0.1:{closed_port}
             client_id: desk
             client_secret_file: secret
             redirect_uri: http://desk.example/login/oidc/callback

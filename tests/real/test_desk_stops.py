@@ -1,11 +1,14 @@
 """A gateway that is stopped ends what its web desk has begun, and cuts off what only waits."""
 
+import http.client
 import json
 import signal
 import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from gatepost.model.record import Disposition
@@ -65,7 +68,7 @@ def test_a_release_that_has_begun_ends_and_its_user_is_answered(start, upstream,
     running, kept_id = start(shutdown)
     with ThreadPoolExecutor() as threads:
         released = threads.submit(ask, running, f"/quarantine/{kept_id}/release", "POST")
-        assert upstream.wait_until(lambda server: "DATA" in server.commands[-1])
+        assert upstream.wait_until(lambda server: any("DATA" in said for said in server.commands))
         running.kill(signal.SIGTERM)
         time.sleep(AFTER_THE_GRACE_SECONDS)
         upstream.release.set()
@@ -78,18 +81,34 @@ def test_a_release_that_has_begun_ends_and_its_user_is_answered(start, upstream,
     assert len(upstream.messages) == 1
 
 
-def test_who_waits_for_mail_is_told_to_ask_again(start):
+def test_who_waits_for_mail_is_told_to_ask_again(start, wait_until):
     running, _ = start("30s")
-    with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(ask, running, "/wait?query=never&timeout=50")
-        time.sleep(1)
+    with closing(http.client.HTTPConnection(running.desk, timeout=60)) as client:
+        client.request(
+            "GET",
+            "/mail/api/v1/wait?query=never&timeout=300",
+            headers={"Authorization": "Bearer swordfish"},
+        )
+        wait_until(lambda: has_read_all_of(client), "the desk has the request")
         began = time.monotonic()
         running.kill(signal.SIGTERM)
-        status, problem = waiting.result()
-    assert (status, problem["type"], problem["title"]) == (
+        answer = client.getresponse()
+        problem = json.load(answer)
+    assert (answer.status, problem["type"], problem["title"]) == (
         503,
         "/api/#problem-stopping",
         "The web desk stops",
     )
     assert running.wait() == 0
     assert time.monotonic() - began < 20
+
+
+def has_read_all_of(client):
+    """Whether the desk has accepted the connection and read all that was sent (proc(5), net/tcp)."""
+    here, there = client.sock.getsockname()[1], client.sock.getpeername()[1]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, _, _, _, _, inode, *_ = line.split()
+        ports = tuple(int(one.partition(":")[2], 16) for one in (local, remote))
+        if ports == (there, here):
+            return inode != "0" and queues.partition(":")[2] == "00000000"
+    return False

@@ -32,7 +32,7 @@ def trap(complaints):
     running.url = f"http://{running.desk}"
 
     def subjects():
-        with urllib.request.urlopen(f"{running.url}/api/v1/messages?limit=500", timeout=30) as answer:
+        with urllib.request.urlopen(f"{running.url}/api/v1/messages?limit=500", timeout=60) as answer:
             return [one["subject"] for one in reversed(json.load(answer)["messages"])]
 
     running.subjects = subjects
@@ -151,10 +151,9 @@ def test_a_wrong_argument_is_named(run, write, tmp_path, arguments, status, says
 
 
 @pytest.mark.long
-def test_a_server_that_is_not_there_or_another_one_is_named(run, write, gateway):
+def test_a_server_that_is_not_there_or_another_one_is_named(run, write, gateway, closed_port):
     write("one.eml", eml(1))
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    url = f"http://127.0.0.1:{closed_port}"
     done = run("import", "one.eml", "--url", url)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"gatepost: {url} does not answer ([Errno 111] Connection refused); --url names" in done.stderr

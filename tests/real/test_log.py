@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from textwrap import dedent
 import pytest
 from gatepost.process.certificate import make_certificate
 from gatepost.server.auth import hash_password
+from ports import free_port
 
 BROKEN = """
     from gatepost import hookimpl
@@ -138,8 +138,7 @@ def test_priorities_in_the_journal_of_systemd_and_in_syslog(tmp_path, write_rule
         pytest.skip("only root has mounts of its own")
     ports, folders = [], []
     for log in ("log: text", "log: {to: syslog, format: json}"):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(free.getsockname()[1])
+        ports.append(free_port())
         folders.append(tmp_path / str(ports[-1]))
         folders[-1].mkdir()
         (folders[-1] / "broken.py").write_text(dedent(BROKEN))

@@ -27,7 +27,7 @@ Syslog false
 PublicSuffixList {suffixes}
 """
 START = "mount --bind {resolv_conf} /etc/resolv.conf && exec opendmarc -f -l -c {settings}"
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 CONTINUE, ACCEPT, ADD_FIELD = b"c", b"a", b"i"
 
 

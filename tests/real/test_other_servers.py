@@ -31,7 +31,7 @@ PAGE = (ROOT / "docs" / "other-servers.md").read_text(encoding="utf-8")
 STRANGER, LISTED, ELSEWHERE, GATEWAY = "203.0.113.9", "203.0.113.66", "203.0.113.77", "127.0.0.1"
 SINK = 2525
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 RULES = """
 rules:
   - {name: listed, filter: match, when: {client: 203.0.113.66}, action: reject}

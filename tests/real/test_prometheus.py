@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import textwrap
 import urllib.parse
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "deploy" / "prometheus-alerts.yaml"
@@ -31,8 +31,7 @@ def prometheus(tmp_path, wait_until):
 
     def start(configuration):
         (tmp_path / "prometheus.yaml").write_text(configuration)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         with (tmp_path / "prometheus.log").open("wb") as log:
             command = ["prometheus", "--config.file=prometheus.yaml", "--storage.tsdb.path=data"]
             command.append(f"--web.listen-address=127.0.0.1:{port}")
@@ -58,7 +57,7 @@ def prometheus(tmp_path, wait_until):
     yield start
     for one in started:
         one.terminate()
-        one.wait(20)
+        one.wait(60)
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from gatepost.testing import FakeUpstream
+from ports import free_port
 
 RULES = """
 web: {{address: "127.0.0.1:0", password_file: password}}
@@ -70,7 +71,7 @@ class Probe:
 
 
 @pytest.mark.long
-def test_it_follows_servers_routes_and_store(gateway, write_rules, wait_until, free_port):
+def test_it_follows_servers_routes_and_store(gateway, write_rules, wait_until):
     first, second, nobody = free_port(), free_port(), free_port()
     with FakeUpstream(port=second) as upstream:
         running = gateway(
@@ -118,7 +119,7 @@ def serves(process, address):
 
 @pytest.mark.long
 @pytest.mark.real("haproxy")
-def test_haproxy_sends_clients_only_while_it_is_ready(gateway, wait_until, free_port, tmp_path):
+def test_haproxy_sends_clients_only_while_it_is_ready(gateway, wait_until, tmp_path):
     """With the lines of docs/rules.md."""
     lines = re.search(r"^backend gatepost\n(?:    .*\n)+", DOC.read_text(), re.MULTILINE)[0]
     behind, front, smtp = free_port(), free_port(), free_port()
@@ -146,14 +147,5 @@ def test_haproxy_sends_clients_only_while_it_is_ready(gateway, wait_until, free_
         wait_until(lambda: not greets(), "HAProxy finds it not ready")
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
     assert running.stop() == 0
-
-
-@pytest.fixture
-def free_port():
-    def find():
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            return free.getsockname()[1]
-
-    return find

@@ -76,7 +76,7 @@ def test_a_burst_of_smtp_source_is_relayed(gateway, sink, options):
     command = ["smtp-source", *options, "-s", "20", "-l", "1024", "-m", "500", "-t", "b@example.com"]
     path = {**os.environ, "PATH": PROGRAMS}
     done = subprocess.run(
-        [*command, f"127.0.0.1:{running.port}"], capture_output=True, timeout=30, env=path, check=False
+        [*command, f"127.0.0.1:{running.port}"], capture_output=True, timeout=120, env=path, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     ends = [recipient.disposition for record in running.journal(500) for recipient in record.recipients]

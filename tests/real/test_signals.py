@@ -6,23 +6,28 @@ import time
 
 import pytest
 from gatepost.model.record import Disposition
+from gatepost.testing import FakeUpstream
+from gatepost.testing.upstream import Stall, Usual
 
 SLOW = """
     import asyncio
-    import time
+    from pathlib import Path
 
     from gatepost import hookimpl
+
+    HERE = Path(__file__).parent
 
 
     class Slow:
         @hookimpl
         async def filter_message(self, transaction):
-            if transaction.message.view.subject == "slow":
-                await asyncio.sleep({seconds})
+            (HERE / "asked").touch()
+            while not (HERE / "go").exists():
+                await asyncio.sleep(0.01)
 """
 SLOW_RULES = """
-    limits: {shutdown_time: 2s}
-    rules: [{name: slow, filter: './slow.py:Slow', timeout: 60s}]
+    limits: {shutdown_time: %s}
+    rules: [{name: slow, filter: './slow.py:Slow', timeout: 300s}]
 """
 MESSAGE = b"Subject: slow\r\n\r\nHello\r\n"
 
@@ -56,22 +61,45 @@ def test_at_the_end_no_line_of_the_log_is_missing(gateway):
     assert [f"250 2.0.0 Ok: {one}" for one in logged] == replies
 
 
+@pytest.fixture
+def slow(gateway, wait_until):
+    """A gateway whose filter or server behind, or neither, waits until it is let go on, and that server."""
+    with FakeUpstream() as behind:
+
+        def start(where, shutdown):
+            files = {"slow.py": SLOW, **({"go": ""} if where != "filter" else {})}
+            running = gateway(SLOW_RULES % shutdown, upstream=behind.port, files=files)
+            if where == "upstream":
+                behind.script["dot"] = [Stall(), Usual()]
+
+            def waits():
+                """Until it does."""
+                asked = running.folder / "asked"
+                wait_until(lambda: behind.messages if where == "upstream" else asked.exists(), "it is slow")
+
+            return running, behind, waits
+
+        yield start
+
+
 @pytest.mark.case(107)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("where", ["filter", "upstream"])
 @pytest.mark.long
-def test_a_stop_waits_for_a_slow(gateway, sink, where, number):
+def test_a_stop_waits_for_a_slow(slow, where, number):
     """RELIABILITY 107: mid-relay."""
-    behind = sink(*(("-W", ".:1") if where == "upstream" else ()))
-    files = {"slow.py": SLOW.format(seconds=0.4 if where == "filter" else 0)}
-    running = gateway(SLOW_RULES.replace("2s", "60s"), upstream=behind.port, files=files)
-    with running.client().begin("bob@example.com") as client:
+    running, behind, waits = slow(where, "60s")
+    with running.client() as idle, running.client().begin("bob@example.com") as client:
         client.socket.sendall(MESSAGE + b".\r\n")
-        time.sleep(0.1)
+        waits()
         running.kill(number)
+        assert idle.reply().startswith("421 4.3.2 "), "it stops"
+        (running.folder / "go").touch()
+        behind.release.set()
         assert client.reply().startswith("250 2.")
         assert running.wait() == 0
-    assert [message.content for message in behind.messages()] == [MESSAGE]
+    (message,) = behind.messages
+    assert message.content.endswith(MESSAGE)
     (record,) = running.journal(1)
     assert record.recipients[0].disposition is Disposition.RELAYED
 
@@ -86,20 +114,19 @@ def test_a_stop_waits_for_a_slow(gateway, sink, where, number):
     ],
 )
 @pytest.mark.long
-def test_past_the_shutdown_time_the_client_is_told_421(gateway, sink, where, end):
+def test_past_the_shutdown_time_the_client_is_told_421(slow, where, end):
     """RELIABILITY 107: the bound."""
-    behind = sink(*(("-W", ".:90") if where == "upstream" else ()))
-    files = {"slow.py": SLOW.format(seconds=60 if where == "filter" else 0)}
-    running = gateway(SLOW_RULES, upstream=behind.port, files=files)
+    running, behind, waits = slow(where, "2s")
     with running.client().begin("bob@example.com") as client:
         client.socket.sendall(MESSAGE + (b"" if where == "client" else b".\r\n"))
-        time.sleep(0.1)
+        if where != "client":
+            waits()
         begin = time.monotonic()
         running.kill(signal.SIGTERM)
         assert re.match("421 4.3.2 |451 4.4.", client.reply())
         assert running.wait() == 0
         assert time.monotonic() - begin < 20
-    assert [m for m in behind.messages() if m.content.endswith(b"Hello\r\n")] == [] or where == "upstream"
+    assert len(behind.messages) == (where == "upstream")
     (record,) = running.journal(1)
     assert record.recipients[0].disposition is end
 

@@ -327,7 +327,7 @@ def test_a_stop_answers_every_message_that_has_begun(load, workers):
         before = sum(sender.finished for sender in under.senders)
         under.running.kill(signal.SIGTERM)
         for sender in under.senders:
-            sender.join(20)
+            sender.join(60)
             assert sender.not_greeted, "nobody is let in any more"
         assert under.running.wait() == 0
     assert sum(sender.finished for sender in under.senders) > before

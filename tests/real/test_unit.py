@@ -37,7 +37,7 @@ def test_systemd_understands_it_and_finds_it_closed(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     text = UNIT.read_text()
     assert "\nType=notify\n" in text

@@ -106,8 +106,9 @@ LEAVES_ONE = """
     class LeavesOne:
         @hookimpl
         def filter_message(self, transaction):
-            subprocess.run(["sh", "-c", "sleep 0.2 &"], check=True)
+            subprocess.run(["sh", "-c", "cat fifo &"], check=True)
 """
+"""It stays until the test has opened the FIFO and closed it again."""
 
 
 def test_as_the_first_process_of_a_container_it_reaps_what_others_leave(gateway, tmp_path, monkeypatch):
@@ -118,11 +119,13 @@ def test_as_the_first_process_of_a_container_it_reaps_what_others_leave(gateway,
     running = gateway(
         "rules: [{name: leaves, filter: './leaves.py:LeavesOne'}]\n", files={"leaves.py": LEAVES_ONE}
     )
+    os.mkfifo(running.folder / "fifo")
     before = workers(running)
-    assert running.send(MESSAGE).startswith("250")
-    wait_until(lambda: workers(running) > before)
-    wait_until(lambda: workers(running) == before)
-    assert running.send(MESSAGE).startswith("250")
+    for _ in range(2):
+        assert running.send(MESSAGE).startswith("250")
+        wait_until(lambda: workers(running) > before)
+        (running.folder / "fifo").open("w").close()
+        wait_until(lambda: workers(running) == before)
     assert running.stop() == 0
 
 

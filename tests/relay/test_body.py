@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import socket
 
 import pytest
 from gatepost.config.limits import Limits
@@ -13,6 +12,7 @@ from gatepost.relay.connection import Connection
 from gatepost.testing.upstream import FakeUpstream, Stall
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ports import free_port
 
 RECIPIENT = Recipient(address="b@example.com")
 LINES = st.lists(
@@ -108,17 +108,15 @@ async def test_an_early_refusal_is_heard_while_upstream_takes_nothing(post):
 
 @pytest.mark.real("smtp-sink")
 async def test_postfix_smtp_sink_takes_mail_on_few_connections(post):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     sink = await asyncio.create_subprocess_exec(
         "/usr/sbin/smtp-sink", "-u", "root", f"127.0.0.1:{port}", "100"
     )
     try:
-        for _ in range(100):
-            await post.relay.probe([post.server(f"smtp://127.0.0.1:{port}")])
-            if post.relay.extensions([(post.server(f"smtp://127.0.0.1:{port}"),)]):
-                break
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(60):
+            while not post.relay.extensions([(post.server(f"smtp://127.0.0.1:{port}"),)]):
+                await asyncio.sleep(0.02)
+                await post.relay.probe([post.server(f"smtp://127.0.0.1:{port}")])
         content = b"Subject: hello\r\n\r\n" + b".dot\r\n" * 1000
         ends = await asyncio.gather(*(post(f"smtp://127.0.0.1:{port}", content=content) for _ in range(50)))
         assert {end.state for end in ends} == {DeliveryState.ACCEPTED}

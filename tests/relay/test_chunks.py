@@ -168,7 +168,7 @@ def expected(step, fault, reused):
 )
 @pytest.mark.long
 async def test_a_fault_is_told_as_it_is_and_nothing_is_taken_twice(make_post, upstream, step, fault, reused):
-    post = make_post(connect_time=0.3, upstream_time=0.3) if fault == "stall" else make_post()
+    post = make_post(connect_time=1, upstream_time=1) if fault == "stall" else make_post()
     content = {"bdat": MEDIUM, "body": LARGE, "dot": SMALL}[step]
     behaviour = [FAULTS[fault], Stall()] if step == "body" else FAULTS[fault]  # it reads no more
     if reused:

@@ -1,7 +1,6 @@
 """Servers in order, and connections that are used again."""
 
 import asyncio
-import socket
 
 import pytest
 from gatepost.relay import DeliveryState
@@ -252,7 +251,5 @@ async def test_extensions_are_what_every_server_was_last_seen_to_offer(post):
     assert post.relay.extensions([servers]) == {"8BITMIME"}
 
 
-async def test_probing_what_is_down_raises_nothing(post):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    await post.relay.probe([post.server(f"smtp://127.0.0.1:{port}")])
+async def test_probing_what_is_down_raises_nothing(post, closed_port):
+    await post.relay.probe([post.server(f"smtp://127.0.0.1:{closed_port}")])

@@ -99,10 +99,8 @@ async def test_a_fault_is_told_as_it_is_and_the_next_mail_goes_through(make_post
         assert taken == [b"before\r\n"] * reused + [content] * times + [b"after\r\n"]
 
 
-async def test_75_a_refused_connection_is_temporary(post):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    assert (await post(f"smtp://127.0.0.1:{port}")).end == (451, "4.4.1")
+async def test_75_a_refused_connection_is_temporary(post, closed_port):
+    assert (await post(f"smtp://127.0.0.1:{closed_port}")).end == (451, "4.4.1")
 
 
 async def test_75_a_black_hole_is_temporary(hasty_post):

@@ -35,7 +35,7 @@ TRACE = re.compile(rb"Received: [^\r]*\r\n(?:[ \t][^\r]*\r\n)*")
 SMUGGLED = "MAIL FROM:<eve@example.org>\r\nRCPT TO:<v@example.com>\r\nDATA\r\na: b\r\n\r\n2\r\n.\r\n"
 STRANGER = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n"
 """Postfix's settings trust nobody on this machine; this has Gatepost trust nobody either."""
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 STRICT = """\
 mynetworks = 192.0.2.0/24
 relay_domains = example.com

@@ -72,9 +72,8 @@ def end(gateway, reply):
 
 
 @pytest.mark.case(75)
-def test_a_refused_connection_is_temporary():
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        nobody = SimpleNamespace(host="127.0.0.1", port=unused.getsockname()[1])
+def test_a_refused_connection_is_temporary(closed_port):
+    nobody = SimpleNamespace(host="127.0.0.1", port=closed_port)
     with running_gateway({}, upstream=nobody) as gateway:
         reply = gateway.send(make_transaction())
     assert (reply.code, reply.enhanced) == (451, "4.4.1")

@@ -3,7 +3,6 @@
 import asyncio
 import math
 import re
-import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from gatepost.state.redis import RedisClient, RedisKeys, RedisState
 from gatepost.state.sqlite import SqliteState
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ports import free_port
 
 pytestmark = pytest.mark.real("redis-server")
 
@@ -303,9 +303,7 @@ async def test_over_tls_only_a_server_whose_authority_is_trusted(make_server, on
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
     for name, one_of_both in (("ca.pem", authority), ("other.pem", other)):
         one_of_both.cert_pem.write_to_path(tmp_path / name)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     pem = str(tmp_path / "server.pem")
     make_server(
         "--tls-port",

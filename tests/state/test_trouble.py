@@ -35,7 +35,10 @@ async def test_too_slow(open_state, tmp_path, monkeypatch):
     other = sqlite3.connect(tmp_path / "state", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     waiting = [asyncio.ensure_future(state.set("first", 1, seconds=100))]
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        while state._backend._queue.qsize():  # until the thread has taken it, and waits
+            await asyncio.sleep(0.001)
     waiting += [asyncio.ensure_future(state.set(f"{number}", 1, seconds=100)) for number in range(6)]
     await asyncio.sleep(0)
     with pytest.raises(StateError, match="the state is too slow: 5 operations wait"):

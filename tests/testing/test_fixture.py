@@ -14,7 +14,7 @@ from gatepost.testing.breakpoints import NothingHeldError
 from gatepost.testing.complaints import NoMessageError, running_complaints
 
 HTML = '<p data-test="x">Your code: <b>482913</b> <a href="https://shop.example/confirm?t=1">Confirm</a></p>'
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 def send(mailbox, *recipients, user=None, content=None, **parts):

@@ -140,9 +140,9 @@ async def test_what_a_server_does_is_told_and_takes_bounded_time(scripted, monke
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "nobody.invalid"])
-async def test_a_server_that_is_not_there_is_told(host, unused_tcp_port_factory, monkeypatch):
+async def test_a_server_that_is_not_there_is_told(host, closed_port, monkeypatch):
     monkeypatch.setattr(webhook_server, "_SECONDS", 2)
-    url = f"http://ann:hunter2@{host}:{unused_tcp_port_factory()}/hunter3"
+    url = f"http://ann:hunter2@{host}:{closed_port}/hunter3"
     why = await WebhookServer(WebhookSettings.model_validate(url)).post("abc", BODY)
     assert why
     assert "hunter" not in why

@@ -42,8 +42,8 @@ __all__ = [
     "running_complaints",
 ]
 
-_START_SECONDS = 30.0
-_STOP_SECONDS = 10.0
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
 _ANSWER_SECONDS = 30.0
 """Time for the server's response, in addition to the requested wait."""
 _WAIT_SECONDS_AT_ONCE = 60.0

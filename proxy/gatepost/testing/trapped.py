@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 __all__ = ["Attachment", "Link", "ReceivedMessage"]
 
-_SAVED_SECONDS = 2.0
+_SAVED_SECONDS = 10.0
 """Time until the conversation is stored after the last reply; usually a fifth of a second."""
 _LOOK_SECONDS = 0.02
 

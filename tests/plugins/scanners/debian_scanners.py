@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from scanner_servers import CLAMD_BYTES, EICAR, Daemon, ask_tcp, free_port, running
+from ports import free_port
+from scanner_servers import CLAMD_BYTES, EICAR, Daemon, ask_tcp, running
 
 SPAMD_RULES = """
 loadplugin Mail::SpamAssassin::Plugin::Check

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -23,14 +22,6 @@ CLAMD_BYTES = 1 << 20
 START_SECONDS = 120
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
-
-
-def free_port() -> int:
-    """A port that no other program gets by chance: it is below those that the system gives."""
-    for port in random.sample(range(20_000, 32_000), 1000):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    pytest.fail("no port is free")
 
 
 @dataclass

@@ -199,8 +199,14 @@ async def test_each_user_of_spamd_learns_once(tmp_path: Path) -> None:
 
 def test_what_a_filter_says_is_shown_and_its_failures_are_too(gatepost: Run) -> None:
     rules = [
-        {"name": says, "filter": "./own.py:Learns", "learn": True, "timeout": 0.3, "with": {"says": says}}
-        for says in ("something", "nothing", "raises", "sleeps", "number")
+        {"name": says, "filter": "./own.py:Learns", "learn": True, "timeout": seconds, "with": {"says": says}}
+        for says, seconds in (
+            ("something", 30),
+            ("nothing", 30),
+            ("raises", 30),
+            ("sleeps", 0.3),
+            ("number", 30),
+        )
     ]
     status, out, err = gatepost(rules, "learn", "spam", "s1")
     size = len(make_message(subject="s1", text=SPAM))

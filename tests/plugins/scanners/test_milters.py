@@ -24,7 +24,8 @@ from gatepost.testing import FakeUpstream, make_transaction, running_gateway
 
 sys.path.insert(0, str(Path(__file__).parent))
 from debian_scanners import CLAMAV_MILTER, OPENDKIM, milter
-from scanner_servers import EICAR, GTUBE, free_port
+from ports import free_port
+from scanner_servers import EICAR, GTUBE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "milter"))
 from scripted_milter import ScriptedMilter, packet

@@ -11,6 +11,7 @@ import time
 import urllib.request
 
 import pytest
+from ports import free_port
 
 pytestmark = [
     pytest.mark.real("unshare"),
@@ -73,8 +74,7 @@ def send(port, subject):
 def test_a_node_relays_and_quarantines_although_it_can_write_no_file(postgresql, settings, run, tmp_path):
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("only root has mounts of its own")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        sink = free.getsockname()[1]
+    sink = free_port()
     (tmp_path / "mail").mkdir()
     program = shutil.which("smtp-sink", path="/usr/sbin:/usr/bin")
     run("sink", program, "-u", "root", "-d", f"{tmp_path}/mail/m.", f"127.0.0.1:{sink}", "100")

@@ -243,7 +243,7 @@ asyncio.run(main())
 def run_child(tmp_path, end):
     code = CHILD.format(folder=str(Path(__file__).parents[1]), base=str(tmp_path), end=end)
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=120, check=False
     )
 
 

@@ -19,20 +19,24 @@ def path(tmp_path):
     return tmp_path / "mail.db"
 
 
-def test_who_has_just_written_does_not_come_before_who_waits(path):
-    first, second = WriteQueue(path), WriteQueue(path)
-    order, begun = [], threading.Event()
+@pytest.mark.parametrize("processes", [1, 2])
+def test_who_has_just_written_does_not_come_before_who_waits(path, processes):
+    """Whether these are threads of one process or of two."""
+    first = WriteQueue(path)
+    second = WriteQueue(path) if processes == 2 else first
+    order = []
+
+    def waits():
+        return _is_locked(path.with_name("mail.db-queue")) if processes == 2 else first._threads.waiting
 
     def wait_for_a_turn():
-        begun.set()
         with second.turn():
             order.append("second")
 
     waiting = threading.Thread(target=wait_for_a_turn)
     with first.turn():
         waiting.start()
-        begun.wait()
-        while not _is_locked(path.with_name("mail.db-queue")):
+        while not waits():
             time.sleep(0.001)
         order.append("first")
     with first.turn():

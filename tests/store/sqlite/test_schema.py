@@ -168,7 +168,7 @@ def test_a_store_of_today_is_opened_without_alembic(tmp_path):
         "    asyncio.run(store.close())\n"
         "sys.exit('alembic' in sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False)
     assert done.returncode == 0
 
 

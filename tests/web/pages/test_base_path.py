@@ -12,6 +12,7 @@ import gatepost.web
 import httpx
 import pytest
 from gatepost.store import Box
+from ports import free_port
 
 STATIC = Path(gatepost.web.__file__).parent / "static"
 ADDRESS = re.compile(r'\s([\w:-]+)="(/[^"]*)"')
@@ -147,8 +148,7 @@ backend strips
 def proxied(tmp_path, serve):
     """Addresses of a proxy that passes its path on or strips it, and the desk behind each."""
     ends = {name: serve(name, base_path=f"/{name}/") for name in ("passes", "strips")}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     places = {name: urlsplit(site.origin).netloc for name, site in ends.items()}
     (tmp_path / "haproxy.cfg").write_text(PROXY.format(port=port, **places))
     haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")

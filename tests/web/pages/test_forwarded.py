@@ -3,7 +3,6 @@
 import asyncio
 import re
 import shutil
-import socket
 import subprocess
 from contextlib import contextmanager
 from ipaddress import ip_network
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from gatepost.store import Box
 from gatepost.web.forwarded import forwarded_client
+from ports import free_port
 
 PROXIES = (ip_network("10.0.0.0/24"), ip_network("2001:db8:a::/48"))
 HAPROXY = (Path(__file__).parents[3] / "deploy" / "cluster" / "haproxy.cfg").read_text()
@@ -98,8 +98,7 @@ async def test_log_and_audit_log_name_the_client(client_of, accounts, caplog):
 @contextmanager
 def behind_haproxy(folder, desk):
     """The address of HAProxy with the desk's part of the settings of a cluster; its own is 127.0.0.9."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     general, _, rest = HAPROXY.partition("frontend smtp\n")
     text = "".join((general, *rest.partition("frontend desk\n")[1:]))
     for what, by in (

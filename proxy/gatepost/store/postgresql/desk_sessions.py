@@ -4,7 +4,6 @@ Its rows are for all nodes, and outlive a crash and a failover. A commit here do
 while that is gone everybody stays logged in, and a failover can lose no more than the last moment.
 """
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -14,6 +13,7 @@ import psycopg
 from gatepost.config.store import StoreSettings
 from gatepost.store.errors import StoreUnavailable
 from gatepost.store.postgresql.driver import Place, error_for
+from gatepost.store.thread_queue import ThreadQueue
 
 __all__ = ["PostgresqlDeskSessions"]
 
@@ -76,7 +76,7 @@ class PostgresqlDeskSessions:
         self._place = Place(settings.url, settings.read_password)
         self._unused_seconds = unused_seconds
         self._connection: psycopg.Connection | None = None
-        self._lock = threading.Lock()
+        self._lock = ThreadQueue()
 
     def put(self, key: bytes, sealed: bytes, *, owner: bytes, lasts_seconds: float) -> None:
         """See `gatepost.store.contract.DeskSessions`."""
@@ -122,7 +122,7 @@ class PostgresqlDeskSessions:
 
     def _do(self, work: Callable[[psycopg.Connection], T]) -> T:
         """Do it, on another connection if this one has ended meanwhile: all of it may be done twice."""
-        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
+        if not self._lock.acquire(_PATIENCE_SECONDS):
             raise StoreUnavailable(f"the store {self._place.name} does not answer")
         try:
             connection = self._connection

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from gatepost.store.errors import StoreUnavailable
 from gatepost.store.sqlite import driver
+from gatepost.store.thread_queue import ThreadQueue
 
 __all__ = ["WriteQueue"]
 
@@ -28,20 +28,20 @@ class WriteQueue:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: tuple[int, int] | None = None
-        self._one_thread = threading.Lock()
+        self._threads = ThreadQueue()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for a turn, at most `BUSY_SECONDS`; raises StoreUnavailable. It ends with its process, too."""
         deadline = time.monotonic() + driver.BUSY_SECONDS
-        if not self._one_thread.acquire(timeout=driver.BUSY_SECONDS):
+        if not self._threads.acquire(driver.BUSY_SECONDS):
             raise self._busy()
         try:
             queue, turn = self._files or self._open()
             with self._locked(turn, deadline, queue=queue):
                 yield
         finally:
-            self._one_thread.release()
+            self._threads.release()
 
     @contextmanager
     def _locked(self, turn: int, deadline: float, *, queue: int) -> Iterator[None]:
