@@ -26,6 +26,8 @@ _RETRY_SECONDS = 1.0
 """The journal is written again so long after a failure; a try may take as long as waiting for a lock."""
 _LONG_SECONDS = 10.0
 """A write that took longer is logged, as is the end of an outage: a COMMIT may have waited for a standby."""
+_FULL_SECONDS = 60.0
+"""A store that was full has room again if nothing failed for so long."""
 _SWEEP_SECONDS = 60.0
 """Between two searches for what retention has to delete; less if the age limit is short."""
 _SHORT_SWEEP_SECONDS = 1.0
@@ -67,6 +69,9 @@ class Writer:
         self._closing = False
         self._failing_since: float | None = None
         """The first of the failures that go on; by the monotonic clock."""
+        self._failed_at = 0.0
+        self._too_large: Change | None = None
+        """The smallest change that did not fit into a store that is full."""
         self._retention_failed = False
         """Whether the log says so: not of an outage of which it says that nothing can be written."""
         self._database.maintains()
@@ -166,7 +171,8 @@ class Writer:
             raise
         failed = [(change, error) for change, error in results if error]
         seconds = time.monotonic() - (began if self._failing_since is None else self._failing_since)
-        if not failed and (self._failing_since is not None or seconds >= _LONG_SECONDS):
+        was_long = self._failing_since is None and seconds >= _LONG_SECONDS
+        if not failed and (was_long or self._has_recovered(group)):
             _log.warning("the store %s is written again, after %.1f seconds", self._database.name, seconds)
             self._failing_since = None
         self._kept_since_sweep += sum(len(change.kept) for change in group)
@@ -190,6 +196,9 @@ class Writer:
         if again:
             self._journal_due = time.monotonic() + _RETRY_SECONDS
         self._begin_to_fail(failed[0][1])
+        self._failed_at = time.monotonic()
+        large = [change for change, error in failed if isinstance(error, StoreFull)]
+        self._too_large = min(large, key=lambda change: (bool(change.kept), change.size), default=None)
         for change, error in failed:
             if not isinstance(error, temporary):
                 _log.error("not stored: transaction %s", change.record and change.record.id, exc_info=error)
@@ -201,6 +210,16 @@ class Writer:
         if self._failing_since is None:
             self._failing_since = time.monotonic()
             _log.error("cannot write: %s", error)
+
+    def _has_recovered(self, written: Sequence[Change]) -> bool:
+        """True if that ends the failures. A full store may have room for records, and none for messages."""
+        if self._failing_since is None:
+            return False
+        missed = self._too_large
+        if missed is None or time.monotonic() - self._failed_at >= _FULL_SECONDS:
+            return True
+        fits = sum(change.size for change in written) >= missed.size
+        return fits and (not missed.kept or any(change.kept for change in written))
 
     def _results(self, group: list[Change]) -> list[_WriteResult]:
         """All in one transaction; if it fails in smaller ones: a change fails only for its own reasons."""
