@@ -207,3 +207,25 @@ def test_the_log_has_the_beginning_and_the_end_of_an_outage_and_nothing_of_libra
     rest = [line for line in found if not any(re.match(pattern, line) for pattern in expected)]
     assert len(rest) <= 1, found
     assert all(re.match(f"{REFUSED}|{IN_DOUBT}", line) for line in rest), found
+
+
+@pytest.mark.real("postgres")
+def test_commits_that_wait_for_a_standby_are_named_and_not_only_late(server, node):
+    node.wait_until(lambda: node.ask("/readyz")[0] == 200)
+    since = len(node.log)
+    for statement in ("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"):
+        server.execute(statement)
+    waiting = threading.Thread(target=node.send, args=("virus",))
+    waiting.start()
+    node.wait_until(lambda: node.ask("/readyz")[0] == 503)
+    for statement in ("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"):
+        server.execute(statement)
+    waiting.join(PATIENCE_SECONDS)
+    node.wait_until(lambda: node.ask("/readyz")[0] == 200)
+    gone, ready = [line for line in node.lines(since) if not re.match(AGAIN, line)]
+    assert re.match(
+        f"{GONE}commits on the server of .* wait for a standby that does not answer"
+        r" \(synchronous_standby_names = 'nobody'\)$",
+        gone,
+    )
+    assert ready == READY
