@@ -74,10 +74,10 @@ def test_what_was_sent_while_the_store_was_gone_is_journalled_when_it_is_back(
     write, kept = Database.write_group, hold()
     back = time.monotonic() + 2
 
-    def fail(database, group):
+    def fail(database, group, interrupted):
         if time.monotonic() < back:
             raise StoreUnavailable("on purpose")
-        write(database, group)
+        write(database, group, interrupted)
 
     monkeypatch.setattr(Database, "write_group", fail)
     with FakeUpstream() as upstream:

@@ -78,3 +78,34 @@ async def test_starttls_does_not_wash_it_off(start, tmp_path):
     await client.send(b"EHLO client.test\r\n" + MESSAGE)
     assert [reply[:3] for reply in await client.replies()] == ["250", "250", "250", "354", "250", "221"]
     assert mx.script.sent_by[0].early_talker
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 25\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\x9c\x40\0\x19",
+    ],
+)
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_a_load_balancer_that_is_not_listed_is_named_once_in_the_log(start, caplog, header, is_early):
+    mx = await start()
+    if is_early:
+        mx.script.answers["connect"] = slow_rules
+    for _ in range(3):
+        client = await mx.connect()
+        if not is_early:
+            assert (await client.reply())[:3] == "220"
+        await client.send(header + (b"" if is_early else b"\r\nQUIT\r\n"))
+        codes = [reply[:3] for reply in await client.replies()]
+        assert codes == ["421"] if is_early else "500" in codes
+    [line] = caplog.messages
+    assert "a PROXY header from 127.0.0.1, which is not in proxy_protocol_from" in line
+
+
+async def test_an_early_talker_without_a_header_is_no_load_balancer(start, caplog):
+    mx = await start()
+    mx.script.answers["connect"] = slow_rules
+    assert await send(mx, early=True) == ["421"]
+    assert caplog.messages == []

@@ -194,6 +194,23 @@ async def test_a_server_that_is_killed_and_comes_back_empty(make_server, node, c
     assert await enter(other, 5) == 1, "those from before are counted"
 
 
+async def test_a_server_that_is_full_has_one_outage_although_it_answers_what_writes_nothing(
+    make_server, node, monkeypatch, caplog
+):
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(connections, "_RETRY_SECONDS", 0.02)
+    server = make_server("--maxmemory-policy", "noeviction")
+    counts = node(server.url)
+    server.client.config_set("maxmemory", 1)
+    assert await counts.enter(HERE) is None
+    counts.leave(HERE)
+    await asyncio.sleep(0.5)
+    assert counts.is_failing
+    server.client.config_set("maxmemory", 0)
+    await until(counts_again(counts))
+    assert ["is full" in line for line in caplog.messages] == [True, False]
+
+
 async def test_a_server_that_is_not_there_at_the_start(make_server, node):
     server = make_server()
     server.stop()

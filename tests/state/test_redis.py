@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -329,3 +330,27 @@ async def test_over_tls_only_a_server_whose_authority_is_trusted(make_server, on
 
 async def test_an_amount_above_the_limit_never_has_room(server, on_server):
     assert (await on_server(server.url).add(one(11, limit=10)))[0].wait_seconds == math.inf
+
+
+def test_a_server_as_it_is_installed_says_that_it_refuses_other_machines(own_network, make_server):
+    """As in docs/cluster.md: without a password it answers its own machine alone."""
+
+    async def add():
+        client = RedisClient("redis://192.0.2.31:6379")
+        try:
+            await client.run_script("return redis.call('get', KEYS[1])", ["gatepost:test:0:a"], [])
+        finally:
+            await client.close()
+
+    def ask():
+        command = ["ip", "address", "add", "192.0.2.31/32", "dev", "lo"]
+        subprocess.run(command, check=True, timeout=60)
+        make_server("--port", "6379", "--bind", "192.0.2.31")
+        with pytest.raises(StateError) as raised:
+            asyncio.run(add())
+        return str(raised.value)
+
+    assert own_network(ask) == (
+        "the state on redis://192.0.2.31:6379 refused a command: DENIED Redis is running in protected mode"
+        " because protected mode is enabled and no password is set for the default user"
+    )

@@ -10,6 +10,7 @@ from gatepost.holding import Holder
 from gatepost.holding.holder import Left
 from gatepost.relay import Relay
 from gatepost.store import Store
+from gatepost.throttle import Throttle
 
 __all__ = ["Gateway", "Policy"]
 
@@ -35,11 +36,18 @@ class Gateway:
         self._store = store
         self._relay = relay
         self._holder = holder
+        self._outages = Throttle()
+        """For all sessions: an outage of the store is not a line of each message."""
 
     def session_handler(self, left: Left) -> SessionHandler:
         """The gateway's side of a new session; ``left`` tells when its client has left."""
         return SessionHandler(
-            lambda: self.policy, store=self._store, relay=self._relay, holder=self._holder, left=left
+            lambda: self.policy,
+            store=self._store,
+            relay=self._relay,
+            holder=self._holder,
+            left=left,
+            outages=self._outages,
         )
 
     def extensions(self) -> frozenset[str]:

@@ -34,6 +34,7 @@ from gatepost.model.verdict import Decision, Evaluation, Outcome, Reply, ReplyTi
 from gatepost.pipeline import Early, Screening
 from gatepost.relay import Relay
 from gatepost.store import Store
+from gatepost.throttle import Throttle
 
 __all__ = ["SessionHandler"]
 
@@ -50,6 +51,7 @@ class SessionHandler:
         "_holder",
         "_left",
         "_open",
+        "_outages",
         "_policy",
         "_policy_now",
         "_relay",
@@ -65,6 +67,7 @@ class SessionHandler:
         relay: Relay | None,
         holder: Holder | None,
         left: Left,
+        outages: Throttle,
     ) -> None:
         self._policy_now = policy
         self._policy = policy()
@@ -72,6 +75,7 @@ class SessionHandler:
         self._relay = relay
         self._holder = holder
         self._left = left
+        self._outages = outages
         self._armed = holder.armed if holder else NOT_ARMED
         """For each stage: not 0 if a breakpoint may hold sessions there."""
         self._screening = Screening(self._policy.pipeline)
@@ -275,7 +279,9 @@ class SessionHandler:
             await opened.abandon()
             raise
         except Exception as error:  # noqa: BLE001 - after any failure the client is told 4xx and keeps its message
-            result = all_refused(opened.envelope.recipients, reply_to_failure(error, opened.id))
+            result = all_refused(
+                opened.envelope.recipients, reply_to_failure(error, opened.id, self._outages)
+            )
             record = opened.record(result, transaction=transaction, begin=begin)
             await opened.abandon()
             self._store.journal(record)

@@ -11,7 +11,8 @@ from gatepost.model.plan import RecipientResult
 from gatepost.model.record import Disposition
 from gatepost.model.verdict import Action, Outcome, Reply
 from gatepost.relay import Delivered
-from gatepost.store import Kept, StoreError, StoreFull
+from gatepost.store import Kept, StoreError, StoreFull, StoreUnavailable
+from gatepost.throttle import Throttle
 from gatepost.values import value
 
 __all__ = [
@@ -98,10 +99,17 @@ def _same_for_all(
     return MessageResult(reply=reply, recipients=tuple(results))
 
 
-def reply_to_failure(error: Exception, transaction_id: str) -> Reply:
-    """The 4xx for a message that could not be handled, whatever went wrong; it is logged."""
+def reply_to_failure(error: Exception, transaction_id: str, outages: Throttle) -> Reply:
+    """The 4xx for a message that could not be handled, whatever went wrong.
+
+    It is logged; that the store is out of service once a minute, with the number of those left out.
+    """
     if isinstance(error, StoreError):
-        log.error("transaction %s deferred, the store failed: %s", transaction_id, error)
+        may_end = isinstance(error, StoreUnavailable | StoreFull)
+        left_out = outages.admit(type(error).__name__) if may_end else 0
+        if left_out is not None:
+            more = f" ({left_out} more since the last such line)" if left_out else ""
+            log.error("transaction %s deferred, the store failed: %s%s", transaction_id, error, more)
         return replies.STORE_FULL if isinstance(error, StoreFull) else replies.TEMPORARY_FAILURE
     log.error("transaction %s failed", transaction_id, exc_info=error)
     return replies.TEMPORARY_FAILURE

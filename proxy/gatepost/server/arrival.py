@@ -1,15 +1,22 @@
 """A client's arrival: its address, perhaps from a PROXY header, its limit of connections, and its session."""
 
+import logging
 from datetime import UTC, datetime
 from time import time_ns
 
+from gatepost.logline import LogLine
 from gatepost.model.mail import Session, new_id
 from gatepost.server.endpoint import IPAddress, ip_address
 from gatepost.server.replies import SessionEnd
 from gatepost.server.wire import Wire
 from gatepost.traffic.events import SessionOpened
 
-__all__ = ["accept_client"]
+__all__ = ["accept_client", "warn_of_header"]
+
+log = logging.getLogger(__name__)
+
+_HEADERS = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN", b"\r\n\r\n\0\r\nQUIT\n")
+"""How PROXY headers of versions 1 and 2 begin."""
 
 
 async def accept_client(wire: Wire, source: str, port: int) -> tuple[Session, IPAddress | None]:
@@ -48,3 +55,21 @@ async def accept_client(wire: Wire, source: str, port: int) -> tuple[Session, IP
         connected_at=datetime.now(UTC),
     )
     return session, counted
+
+
+def warn_of_header(wire: Wire, source: IPAddress) -> None:
+    """Log a PROXY header of a source from which none is read, once an hour for each listener.
+
+    It may be a stranger's. If it is a load balancer's, its clients are refused, or taken for the balancer.
+    """
+    endpoint = wire.endpoint
+    if not any(map(wire.begins_with, _HEADERS)):
+        return
+    left_out = endpoint.headers_missing.admit("from a source that is not listed")
+    if left_out is not None:
+        more = f" ({left_out} more connections since the last such line)" if left_out else ""
+        text = (
+            f"listener {endpoint.name}: a PROXY header from {source}, which is not in proxy_protocol_from, "
+            f"is not read. If it is your load balancer, add it{more}"
+        )
+        log.warning(LogLine(text, listener=endpoint.name, source=str(source)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.model import replies
 from gatepost.model.mail import Session
 from gatepost.model.verdict import Reply, ReplyTiming
-from gatepost.server.arrival import accept_client
+from gatepost.server.arrival import accept_client, warn_of_header
 from gatepost.server.auth_command import run_auth
 from gatepost.server.command_line import read_command, read_odd_command
 from gatepost.server.ehlo import extensions, reply_to_ehlo
@@ -134,6 +134,7 @@ class SmtpSession:
 
     def _note_early_talker(self) -> None:
         """Note that the client has not waited for the greeting; a trusted source is not the client."""
+        warn_of_header(self.wire, self._state.session.client)
         if self._mail.forwarder is None:
             self._state.session = replace(self._state.session, early_talker=True)
         if self._endpoint.tolerance == "everything" and not self.wire.oddities:
@@ -152,6 +153,9 @@ class SmtpSession:
             limit = max(limit, _LONGEST_XFORWARD)
         strict = self._endpoint.tolerance == "strict"
         self._restart_timer()
+        if not (self.wire.has_input() or self._stopping):
+            await self.wire.more_input(self._command_deadline)
+            warn_of_header(self.wire, self._state.session.client)
         while True:
             try:
                 while (line := self.wire.next_line(limit)) is None:

@@ -210,6 +210,10 @@ class Wire(asyncio.Protocol):
         """True if there is unread input."""
         return self._at < len(self._input)
 
+    def begins_with(self, octets: bytes) -> bool:
+        """True if these are the next bytes of unread input."""
+        return self._input.startswith(octets, self._at)
+
     def drop_input(self) -> None:
         """Discard unread input."""
         self._input, self._at = b"", 0

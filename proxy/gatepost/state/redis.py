@@ -281,6 +281,7 @@ def _options(password: Password, ca: Path | None, seconds: float) -> dict[str, A
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
         "protocol": 2,  # without HELLO, which servers before 6 do not know
+        "driver_info": None,  # sent at once, it hides why a server refuses the connection
         **({"ssl_ca_certs": str(ca)} if ca else {}),
     }
 
@@ -307,7 +308,8 @@ def _meaning(error: Exception, seconds: float) -> str:
         case redis.OutOfMemoryError():
             return f"is full: {error}"
         case redis.BusyLoadingError() | redis.ResponseError():
-            return f"refused a command: {error}"
+            why, _, advice = str(error).partition(". ")
+            return f"refused a command: {why if advice.startswith('In this mode') else error}"
         case redis.ConnectionError() | OSError():
             return f"cannot be reached: {error}"
     return f"answered what is no answer of Redis: {type(error).__name__}: {error}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
@@ -51,11 +50,11 @@ from gatepost.web.readiness import Check
 from gatepost.web.rendering import STATIC, desk_of, is_fragment, render
 from gatepost.web.security import Guard, Security, harden
 from gatepost.web.sessions import MemorySessions, Sessions
+from gatepost.web.store_trouble import StoreTrouble, trouble_of
 from gatepost.web.webhook import Webhook
 
 __all__ = ["create_app"]
 
-log = logging.getLogger(__name__)
 
 _WORDS = {
     403: (
@@ -136,7 +135,8 @@ def create_app(
     app.state.base_path = base_path
     app.state.feed = feed
     app.state.counters = counters
-    app.state.readiness = make_readiness(desk, counters, upstreams)
+    app.state.readiness = readiness = make_readiness(desk, counters, upstreams)
+    app.state.store_trouble = StoreTrouble(readiness)
     app.state.webhook = webhook
     app.state.live = live = LiveHub() if feed else None
     app.state.sessions = sessions
@@ -178,7 +178,8 @@ async def _events(request: Request) -> Response:
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     desk: Desk = app.state.desk
-    tasks = [asyncio.create_task(desk.changes.follow())]
+    trouble: StoreTrouble = app.state.store_trouble
+    tasks = [asyncio.create_task(desk.changes.follow(trouble.note))]
     if desk.held:
         tasks.append(asyncio.create_task(desk.held.follow()))
     if app.state.feed:
@@ -187,15 +188,16 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         node = app.state.node if others else ""
         tasks.append(asyncio.create_task(app.state.live.follow(receiver, node=node, others=others)))
         if others:
-            tasks.append(asyncio.create_task(others.follow()))
+            tasks.append(asyncio.create_task(others.follow(trouble.note)))
     webhook: Webhook | None = app.state.webhook
     if webhook:
-        tasks.append(asyncio.create_task(webhook.follow()))
+        tasks.append(asyncio.create_task(webhook.follow(trouble.note)))
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
+        app.state.store_trouble.close()
         app.state.readiness.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         app.state.sessions.close()
@@ -219,7 +221,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _store_error(request: Request, error: Exception) -> Response:
-    log.error("the web desk cannot answer %s: %s", request.url.path, error)
+    trouble_of(request).note(f"the web desk cannot answer {request.url.path!r}", error)
     path = request.url.path
     if user_of(request) is not None or path.startswith("/api/") or is_fragment(request):
         return _error_page(request, 503, _SOON)

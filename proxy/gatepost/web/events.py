@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Protocol
@@ -18,7 +17,6 @@ from gatepost.web.access import no_longer_allowed
 
 __all__ = ["Changes", "EventStream", "OwnChanges", "change_events"]
 
-log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
 _PAUSE_SECONDS = 0.5
@@ -95,14 +93,17 @@ class Changes:
         """True if no more pages should watch."""
         return self._watchers >= _WATCHERS
 
-    async def follow(self) -> None:
-        """Look at the store as long as anybody watches; for the life of the application."""
+    async def follow(self, failed: Callable[[str, StoreError], None]) -> None:
+        """Look at the store as long as anybody watches; for the life of the application.
+
+        ``failed`` is told what could not be done, and why.
+        """
         while True:
             await self._watched.wait()
             try:
                 await asyncio.sleep(_PAUSE_SECONDS if await self._take() else _LOOK_SECONDS)
             except StoreError as error:
-                log.warning("the desk cannot look for changes: %s", error)
+                failed("the desk cannot look for changes", error)
                 await asyncio.sleep(5.0)
 
     async def _take(self) -> bool:
@@ -158,9 +159,9 @@ class OwnChanges:
         """True if no more pages should watch."""
         return self._of.full
 
-    async def follow(self) -> None:
-        """Look at the store as long as anybody watches; for the life of the application."""
-        await self._of.follow()
+    async def follow(self, failed: Callable[[str, StoreError], None]) -> None:
+        """As `Changes.follow`."""
+        await self._of.follow(failed)
 
     async def events(self) -> AsyncIterator[str]:
         """The state now, and again after each change that the user can see."""

@@ -7,7 +7,7 @@ time is dropped and counted: those who watch are told how many lines they do not
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from anyio import CapacityLimiter, to_thread
@@ -94,11 +94,11 @@ class OtherNodes:
         self._number += 1
         self._waiting.append(batch)
 
-    async def follow(self) -> None:
-        """Take turns until it is cancelled."""
+    async def follow(self, failed: Callable[[str, StoreError], None]) -> None:
+        """Take turns until it is cancelled; ``failed`` is told of one that could not be taken, and why."""
         try:
             while True:
-                await self._take_turn()
+                await self._take_turn(failed)
                 is_busy = (self._hub.is_watched or self._others_watch) and not self._failing
                 if is_busy:
                     await asyncio.sleep(_TURN_SECONDS)
@@ -109,7 +109,7 @@ class OtherNodes:
         finally:
             self._exchange.close()
 
-    async def _take_turn(self) -> None:
+    async def _take_turn(self, failed: Callable[[str, StoreError], None]) -> None:
         watches = self._hub.is_watched
         if not watches:
             self._seen.clear()  # what came meanwhile was not lost
@@ -122,15 +122,12 @@ class OtherNodes:
                 abandon_on_cancel=True,
             )
         except StoreError as error:
-            if not self._failing:
-                log.warning("live conversations of other nodes are not shown: %s", error)
+            failed("live conversations of other nodes are not shown", error)
             self._failing = True
             self._others_watch = False
             self._waiting.clear()
             return
-        if self._failing:
-            self._failing = False
-            log.warning("live conversations of other nodes are shown again")
+        self._failing = False
         self._show(turn)
         self._others_watch = turn.others_watch
         if not turn.others_watch:

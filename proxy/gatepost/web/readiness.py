@@ -44,6 +44,13 @@ class Readiness:
             self._round = asyncio.create_task(self._ask())
         return await asyncio.shield(self._round)
 
+    async def passed_again(self) -> Mapping[str, bool]:
+        """As `passed`, by checks that begin from now on: something has just failed."""
+        if self._round is not None:
+            await asyncio.wait((self._round,))
+        self._fresh_until = 0.0
+        return await self.passed()
+
     async def _ask(self) -> Mapping[str, bool]:
         for name, check in self._checks.items():
             if name not in self._running:  # one without an answer is not asked again meanwhile

@@ -6,6 +6,7 @@ mail. One desk looks at the store for all workers, so that each message is repor
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, repeat
@@ -81,14 +82,14 @@ class Webhook:
         self._stopping = asyncio.Event()
         self._throttle = Throttle()
 
-    async def follow(self) -> None:
-        """Report what arrives, until this is cancelled."""
+    async def follow(self, failed: Callable[[str, StoreError], None]) -> None:
+        """Report what arrives, until this is cancelled; ``failed`` is told of a store that cannot be read."""
         self._take_over()
         while True:
             try:
                 await asyncio.sleep(0 if await self._look() else _LOOK_SECONDS)
             except StoreError as error:
-                log.warning("the webhook cannot look for new messages: %s", error)
+                failed("the webhook cannot look for new messages", error)
                 await asyncio.sleep(_TROUBLE_SECONDS)
 
     async def finish(self) -> None:

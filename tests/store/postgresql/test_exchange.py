@@ -127,7 +127,7 @@ async def test_lines_that_are_too_many_are_lost_and_counted_for_those_who_watch(
     a = OtherNodes(desk("a"), sending, desk="a", node="mx-a")
     b = OtherNodes(desk("b"), reading, desk="b", node="mx-b")
     a.tap([said(number) for number in range(50)])
-    tasks = [asyncio.create_task(one.follow()) for one in (a, b)]
+    tasks = [asyncio.create_task(one.follow(lambda *_: None)) for one in (a, b)]
     with reading.subscribe("mx-a") as subscription:
         async with asyncio.timeout(60):
             while not a._others_watch:

@@ -82,14 +82,14 @@ async def following(desk, listener, counters, hurry, caplog):
         server = WebhookServer(WebhookSettings.model_validate(listener.url))
         given = {"started_at": STARTED, "shutdown_seconds": 5.0, **changes}
         webhook = Webhook(desk, server, counters, **given)
-        tasks[webhook] = asyncio.create_task(webhook.follow())
+        tasks[webhook] = asyncio.create_task(webhook.follow(lambda *told: start.told.append(told)))
         return webhook
 
     async def finish(webhook):
         tasks.pop(webhook).cancel()
         await webhook.finish()
 
-    start.finish = finish
+    start.finish, start.told = finish, []
     yield start
     for webhook in [*tasks]:
         await finish(webhook)
@@ -260,13 +260,15 @@ async def test_what_a_killed_desk_had_not_reported_is_counted_and_logged(
     assert "3 messages were not reported: the web desk was killed" in caplog.text
 
 
-async def test_trouble_with_the_store_ends(following, desk, listener, keep, until, monkeypatch, caplog):
+async def test_trouble_with_the_store_ends(following, desk, listener, keep, until, monkeypatch):
     def fails():
         raise StoreError("locked")
 
     with monkeypatch.context() as patch:
         patch.setattr(desk.mailbox, "changes", fails)
         await following()
-        await until(lambda: "cannot look for new messages: locked" in caplog.text)
+        await until(lambda: following.told)
+        what, error = following.told[0]
+        assert (what, str(error)) == ("the webhook cannot look for new messages", "locked")
         kept_id = await keep()
     await until(lambda: listener.ids == [kept_id])

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Self
@@ -19,7 +19,17 @@ from gatepost.store.node import RunningNode
 from gatepost.store.postgresql import preparing, rights
 from gatepost.store.postgresql.clocks import ServerClock
 from gatepost.store.postgresql.contents import Pieces
-from gatepost.store.postgresql.driver import Lock, LoginFailed, LoginRefused, Place, error_for, lock, try_lock
+from gatepost.store.postgresql.driver import (
+    AWAITED_STANDBYS,
+    Lock,
+    LoginFailed,
+    LoginRefused,
+    Place,
+    error_for,
+    lock,
+    try_lock,
+    waits_for_standby,
+)
 from gatepost.store.postgresql.groups import GroupWriter
 from gatepost.store.postgresql.namesakes import is_second_process, warn_of_namesakes
 from gatepost.store.sql.changes import Change
@@ -34,6 +44,9 @@ _PATIENCE_SECONDS = 10
 _LOCK_WRITE = text(lock(Lock.WRITE))
 _TRY_RETENTION = text(try_lock(Lock.RETENTION))
 _WAIT_SHORTLY = text("SET LOCAL lock_timeout = '500ms'")
+_WAIT_LESS = text("SET LOCAL lock_timeout = '2s'")
+"""Then `/readyz` knows why there is no lock; it waits for three seconds."""
+_AWAITED_STANDBYS = text(AWAITED_STANDBYS)
 _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 
 
@@ -154,10 +167,13 @@ class Database:
         """The time of the server: the clocks of nodes may differ."""
         return self._clock.now(connection)
 
-    def write_group(self, group: Sequence[Change]) -> None:
-        """Write a group of changes in one transaction; for one thread. Raises StoreError."""
+    def write_group(self, group: Sequence[Change], interrupted: Callable[[StoreError], None]) -> None:
+        """Write a group of changes in one transaction; for one thread. Raises StoreError.
+
+        ``interrupted`` is called if the connection is lost, before it is looked for what became of the group.
+        """
         self._look_now()
-        self._groups.write(group)
+        self._groups.write(group, interrupted)
 
     def maintains(self) -> bool:
         """All nodes do, one at a time: see `maintenance`."""
@@ -175,9 +191,13 @@ class Database:
                 yield None
 
     def check_room(self) -> None:
-        """Raise StoreError if the server takes no changes; whether its disk is full cannot be seen."""
+        """Raise StoreError if the server takes no changes now; whether its disk is full cannot be seen."""
         with self._connected() as connection:
+            connection.execute(_WAIT_LESS)
             preparing.require_writable(connection, self.name)
+            if standbys := connection.scalar(_AWAITED_STANDBYS):
+                raise waits_for_standby(self.name, standbys)
+            connection.execute(_LOCK_WRITE)
 
     def changes(self) -> int:
         """A number that differs after any commit; one question to the server. Raises StoreError."""
@@ -246,9 +266,13 @@ class Database:
     def _told(self, error: BaseException, wanted: Sequence[str]) -> StoreError:
         """The error for people; if a right is missing, with the role and what grants it these rights."""
         told = error_for(error, self.name)
-        if isinstance(told, StoreForbidden):
+        late = isinstance(error, psycopg.errors.LockNotAvailable)
+        if late or isinstance(told, StoreForbidden):
             with suppress(DBAPIError, PoolTimeoutError, psycopg.Error), self._engine.connect() as connection:
-                return StoreForbidden(f"{told}; {rights.explained(connection, wanted)}")
+                if not late:
+                    return StoreForbidden(f"{told}; {rights.explained(connection, wanted)}")
+                if standbys := connection.scalar(_AWAITED_STANDBYS):
+                    return waits_for_standby(self.name, standbys)
         return told
 
     def _connect(self, *, autocommit: bool = False) -> psycopg.Connection:

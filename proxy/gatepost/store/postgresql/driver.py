@@ -1,5 +1,6 @@
 """The driver: how to connect, what a session is set to, and what its errors mean."""
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from gatepost.store.node import RunningNode
 from gatepost.store.postgresql.namesakes import mark
 
 __all__ = [
+    "AWAITED_STANDBYS",
     "LOCK_SECONDS",
     "OTHERS",
     "Lock",
@@ -28,7 +30,11 @@ __all__ = [
     "session_lock",
     "session_unlock",
     "try_lock",
+    "waits_for_standby",
 ]
+
+# It warns of what it ignores while it raises an error, which we log, and shows objects of its own
+logging.getLogger("psycopg").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 LOCK_SECONDS = 5.0
 """To wait for a lock that another transaction holds."""
@@ -61,6 +67,17 @@ _DEFAULTS = {
     "tcp_user_timeout": "20000",
 }
 """What the URL does not say; a server that is gone is noticed after 20 to 25 seconds."""
+
+
+AWAITED_STANDBYS = (
+    "SELECT current_setting('synchronous_standby_names') FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event = 'SyncRep'"
+    " AND state_change < clock_timestamp() - interval '1 second' LIMIT 1"
+)
+"""SQL that returns the setting if a COMMIT of this role waits for a synchronous standby that does not answer.
+
+It holds its locks meanwhile, so others fail with a timeout that does not say why.
+"""
 
 
 class Lock:
@@ -143,7 +160,7 @@ class Place:
         # In the encoding of an SQL_ASCII database, or of PGCLIENTENCODING, text would not be text.
         self._conninfo: dict[str, Any] = {**_DEFAULTS, **given, "client_encoding": "UTF8"}
         host = quote(str(given.get("host", "")), safe=":,[]")
-        port = f":{given['port']}" if "port" in given else ""
+        port = f":{given['port']}" if str(given.get("port", "")).strip(",") else ""
         self.name = f"postgresql://{host}{port}/{given.get('dbname', '')}"
         """Without the user and the password."""
 
@@ -276,6 +293,14 @@ def error_for(error: BaseException, name: str) -> StoreError:
     if code == _NO_RIGHT:
         return StoreForbidden(f"the store {name} lacks a right: {said} ({code})")
     return StoreError(f"the store {name} refused a statement: {said} ({code})")
+
+
+def waits_for_standby(name: str, standbys: str) -> StoreUnavailable:
+    """The error where `AWAITED_STANDBYS` found some."""
+    return StoreUnavailable(
+        f"commits on the server of {name} wait for a standby that does not answer"
+        f" (synchronous_standby_names = {standbys!r})"
+    )
 
 
 def _on_one_line(said: str) -> str:

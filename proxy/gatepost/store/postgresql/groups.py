@@ -3,14 +3,21 @@
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 from psycopg.adapt import Dumper
 
 from gatepost.store.errors import StoreError, StoreUnavailable
 from gatepost.store.postgresql.contents import INSERT_PIECE, pieces_of
-from gatepost.store.postgresql.driver import Lock, Place, error_for, lock
+from gatepost.store.postgresql.driver import (
+    AWAITED_STANDBYS,
+    Lock,
+    Place,
+    error_for,
+    lock,
+    waits_for_standby,
+)
 from gatepost.store.postgresql.schema import PIECE
 from gatepost.store.sql.changes import Change, GroupRows, rows_of
 from gatepost.store.sql.inserts import Insert
@@ -50,6 +57,10 @@ A server that is restarted while a commit waits for the standby shows that commi
 _WITHDRAW = "DELETE FROM kept WHERE id = ANY(%s)"
 
 
+def _log_error(error: StoreError) -> None:
+    _log.error("%s", error)
+
+
 class _Untyped(Dumper):
     """A number as text whose type the column decides: so each statement is prepared once."""
 
@@ -72,11 +83,14 @@ class GroupWriter:
         self._doubtful: list[str] = []
         """Messages that were refused since it was not known whether they were stored: to be withdrawn."""
 
-    def write(self, group: Sequence[Change]) -> None:
-        """Write a group; raises StoreError, and then nothing of it is stored, or will be withdrawn."""
+    def write(self, group: Sequence[Change], interrupted: Callable[[StoreError], None] = _log_error) -> None:
+        """Write a group; raises StoreError, and then nothing of it is stored, or will be withdrawn.
+
+        ``interrupted`` is called once if the connection is lost, and with it the answer to a COMMIT.
+        """
         rows = rows_of(group)
         started = time.monotonic()
-        in_doubt = False
+        in_doubt = told = False
         while True:
             connection = None
             try:
@@ -89,7 +103,10 @@ class GroupWriter:
                 if connection is not None and not _rolled_back(connection):
                     in_doubt = True
                 if not in_doubt:
-                    raise error_for(error, self._place.name) from error
+                    raise self._told(error, connection) from error
+                if not told:
+                    interrupted(error_for(error, self._place.name))
+                    told = True
                 if time.monotonic() - started >= _SETTLE_SECONDS:
                     raise self._doubt(rows, error) from error
                 time.sleep(_LOOK_SECONDS)
@@ -157,6 +174,14 @@ class GroupWriter:
                 cursor.execute(_WITHDRAW, (withdrawn,))
             cursor.execute("COMMIT")
         self._doubtful.clear()
+
+    def _told(self, error: psycopg.Error, connection: psycopg.Connection | None) -> StoreError:
+        """The error for people; that of a lock says if it is held by a COMMIT that waits for a standby."""
+        if connection is not None and isinstance(error, psycopg.errors.LockNotAvailable):
+            with contextlib.suppress(psycopg.Error):
+                if found := connection.execute(AWAITED_STANDBYS).fetchone():
+                    return waits_for_standby(self._place.name, found[0])
+        return error_for(error, self._place.name)
 
     def _doubt(self, rows: GroupRows, cause: psycopg.Error) -> StoreUnavailable:
         refused = [message.kept[0] for message in rows.messages]

@@ -103,7 +103,10 @@ def _alone(connection: Connection) -> Iterator[None]:
 
 def require_writable(connection: Connection, name: str) -> None:
     """Raise StoreUnavailable for a standby, or if transactions are read-only."""
-    refuses = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+    refuses = (
+        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+        " OR current_setting('default_transaction_read_only')::bool"  # of other sessions
+    )
     if connection.scalar(text(refuses)):
         raise StoreUnavailable(f"the server of {name} takes no changes: it is a standby, or set to read-only")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select, text
 
-from gatepost.store.errors import StoreError
+from gatepost.store.errors import StoreError, StoreForbidden, StoreFull, StoreUnavailable
 from gatepost.store.excerpt import CONTENT_LIMIT, SEEN, searched_text
 from gatepost.store.facets import lines, mailboxes_of, recipients_of
 from gatepost.store.kept import State
@@ -60,6 +60,10 @@ def _unread(after: int) -> Select[Any]:
     return _TO_READ.where(kept.c.number > after, kept.c.number.not_in(read))
 
 
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, StoreUnavailable | StoreFull) and not isinstance(error, StoreForbidden)
+
+
 class TextReader:
     """Reads until it is closed."""
 
@@ -97,7 +101,8 @@ class TextReader:
                     continue
                 failed = False
             except Exception as error:  # noqa: BLE001 - after any error, later mail must be read
-                if not failed:
+                # That the store cannot be used is in the log, from those who write; texts may be late.
+                if not failed and not _is_outage(error):
                     unforeseen = not isinstance(error, StoreError)
                     _log.warning("reading of texts postponed: %s", error, exc_info=unforeseen)
                 failed = True

@@ -74,9 +74,9 @@ class SqlArchive:
 
         A turn to write, without a change: it takes no write to the disk, and others wait some microseconds.
         """
+        self._database.check_room()
         with self._database.write():
             pass
-        self._database.check_room()
 
     def statistics(self) -> SqlStatistics:
         """Counts over the journal, which remember what they have counted."""

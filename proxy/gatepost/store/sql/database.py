@@ -1,12 +1,13 @@
 """What the modules here need of an open database; each backend has its own."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import Connection
 
+from gatepost.store.errors import StoreError
 from gatepost.store.sql.changes import Change
 
 __all__ = ["Contents", "Database"]
@@ -51,8 +52,11 @@ class Database(Protocol):
     def now(self, connection: Connection) -> datetime:
         """The time by the clock that all processes with this store go by."""
 
-    def write_group(self, group: Sequence[Change]) -> None:
-        """Write a group of changes in one transaction; for one thread."""
+    def write_group(self, group: Sequence[Change], interrupted: Callable[[StoreError], None]) -> None:
+        """Write a group of changes in one transaction; for one thread.
+
+        ``interrupted`` is called if that takes long because the store cannot be reached, and may succeed yet.
+        """
 
     def maintains(self) -> bool:
         """True if this process applies retention; tries to become the one that does."""

@@ -24,6 +24,10 @@ _GATHER_SECONDS = 0.1
 """Changes without a waiting caller are collected so long, to wake the thread and the disk less often."""
 _RETRY_SECONDS = 1.0
 """The journal is written again so long after a failure; a try may take as long as waiting for a lock."""
+_LONG_SECONDS = 10.0
+"""A write that took longer is logged, as is the end of an outage: a COMMIT may have waited for a standby."""
+_FULL_SECONDS = 60.0
+"""A store that was full has room again if nothing failed for so long."""
 _SWEEP_SECONDS = 60.0
 """Between two searches for what retention has to delete; less if the age limit is short."""
 _SHORT_SWEEP_SECONDS = 1.0
@@ -65,7 +69,11 @@ class Writer:
         self._closing = False
         self._failing_since: float | None = None
         """The first of the failures that go on; by the monotonic clock."""
+        self._failed_at = 0.0
+        self._too_large: Change | None = None
+        """The smallest change that did not fit into a store that is full."""
         self._retention_failed = False
+        """Whether the log says so: not of an outage of which it says that nothing can be written."""
         self._database.maintains()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -155,14 +163,16 @@ class Writer:
         """Write a group and answer its callers; False if some of it failed."""
         if not group:
             return True
+        began = time.monotonic()
         try:
             results = self._results(group)
         except BaseException:
             _tell([(change, StoreUnavailable("the store's writer has failed")) for change in group])
             raise
         failed = [(change, error) for change, error in results if error]
-        if not failed and self._failing_since is not None:
-            seconds = time.monotonic() - self._failing_since
+        seconds = time.monotonic() - (began if self._failing_since is None else self._failing_since)
+        was_long = self._failing_since is None and seconds >= _LONG_SECONDS
+        if not failed and (was_long or self._has_recovered(group)):
             _log.warning("the store %s is written again, after %.1f seconds", self._database.name, seconds)
             self._failing_since = None
         self._kept_since_sweep += sum(len(change.kept) for change in group)
@@ -185,15 +195,31 @@ class Writer:
         self._journal.extendleft(reversed(again))
         if again:
             self._journal_due = time.monotonic() + _RETRY_SECONDS
-        if self._failing_since is None:  # once, and not each second while a server is down
-            self._failing_since = time.monotonic()
-            counts = len(failed), len(again)
-            _log.error("%s; changes that failed: %d, records queued again: %d", failed[0][1], *counts)
+        self._begin_to_fail(failed[0][1])
+        self._failed_at = time.monotonic()
+        large = [change for change, error in failed if isinstance(error, StoreFull)]
+        self._too_large = min(large, key=lambda change: (bool(change.kept), change.size), default=None)
         for change, error in failed:
             if not isinstance(error, temporary):
                 _log.error("not stored: transaction %s", change.record and change.record.id, exc_info=error)
                 self.lost += _records([change])
         return again
+
+    def _begin_to_fail(self, error: StoreError) -> None:
+        """Log that nothing can be written: once, and not each second while a server is down."""
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+            _log.error("cannot write: %s", error)
+
+    def _has_recovered(self, written: Sequence[Change]) -> bool:
+        """True if that ends the failures. A full store may have room for records, and none for messages."""
+        if self._failing_since is None:
+            return False
+        missed = self._too_large
+        if missed is None or time.monotonic() - self._failed_at >= _FULL_SECONDS:
+            return True
+        fits = sum(change.size for change in written) >= missed.size
+        return fits and (not missed.kept or any(change.kept for change in written))
 
     def _results(self, group: list[Change]) -> list[_WriteResult]:
         """All in one transaction; if it fails in smaller ones: a change fails only for its own reasons."""
@@ -217,7 +243,7 @@ class Writer:
 
     def _attempt(self, group: list[Change]) -> StoreError | None:
         try:
-            self._database.write_group(group)
+            self._database.write_group(group, self._begin_to_fail)
         except StoreError as error:
             return error
         except Exception as cause:  # noqa: BLE001 - an unforeseen error must not end the thread
@@ -256,16 +282,22 @@ class Writer:
                 pause = 0.0 if pressed else _STEP_SECONDS
                 self._step_due = time.monotonic() + pause if more else math.inf
                 self._retention.report()
+                self._retention_goes_on()
             elif now >= self._sweep_due:
                 tenth = max(self._retention.age.total_seconds() / 10, _SHORT_SWEEP_SECONDS)
                 self._sweep_due = now + min(_SWEEP_SECONDS, tenth)
                 self._kept_since_sweep = 0
                 self._sweep()
-            self._retention_failed = False
+                self._retention_goes_on()
         except StoreError as error:
-            if not self._retention_failed:
+            if not self._retention_failed and self._failing_since is None:
                 _log.warning("retention postponed: %s", error)
-            self._retention_failed = True
+                self._retention_failed = True
+
+    def _retention_goes_on(self) -> None:
+        if self._retention_failed:
+            _log.warning("retention goes on")
+            self._retention_failed = False
 
     def _sweep(self) -> None:
         if self._database.maintains():

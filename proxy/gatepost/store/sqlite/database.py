@@ -154,7 +154,11 @@ class Database:
             yield connection
             connection.commit()
 
-    def write_group(self, group: Sequence[Change]) -> None:
+    def write_group(
+        self,
+        group: Sequence[Change],
+        interrupted: Callable[[StoreError], None],  # noqa: ARG002 - the protocol's
+    ) -> None:
         """Write a group of changes in one transaction. Raises StoreError."""
         with self.write() as connection:
             apply(connection, group)

@@ -20,6 +20,7 @@ from gatepost.web.access import Guarded
 from gatepost.web.desk import Desk
 from gatepost.web.problems import Kind, Problem, WrongValue
 from gatepost.web.rendering import desk_of
+from gatepost.web.store_trouble import trouble_of
 
 __all__ = [
     "Body",
@@ -165,7 +166,7 @@ class Resource:
         except Problem as problem:
             return problem.response()
         except StoreError as error:
-            log.error("the API cannot answer %r: %s", request.url.path, error)  # noqa: TRY400 - it says enough
+            trouble_of(request).note(f"the API cannot answer {request.url.path!r}", error)
             return Problem(Kind.STORE, "Try again; see the log of gatepost").response()
         except Exception:
             log.exception("the API cannot answer %r", request.url.path)
