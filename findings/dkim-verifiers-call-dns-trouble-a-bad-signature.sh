@@ -4,7 +4,7 @@
 # While the name server that has a signature's key answers SERVFAIL, or nothing, nobody knows whether the signature is good:
 # the mail should wait, or pass without a result (RFC 6376 section 6.1.2, TEMPFAIL). dkimpy returns False, as for a message
 # that was changed and for a key that does not exist; its own exception for a time-out is caught on the way. Mail::DKIM
-# says "invalid", as for a key that does not exist: only the text of result_detail tells them apart. A fault of DNS so
+# says "invalid", as for a key that does not exist: only the text of result_detail tells them apart. So a fault of DNS
 # looks like a forgery, and with DMARC good mail is refused for good. mailauth says "temperror".
 # Output: key: dkimpy True, perl pass, mailauth pass / no such key: dkimpy False, perl invalid, mailauth neutral /
 #  SERVFAIL: dkimpy False, perl invalid, mailauth temperror / silence: dkimpy False, perl invalid, mailauth temperror
