@@ -116,6 +116,31 @@ class Mistyped:
     def filter_rcpt(self, session, recepient, known=True): ...
 
 
+class Misspelt:
+    @hookimpl
+    def filter_rcpt(self, session, recepient=None): ...
+
+
+class Keyword:
+    @hookimpl
+    def filter_rcpt(self, *, recepient): ...
+
+
+class Anything:
+    @hookimpl
+    def filter_message(self, **arguments): ...
+
+
+class Positions:
+    @hookimpl
+    def filter_message(self, transaction, /): ...
+
+
+class OwnDefaults:
+    @hookimpl
+    def filter_rcpt(self, session, recipient=None, *, envelope, earlier=(), attempts=3): ...
+
+
 class Unmarked:
     def filter_message(self, transaction): ...
 
@@ -218,6 +243,11 @@ def test_an_entry_becomes_a_rule(rules):
     assert (rule.close.function, rule.close.is_async) == (made.close, False)
 
 
+def test_a_hook_gets_each_argument_that_it_names_with_a_default_or_a_star_too(rules):
+    (rule,) = rules("filter: ./f.py:OwnDefaults")
+    assert rule.hooks[Stage.RCPT].arguments == ("session", "recipient", "envelope", "earlier")
+
+
 def test_a_class_may_serve_several_rules_and_needs_no_dataclass(rules):
     first, second, bare, model = rules(
         "filter: ./f.py:Plain, with: {words: [a], in: z}",
@@ -274,6 +304,10 @@ def test_a_class_may_serve_several_rules_and_needs_no_dataclass(rules):
         ]),
         ("filter: ./f.py:WrongArgument", ["24: filter_message of filter './f.py:WrongArgument' has the argument 'message', expected none but: transaction, recipients, content, earlier"]),
         ("filter: ./f.py:Mistyped", ["24: filter_rcpt of filter './f.py:Mistyped' has the argument 'recepient' (did you mean 'recipient'?), expected none but: session, envelope, recipient, earlier"]),
+        ("filter: ./f.py:Misspelt", ["24: filter_rcpt of filter './f.py:Misspelt' has the argument 'recepient' (did you mean 'recipient'?), expected none but: session, envelope, recipient, earlier"]),
+        ("filter: ./f.py:Keyword", ["24: filter_rcpt of filter './f.py:Keyword' has the argument 'recepient' (did you mean 'recipient'?), expected none but: session, envelope, recipient, earlier"]),
+        ("filter: ./f.py:Anything", ["24: filter_message of filter './f.py:Anything' has the argument '**arguments' without a name, expected the names of arguments: transaction, recipients, content, earlier"]),
+        ("filter: ./f.py:Positions", ["24: filter_message of filter './f.py:Positions' has the argument 'transaction' without a name, expected the names of arguments: transaction, recipients, content, earlier"]),
         ("filter: ./f.py:Yields", ["24: filter_message of filter './f.py:Yields' yields, expected a hook that returns a Verdict or None"]),
         ("filter: ./f.py:Wrapper", ["24: filter_message of filter './f.py:Wrapper' is a wrapper, expected a hook that returns a Verdict or None"]),
         ("filter: ./f.py:Twice", ["24: filter './f.py:Twice' implements filter_rcpt twice"]),

@@ -1,7 +1,8 @@
 """The hooks that a filter implements, checked by pluggy (the only user of its PluginManager).
 
 pluggy checks that a filter's hooks are hooks and ask for arguments that exist. It calls none of them:
-it would not await, and could not say which rule a verdict came from.
+it would not await, and could not say which rule a verdict came from. `_arguments` looks at arguments once
+more: pluggy leaves out those behind a star, and in some versions those with a default.
 """
 
 import inspect
@@ -96,7 +97,7 @@ def hooks_by_name(instance: object, name: str) -> dict[str, Hook]:
             continue
         if len(implementations) > 1:
             raise FilterError(f"filter {shown(name)} implements {caller.name} twice")
-        hooks[caller.name] = _hook(implementations[0], f"{caller.name} of filter {shown(name)}")
+        hooks[caller.name] = _hook(implementations[0], caller.name, f"{caller.name} of filter {shown(name)}")
     unmarked = [
         hook
         for hook in _HOOKS
@@ -115,21 +116,37 @@ def _wrong_argument(instance: object, name: str) -> FilterError | None:
     """The first argument of a hook that the hook does not have, in our words instead of pluggy's."""
     for hook in _HOOKS:
         function = getattr(instance, hook, None)
-        if not callable(function):
-            continue
-        known = [*inspect.signature(getattr(hookspecs, hook)).parameters]
-        for argument in inspect.signature(function).parameters.values():
-            is_asked_for = (
-                argument.kind is argument.POSITIONAL_OR_KEYWORD and argument.default is argument.empty
-            )
-            if is_asked_for and argument.name not in known:
-                hint = did_you_mean(argument.name, known)
-                what = f"{hook} of filter {shown(name)} has the argument {shown(argument.name)}{hint}"
-                return FilterError(what, f"none but: {', '.join(known)}")
+        if callable(function):
+            try:
+                _arguments(function, hook, f"{hook} of filter {shown(name)}")
+            except FilterError as error:
+                return error
     return None
 
 
-def _hook(implementation: pluggy.HookImpl, name: str) -> Hook:
+def _arguments(function: Callable[..., Any], hook: str, name: str) -> tuple[str, ...]:
+    """Those arguments of a hook that a function asks for; it may have others, of its own, with defaults."""
+    known = [*inspect.signature(getattr(hookspecs, hook)).parameters]
+    asked = []
+    try:
+        arguments = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # not written in Python
+        return ()
+    for argument in arguments:
+        if argument.kind not in (argument.POSITIONAL_OR_KEYWORD, argument.KEYWORD_ONLY):
+            what = f"{name} has the argument {shown(str(argument))} without a name"
+            raise FilterError(what, f"the names of arguments: {', '.join(known)}")
+        if argument.name in known:
+            asked.append(argument.name)
+        elif argument.default is argument.empty or did_you_mean(argument.name, known):
+            hint = did_you_mean(argument.name, known)
+            raise FilterError(
+                f"{name} has the argument {shown(argument.name)}{hint}", f"none but: {', '.join(known)}"
+            )
+    return tuple(asked)
+
+
+def _hook(implementation: pluggy.HookImpl, hook: str, name: str) -> Hook:
     function: Callable[..., Any] = implementation.function
     if implementation.wrapper or implementation.hookwrapper:
         raise FilterError(f"{name} is a wrapper", "a hook that returns a Verdict or None")
@@ -137,6 +154,6 @@ def _hook(implementation: pluggy.HookImpl, name: str) -> Hook:
         raise FilterError(f"{name} yields", "a hook that returns a Verdict or None")
     return Hook(
         function=function,
-        arguments=tuple(implementation.argnames),
+        arguments=_arguments(function, hook, name),
         is_async=inspect.iscoroutinefunction(function),
     )

@@ -27,6 +27,43 @@ END:DAYLIGHT
 END:VTIMEZONE
 """
 OUTLOOK = BERLIN.replace("Europe/Berlin", "W. Europe Standard Time").replace("1970", "1601")
+CHANGES_OF_CLOCKS = (
+    (
+        "20260328T120000",
+        "P1D",
+        "Saturday, 28 March 2026, 12:00 to Sunday, 29 March 2026, 12:00",
+        "2026-03-28 11:00",
+    ),
+    (
+        "20260328T120000",
+        "PT24H",
+        "Saturday, 28 March 2026, 12:00 to Sunday, 29 March 2026, 13:00",
+        "2026-03-28 11:00",
+    ),
+    (
+        "20260328T013000",
+        "P1DT1H",
+        "Saturday, 28 March 2026, 01:30 to Sunday, 29 March 2026, 03:30",
+        "2026-03-28 00:30",
+    ),
+    ("20260329T013000", "PT1H", "Sunday, 29 March 2026, 01:30 to 03:30", "2026-03-29 00:30"),
+    (
+        "20260329T130000",
+        "-PT24H",
+        "Sunday, 29 March 2026, 13:00 to Saturday, 28 March 2026, 12:00",
+        "2026-03-29 11:00",
+    ),
+    (
+        "20261024T120000",
+        "PT24H",
+        "Saturday, 24 October 2026, 12:00 to Sunday, 25 October 2026, 11:00",
+        "2026-10-24 10:00",
+    ),
+    ("20261025T013000", "PT1H", "Sunday, 25 October 2026, 01:30 to 02:30", "2026-10-24 23:30"),
+    ("20261025T013000", "PT2H", "Sunday, 25 October 2026, 01:30 to 02:30", "2026-10-24 23:30"),
+    ("20261025T013000", "PT3H", "Sunday, 25 October 2026, 01:30 to 03:30", "2026-10-24 23:30"),
+)
+"""Start, duration, words, start in UTC: a day has 23 or 25 hours, an hour 60 minutes (RFC 5545, 3.3.6)."""
 SOUND = "UID:1@example.com\nDTSTAMP:20261101T120000Z\nDTSTART:20261203T130000Z\nSUMMARY:Plan\n"
 
 
@@ -118,6 +155,16 @@ def test_an_invitation_says_who_invites_whom_to_what():
             BERLIN,
             "Thursday, 1 January 2026, 00:00 (Europe/Berlin)",
             "2025-12-31 23:00",
+        ),
+        *(
+            (
+                f"DTSTART;TZID=Europe/Berlin:{start}\nDURATION:{duration}",
+                zones,
+                f"{words} (Europe/Berlin)",
+                utc,
+            )
+            for zones in (BERLIN, "")
+            for start, duration, words, utc in CHANGES_OF_CLOCKS
         ),
         (
             "DTSTART;TZID=America/New_York:20260703T140000\nDTEND;TZID=Europe/Berlin:20260703T210000",

@@ -11,6 +11,7 @@ from gatepost.web.view.content_lines import Component
 __all__ = [
     "MONTHS",
     "WEEKDAYS",
+    "Duration",
     "Moment",
     "Offset",
     "date_words",
@@ -66,16 +67,27 @@ class Moment:
         """True for a date without a time."""
         return not isinstance(self.local, datetime)
 
-    def plus(self, duration: timedelta, offset: Offset | None = None) -> "Moment | None":
+    def plus(self, duration: "Duration", offset: Offset | None = None) -> "Moment | None":
         """That much later; None where there is no such date."""
         try:
-            local = self.local + duration
-            utc = self.utc + duration if self.utc else None
+            local = self.local + duration.days + duration.time
+            utc = self.utc + duration.days + duration.time if self.utc else None
+            if offset and utc and isinstance(self.local, datetime):
+                begins = _in_utc(self.local + duration.days, offset)
+                utc = begins + duration.time if begins else None
+                if utc and duration.time:
+                    local = _at(utc, offset)
         except OverflowError:
             return None
-        if offset and utc and isinstance(local, datetime):
-            utc = _in_utc(local, offset)
         return Moment(local=local, time_zone=self.time_zone, utc=utc)
+
+
+@value
+class Duration:
+    """Days, which may have 23 or 25 hours, and then hours, minutes and seconds, which are exact."""
+
+    days: timedelta
+    time: timedelta
 
 
 def read_moment(text: str, time_zone: str = "", offset: Offset | None = None) -> Moment | None:
@@ -103,14 +115,26 @@ def _in_utc(local: datetime, offset: Offset) -> datetime | None:
         return None
 
 
-def read_duration(text: str) -> timedelta | None:
+def _at(utc: datetime, offset: Offset) -> datetime:
+    """The local time at a moment: that from which the offset, before a change or after it, leads back."""
+    bare = utc.replace(tzinfo=None)
+    offsets = [offset(bare + timedelta(days=days)) or timedelta() for days in (-2, 2)]
+    return max(
+        (bare + ahead for ahead in offsets if offset(bare + ahead) == ahead), default=bare + offsets[-1]
+    )
+
+
+def read_duration(text: str) -> Duration | None:
     """A DURATION value (RFC 5545 section 3.3.6); None for any other text."""
     found = _DURATION.fullmatch(text.strip())
     if not found or not any(found.groups()[1:]):
         return None
     weeks, days, hours, minutes, seconds = (int(number or 0) for number in found.groups()[1:])
-    length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-    return -length if found[1] == "-" else length
+    sign = -1 if found[1] == "-" else 1
+    return Duration(
+        days=sign * timedelta(weeks=weeks, days=days),
+        time=sign * timedelta(hours=hours, minutes=minutes, seconds=seconds),
+    )
 
 
 def read_rule(rule: str) -> dict[str, str]:
