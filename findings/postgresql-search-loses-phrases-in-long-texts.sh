@@ -3,8 +3,8 @@
 # A tsvector keeps the positions of words up to 16383, and 256 of each word (the manual's "Limitations"). It does not
 # say that a search for a phrase, which compares positions, then answers "no" for a text that has it: behind the 16383rd
 # word no phrase is found, and none with a word that came 256 times before, as "invoice" does in a long statement, or a
-# name in a digest. The words alone are found; no error, warning or mark of the tsvector tells that it is incomplete. Who
-# puts words into quotation marks for websearch_to_tsquery does not get the text in which they stand so.
+# name in a digest. The words alone are found; no error, warning or mark of the tsvector tells that it is incomplete. A
+# person who puts words into quotation marks for websearch_to_tsquery does not get the text in which they stand so.
 # Output: late: words t, phrase f / often: words t, phrase f / early: words t, phrase t
 set -eu
 here=$(mktemp -d)
