@@ -214,6 +214,7 @@ NAME = ("sel._domainkey.example.org", "TXT")
         ("p={key}", "pass", ""),
         ("v=DKIM1; t=y; p={key}", "pass", ""),
         ("v=DKIM1; h=sha1:sha256; s=email; n=a note; p={key}", "pass", ""),
+        ("v=DKIM1; h=sha256 : sha1; s=tlsrpt : email; x_new=; p={key}", "pass", ""),
         ("k=rsa; v=DKIM1; p={key}", "permerror", "first tag"),
         ("v=DKIM2; p={key}", "permerror", "first tag"),
         ("v=DKIM1; h=sha1; p={key}", "permerror", "SHA-256"),
