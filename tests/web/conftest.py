@@ -3,6 +3,7 @@
 import pytest
 from gatepost.config import load
 from gatepost.process.desk_settings import DeskSettings
+from gatepost.store.sql import statistics
 from gatepost.web.lists import Lists
 
 RULES = """
@@ -15,6 +16,14 @@ rules:
   - {name: senders, filter: match, when: {sender: $blocked-senders}}
   - {name: clients, filter: match, when: {client: $blocked-clients}}
 """
+
+
+@pytest.fixture(autouse=True)
+def patient_statistics():
+    """Let the overview have all its columns at once, also on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "_BUDGET_SECONDS", 60.0)
+        yield
 
 
 @pytest.fixture

@@ -251,11 +251,11 @@ class Supervisor:
         slot = child.slot
         is_empty = self._is_empty(slot)
         if not expected:
-            follows = "; starting another one" if is_empty else ""
-            log.error("%s %d has ended with %s%s", slot.kind, process, _ending(code), follows)
             if is_empty and not child.listens:  # nobody knows when one will
                 with contextlib.suppress(OSError):  # then clients wait
                     slot.sockets = sockets.bind_again(slot.sockets)
+            follows = "; starting another one" if is_empty else ""
+            log.error("%s %d has ended with %s%s", slot.kind, process, _ending(code), follows)
         self._free_slot(child)
 
     def _go_on(self) -> None:
