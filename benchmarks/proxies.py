@@ -40,7 +40,7 @@ class MissingError(Exception):
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has now, below those that the system gives to whoever asks for any."""
+    """A port of loopback that nobody has now, below those that the system gives to programs."""
     for port in random.SystemRandom().sample(range(10_000, 32_000), 1000):
         with contextlib.suppress(OSError):
             socket.create_server(("127.0.0.1", port)).close()

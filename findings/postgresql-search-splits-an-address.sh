@@ -3,7 +3,7 @@
 # The parser of the full text search knows addresses: "ann@example.org" is one word. It does not know all characters that the
 # part before the "@" may have (RFC 5322 section 3.2.3): of "ann+lists@example.org" it makes "ann" and the address
 # "lists@example.org", of "o'brien@example.org" the address "brien@example.org". So a search for the mail of one person
-# finds that of another, and an address whose domain or local part is not ASCII is none at all: two words of it are
+# finds that of another, and an address whose domain or local part is not ASCII is not seen as one: two words are
 # found in any text. The domain is a part of the one word, too: "example.org" does not find what "ann@example.org" wrote.
 # Output: ann@example.org: email ann@example.org / ann+lists@example.org: asciiword ann, email lists@example.org /
 #  o'brien@example.org: asciiword o, email brien@example.org / jörg@example.org: word jörg, host example.org /

@@ -4,8 +4,11 @@ There is one `Gateway` for each process and one `SessionHandler` for each sessio
 `make_plan` makes a plan, a `PlanExecutor` carries it out, and a `MessageResult` describes the result.
 """
 
+from functools import partial
+
 from gatepost.gateway.handler import SessionHandler
 from gatepost.gateway.policy import Policy
+from gatepost.gateway.result import reply_to_failure
 from gatepost.holding import Holder
 from gatepost.holding.holder import Left
 from gatepost.relay import Relay
@@ -36,7 +39,7 @@ class Gateway:
         self._store = store
         self._relay = relay
         self._holder = holder
-        self._outages = Throttle()
+        self._failed = partial(reply_to_failure, outages=Throttle())
         """For all sessions: an outage of the store is not a line of each message."""
 
     def session_handler(self, left: Left) -> SessionHandler:
@@ -47,7 +50,7 @@ class Gateway:
             relay=self._relay,
             holder=self._holder,
             left=left,
-            outages=self._outages,
+            failed=self._failed,
         )
 
     def extensions(self) -> frozenset[str]:

@@ -15,14 +15,7 @@ from gatepost.gateway.open_transaction import OpenTransaction
 from gatepost.gateway.plan import make_plan
 from gatepost.gateway.policy import Policy
 from gatepost.gateway.records import log_failed_auth, make_record, tell
-from gatepost.gateway.result import (
-    MessageResult,
-    Owner,
-    all_abandoned,
-    all_refused,
-    reply_to_failure,
-    with_reply,
-)
+from gatepost.gateway.result import MessageResult, Owner, all_abandoned, all_refused, with_reply
 from gatepost.gateway.session_counts import SessionCounts
 from gatepost.gateway.trace import received_field
 from gatepost.holding import Holder
@@ -34,7 +27,6 @@ from gatepost.model.verdict import Decision, Evaluation, Outcome, Reply, ReplyTi
 from gatepost.pipeline import Early, Screening
 from gatepost.relay import Relay
 from gatepost.store import Store
-from gatepost.throttle import Throttle
 
 __all__ = ["SessionHandler"]
 
@@ -48,10 +40,10 @@ class SessionHandler:
     __slots__ = (
         "_armed",
         "_counts",
+        "_failed",
         "_holder",
         "_left",
         "_open",
-        "_outages",
         "_policy",
         "_policy_now",
         "_relay",
@@ -67,7 +59,7 @@ class SessionHandler:
         relay: Relay | None,
         holder: Holder | None,
         left: Left,
-        outages: Throttle,
+        failed: Callable[[Exception, str], Reply],
     ) -> None:
         self._policy_now = policy
         self._policy = policy()
@@ -75,7 +67,7 @@ class SessionHandler:
         self._relay = relay
         self._holder = holder
         self._left = left
-        self._outages = outages
+        self._failed = failed
         self._armed = holder.armed if holder else NOT_ARMED
         """For each stage: not 0 if a breakpoint may hold sessions there."""
         self._screening = Screening(self._policy.pipeline)
@@ -279,9 +271,7 @@ class SessionHandler:
             await opened.abandon()
             raise
         except Exception as error:  # noqa: BLE001 - after any failure the client is told 4xx and keeps its message
-            result = all_refused(
-                opened.envelope.recipients, reply_to_failure(error, opened.id, self._outages)
-            )
+            result = all_refused(opened.envelope.recipients, self._failed(error, opened.id))
             record = opened.record(result, transaction=transaction, begin=begin)
             await opened.abandon()
             self._store.journal(record)

@@ -99,7 +99,7 @@ def _same_for_all(
     return MessageResult(reply=reply, recipients=tuple(results))
 
 
-def reply_to_failure(error: Exception, transaction_id: str, outages: Throttle) -> Reply:
+def reply_to_failure(error: Exception, transaction_id: str, *, outages: Throttle) -> Reply:
     """The 4xx for a message that could not be handled, whatever went wrong.
 
     It is logged; that the store is out of service once a minute, with the number of those left out.

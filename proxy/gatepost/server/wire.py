@@ -210,9 +210,9 @@ class Wire(asyncio.Protocol):
         """True if there is unread input."""
         return self._at < len(self._input)
 
-    def begins_with(self, octets: bytes) -> bool:
+    def begins_with(self, beginning: bytes) -> bool:
         """True if these are the next bytes of unread input."""
-        return self._input.startswith(octets, self._at)
+        return self._input.startswith(beginning, self._at)
 
     def drop_input(self) -> None:
         """Discard unread input."""

@@ -105,7 +105,7 @@ class Guarded(Route):
         await Problem(Kind.NOT_PERMITTED, _why(user, need)).response()(scope, receive, send)
 
     async def _audited(self, scope: Scope, receive: Receive, send: Send, user: User | None) -> None:
-        """Answer, and note the request in the audit log when the answer begins, or where there is none.
+        """Answer, and note the request in the audit log when the answer begins, or when it fails to come.
 
         Nothing is noted where nobody has to log in.
         """

@@ -190,9 +190,9 @@ class Database:
             else:
                 yield None
 
-    def check_room(self) -> None:
-        """Raise StoreError if the server takes no changes now; whether its disk is full cannot be seen."""
-        with self._connected() as connection:
+    def check_writable(self) -> None:
+        """Take a turn to write without a change. Raises StoreError; a full disk of the server is not seen."""
+        with self.transaction() as connection:
             connection.execute(_WAIT_LESS)
             preparing.require_writable(connection, self.name)
             if standbys := connection.scalar(_AWAITED_STANDBYS):

@@ -70,13 +70,8 @@ class SqlArchive:
         self.close()
 
     def check_writable(self) -> None:
-        """Raise StoreError if nothing could be committed now, or the disk is full.
-
-        A turn to write, without a change: it takes no write to the disk, and others wait some microseconds.
-        """
-        self._database.check_room()
-        with self._database.write():
-            pass
+        """Raise StoreError if nothing could be committed now, or the disk is full."""
+        self._database.check_writable()
 
     def statistics(self) -> SqlStatistics:
         """Counts over the journal, which remember what they have counted."""

@@ -64,8 +64,11 @@ class Database(Protocol):
     def maintenance(self) -> AbstractContextManager[Connection | None]:
         """As `write`, for retention; None where another process is about it just now."""
 
-    def check_room(self) -> None:
-        """Raise StoreError if the disk is full, as far as that can be seen."""
+    def check_writable(self) -> None:
+        """Take a turn to write, without a change: nothing is written to the disk.
+
+        Raises StoreError if nothing could be committed now, also if the disk is full, as far as that is seen.
+        """
 
     def changes(self) -> int:
         """A number that differs after any commit of any process; cheap."""

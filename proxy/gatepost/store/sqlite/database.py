@@ -179,9 +179,11 @@ class Database:
         """The time of this machine, on which all processes with this file are."""
         return datetime.now(UTC)
 
-    def check_room(self) -> None:
-        """Raise StoreError if the disk is full."""
+    def check_writable(self) -> None:
+        """Take a turn to write without a change. Raises StoreError, also if the disk is full."""
         driver.check_room(self.path)
+        with self.write():
+            pass
 
     @contextmanager
     def _connected(self, opening: str) -> Iterator[Connection]:
