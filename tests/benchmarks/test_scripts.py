@@ -17,7 +17,7 @@ def output(*command):
         cwd=FOLDER,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

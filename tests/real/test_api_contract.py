@@ -61,7 +61,7 @@ def schemathesis(desk, smtp_port, folder, *options):
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
     (folder / "report.txt").write_text(done.stdout)

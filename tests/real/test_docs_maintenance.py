@@ -226,7 +226,7 @@ def test_logrotate_takes_the_file_of_the_page(tmp_path):
     with log.open("ab", buffering=0) as gateway:
         gateway.write(b"before\n")
         command = ["logrotate", "--force", "--state", tmp_path / "state", tmp_path / "logrotate"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         gateway.write(b"after\n")
     assert log.read_bytes() == b"after\n"

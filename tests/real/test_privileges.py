@@ -116,7 +116,7 @@ def test_check_sees_what_the_user_cannot_read(serve, nobodys):
 
     def checked():
         return subprocess.run(
-            command, cwd=own, env=environment, capture_output=True, text=True, check=False, timeout=30
+            command, cwd=own, env=environment, capture_output=True, text=True, check=False, timeout=120
         )
 
     refused = checked()

@@ -29,7 +29,7 @@ def test_systemd_understands_it_and_finds_it_closed(tmp_path):
     runnable = tmp_path / UNIT.name
     runnable.write_text(UNIT.read_text().replace("/opt/gatepost/bin/gatepost", "/bin/true"))
     verified = subprocess.run(
-        ["systemd-analyze", "verify", runnable], capture_output=True, text=True, check=False, timeout=30
+        ["systemd-analyze", "verify", runnable], capture_output=True, text=True, check=False, timeout=120
     )
     assert (verified.returncode, verified.stderr) == (0, "")
     found = subprocess.run(
