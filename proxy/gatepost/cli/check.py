@@ -215,10 +215,10 @@ def _check_files(loaded: "LoadedConfig", found: Found, *, asks: bool) -> None:
     if (web and (web.tls or web.users or web.tokens_file)) or any(
         listener.tls or listener.auth for listener in loaded.config.listen
     ):
-        from gatepost.server import check_listeners  # noqa: PLC0415 - only where there is something to read
+        from gatepost.server import check_named_files  # noqa: PLC0415 - only where there is something to read
 
         try:
-            check_listeners(loaded)
+            check_named_files(loaded)
         except ConfigError as error:
             found.problems += error.problems
 

@@ -38,7 +38,7 @@ from gatepost.process.report import Report
 from gatepost.process.service import Addresses, Service, Supervision
 from gatepost.process.service import serve as run_service
 from gatepost.process.supervisor import Supervisor
-from gatepost.server import check_listeners, tls_context
+from gatepost.server import check_named_files, tls_context
 from gatepost.store import RunningNode, import_backend
 from gatepost.traffic import feed
 from gatepost.traffic.watching import Tap, Watch, Watchers, fan_out
@@ -87,7 +87,7 @@ def _log_as(config: Config, started: Config) -> None:
 def _read(path: Path) -> LoadedConfig:
     """The settings, with the files that listeners need; raises ConfigError."""
     loaded = load(path)
-    check_listeners(loaded)
+    check_named_files(loaded)
     return loaded
 
 
@@ -238,7 +238,7 @@ class _Processes:
 
         Raises ConfigError: a certificate was replaced by an invalid one.
         """
-        check_listeners(loaded)
+        check_named_files(loaded)
         _log_as(loaded.config, self._started)  # for this process, and for those that it starts
         _log_warnings(loaded)
         config, started = loaded.config, self._started

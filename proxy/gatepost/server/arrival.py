@@ -6,7 +6,7 @@ from time import time_ns
 
 from gatepost.logline import LogLine
 from gatepost.model.mail import Session, new_id
-from gatepost.server.endpoint import IPAddress, ip_address
+from gatepost.server.clients import IPAddress, ip_address
 from gatepost.server.replies import SessionEnd
 from gatepost.server.wire import Wire
 from gatepost.throttle import and_more

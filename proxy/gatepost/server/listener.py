@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.config.limits import Limits
 from gatepost.config.listen import ListenerSettings
+from gatepost.server.clients import ConnectionLimits
 from gatepost.server.contract import Gateway
 from gatepost.server.data import BareNewline, MemoryBudget
-from gatepost.server.endpoint import ConnectionLimits, Endpoint, Tolerance
+from gatepost.server.endpoint import Endpoint, Tolerance
 from gatepost.server.session import SmtpSession
 from gatepost.server.wire import Wire
 from gatepost.traffic.watching import Tap

@@ -12,7 +12,7 @@ from aiosmtpd.proxy_protocol import PROTO, V2_CMD, get_proxy
 
 from gatepost.logline import LogLine
 from gatepost.model import replies
-from gatepost.server.endpoint import IPAddress, ip_address
+from gatepost.server.clients import IPAddress, ip_address
 from gatepost.server.replies import SessionEnd
 from gatepost.server.wire import Wire
 from gatepost.throttle import and_more

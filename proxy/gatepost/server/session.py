@@ -24,7 +24,7 @@ from gatepost.traffic.events import Closed, Odd
 from gatepost.traffic.oddity import Oddity
 
 if TYPE_CHECKING:
-    from gatepost.server.endpoint import IPAddress
+    from gatepost.server.clients import IPAddress
 
 __all__ = ["SmtpSession"]
 
