@@ -15,6 +15,7 @@ import typer
 
 from gatepost.cli.errors import USAGE
 from gatepost.cli.output import own_stdout
+from gatepost.cli.settings import SettingsFile
 from gatepost.process.privileges import drop_privileges
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ __all__ = ["Found", "check", "examined", "print_found"]
 
 
 def check(
-    config: Annotated[
-        Path, typer.Option("--config", "-c", help="The settings file, or a folder of them.", metavar="FILE")
-    ] = Path("rules.yaml"),
+    config: SettingsFile = Path("rules.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     as_read: Annotated[
         bool, typer.Option("--print", help="Print the settings as they were read, as YAML, without secrets.")
