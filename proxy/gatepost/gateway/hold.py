@@ -302,7 +302,7 @@ def _fault_of_message(content: bytes | None, config: Config) -> str:
 
 def _received(content: bytes, config: Config) -> tuple[bytes, Reply | None]:
     """A message as the server takes it from a client, and the reply if it would refuse it."""
-    relays = any(isinstance(route.to, tuple) for route in config.relay)
+    relays = any(route.servers for route in config.relay)
     how = "keep" if config.bare_newline == "accept" and not relays else config.bare_newline
     reading = Content(config.limits, MemoryBudget(2 * config.limits.message_size), how)
     reading.add(content if content.endswith(b"\r\n") else content + b"\r\n")

@@ -156,7 +156,6 @@ class DeskSettings:
 
     async def unreachable(self) -> str:
         """Empty if each route has a server that can be used now, else which has none, and why."""
-        routes = [route.to for route in self._loaded.config.relay if not isinstance(route.to, str)]
-        distinct = tuple(dict.fromkeys(routes))
+        distinct = tuple(dict.fromkeys(route.servers for route in self._loaded.config.relay if route.servers))
         found = await asyncio.gather(*(self._reach.unreachable(to, _REACH_SECONDS) for to in distinct))
         return "; ".join(why for why in found if why)
