@@ -37,9 +37,9 @@ class Server:
 
     ``bare_newline`` says what is done with CR or LF alone in a message, ``tolerance`` how commands may be
     spelt. Clients that do not wait for the greeting are refused unless ``accepts_early_talkers``, or
-    everything is tolerated. ``tap`` is called with each event of the sessions. ``counts``
-    are those of clients on all nodes; None: this process counts its own. ``sockets`` are bound already,
-    one for each listener; without them the server binds its own.
+    everything is tolerated. ``tap`` is called with each event of the sessions. ``counts`` are those of
+    clients on all nodes; None: this process counts its own. ``sockets`` are bound already, one for each
+    listener; without them the server binds its own.
     """
 
     def __init__(
