@@ -79,7 +79,7 @@ def authserv_id(value: str) -> str | None:
 
     Comments, quotes and line ends before it are skipped, as other readers of the field may do.
     """
-    position = _after_comments(value, 0)
+    position = _after_comments(value)
     if position is None:
         return None
     if quoted := _QUOTED.match(value, position):
@@ -101,9 +101,9 @@ def claims_to_be(value: str, server: str) -> bool:
     return name.startswith(server.lower()) and bool(_VERSION.fullmatch(name, len(server)))
 
 
-def _after_comments(value: str, position: int) -> int | None:
+def _after_comments(value: str) -> int | None:
     """The position of the first character outside white space and comments; None for an open comment."""
-    depth = 0
+    position = depth = 0
     while position < len(value):
         character = value[position]
         if character == "(":

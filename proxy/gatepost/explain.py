@@ -248,7 +248,7 @@ def _route(loaded: LoadedConfig, transaction: Transaction, recipient: Recipient)
     route = loaded.config.route(transaction.session, recipient)
     if route is None:
         return ""
-    return route.to if isinstance(route.to, str) else ", ".join(str(server) for server in route.to)
+    return route.to if isinstance(route.to, str) else ", ".join(map(str, route.to))
 
 
 def _only_for_others(loaded: LoadedConfig, transaction: Transaction, recipient: Recipient) -> bool:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-__all__ = ["Throttle"]
+__all__ = ["Throttle", "and_more"]
 
 _TROUBLES = 1000
 """Troubles that are remembered; the oldest is forgotten for a new one."""
@@ -42,3 +42,8 @@ class Throttle:
             del self._troubles[next(iter(self._troubles))]
         self._troubles[trouble] = _Trouble(logged_at=now)
         return known.left_out if known else 0
+
+
+def and_more(left_out: int, what: str = "more") -> str:
+    """The end of a line before which others were left out, as `Throttle.admit` says; empty if none was."""
+    return f" ({left_out} {what} since the last such line)" if left_out else ""

@@ -20,6 +20,11 @@ LISTENER = "listen: {address: '127.0.0.1:0', tls: {certificate: mx.pem, key: mx.
 SERVER = (
     "relay: [{recipients: '*@example.com', to: [{host: mail.example.com, tls: required, ca: roots.pem}]}]\n"
 )
+OIDC = (
+    "{issuer: 'https://sso.example.com', client_id: gatepost, client_secret_file: secret,"
+    " redirect_uri: 'https://desk.example.com/login/oidc/callback', roles: {groups: mail, role: reader},"
+    " ca: roots.pem}"
+)
 VALID = (-10, 80)
 
 
@@ -97,6 +102,22 @@ def test_of_authorities_one_that_is_valid_is_enough(settings, tmp_path, days, fa
     assert [line.partition("CN=")[2].partition(", expected")[0] for line in found] == (
         [fault.format(tmp_path)] if fault else []
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SERVER,
+        "web: {forward: {to: {host: mail.example.com, tls: required, ca: roots.pem}}}\n",
+        f"web: {{oidc: {OIDC}}}\n",
+        "state: {url: 'rediss://redis.example.com:6379/0', ca: roots.pem}\n",
+    ],
+)
+def test_authorities_are_looked_at_wherever_the_settings_name_them(settings, tmp_path, text):
+    (tmp_path / "secret").write_text("secret")
+    found = [str(problem) for problem in certificate_warnings(settings(text, roots=[(-10, 3)]), NOW)]
+    place = f"{tmp_path}/rules.yaml:1:{text.index('roots.pem') + 1}"
+    assert [line.partition(" in ")[0] for line in found] == [f"{place}: the certificate of CN=roots0.example"]
 
 
 def test_check_warns_and_goes_on(settings, tmp_path):

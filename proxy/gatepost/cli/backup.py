@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatepost.cli.errors import cli_errors
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.settings import SettingsFile
 
 if TYPE_CHECKING:
     from gatepost.store import Contents

@@ -4,13 +4,13 @@ import getpass
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatepost.cli.errors import FAILED, USAGE, cli_errors
+from gatepost.cli.errors import FAILED, USAGE, cli_errors, fail
 from gatepost.cli.reload import reload
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.settings import SettingsFile
 
 if TYPE_CHECKING:
     from gatepost.config.list_changes import ListChange, Verb
@@ -83,7 +83,7 @@ def _change(
         try:
             names = [list_for(loaded, entry, verb, list_name) for entry in entries]
         except ListError as error:
-            _fail(str(error))
+            fail(str(error), USAGE)
         author = os.environ.get("SUDO_USER") or getpass.getuser()
         for entry, name in zip(entries, names, strict=True):
             if remove:
@@ -108,8 +108,3 @@ def _reload(config: Path) -> None:
         print("no gateway is running; it takes effect at the next start")
     else:
         reload(config)
-
-
-def _fail(text: str) -> NoReturn:
-    print(f"gatepost: {text}", file=sys.stderr)
-    raise typer.Exit(USAGE)

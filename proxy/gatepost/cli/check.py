@@ -15,6 +15,7 @@ import typer
 
 from gatepost.cli.errors import USAGE
 from gatepost.cli.output import own_stdout
+from gatepost.cli.settings import SettingsFile
 from gatepost.process.privileges import drop_privileges
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ __all__ = ["Found", "check", "examined", "print_found"]
 
 
 def check(
-    config: Annotated[
-        Path, typer.Option("--config", "-c", help="The settings file, or a folder of them.", metavar="FILE")
-    ] = Path("rules.yaml"),
+    config: SettingsFile = Path("rules.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     as_read: Annotated[
         bool, typer.Option("--print", help="Print the settings as they were read, as YAML, without secrets.")
@@ -215,10 +214,10 @@ def _check_files(loaded: "LoadedConfig", found: Found, *, asks: bool) -> None:
     if (web and (web.tls or web.users or web.tokens_file)) or any(
         listener.tls or listener.auth for listener in loaded.config.listen
     ):
-        from gatepost.server import check_listeners  # noqa: PLC0415 - only where there is something to read
+        from gatepost.server import check_named_files  # noqa: PLC0415 - only where there is something to read
 
         try:
-            check_listeners(loaded)
+            check_named_files(loaded)
         except ConfigError as error:
             found.problems += error.problems
 

@@ -3,14 +3,13 @@
 import base64
 import os
 import re
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatepost.cli.errors import FAILED, cli_errors
+from gatepost.cli.errors import cli_errors, fail
 from gatepost.printable import printable
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ def new(
         try:
             _write(file, key)
         except FileExistsError:
-            print(f"gatepost: {printable(str(file))} exists; nothing was changed", file=sys.stderr)
-            raise typer.Exit(FAILED) from None
+            fail(f"{printable(str(file))} exists; nothing was changed")
     print(f"; the private key is in {printable(str(file))}; add this to the zone of {name}:")
     print(f"{selector}._domainkey.{name}. 3600 IN TXT ( {' '.join(_strings(_record(key_type, key)))} )")
 

@@ -1,7 +1,6 @@
 """``gatepost dns``: what the gateway's filters are told by DNS."""
 
 import asyncio
-import sys
 import time
 from enum import StrEnum
 from ipaddress import ip_address
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatepost.cli.errors import FAILED, cli_errors
+from gatepost.cli.errors import cli_errors, fail
 from gatepost.printable import printable
 
 if TYPE_CHECKING:
@@ -62,8 +61,7 @@ def dns(
     temporary = asyncio.run(_ask(asked, types, settings))
     if temporary:
         servers = ", ".join(settings.servers) or "those of /etc/resolv.conf"
-        print(f"gatepost: no usable answer; the name servers are {servers}", file=sys.stderr)
-        raise typer.Exit(FAILED)
+        fail(f"no usable answer; the name servers are {servers}")
 
 
 def _question(name: str, record_type: RecordType | None) -> tuple[str, list[RecordType]]:

@@ -4,15 +4,22 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 
-__all__ = ["FAILED", "USAGE", "cli_errors"]
+__all__ = ["FAILED", "USAGE", "cli_errors", "fail"]
 
 FAILED = 1
 """The operation failed."""
 USAGE = 2
 """Wrong usage or settings."""
+
+
+def fail(text: str, status: int = FAILED) -> NoReturn:
+    """Print why the command fails, and exit with that status; what the text quotes must be printable."""
+    print(f"gatepost: {text}", file=sys.stderr)
+    raise typer.Exit(status)
 
 
 @contextmanager

@@ -7,13 +7,13 @@ import sys
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from gatepost.cli.errors import FAILED, USAGE, cli_errors
+from gatepost.cli.errors import USAGE, cli_errors, fail
 from gatepost.cli.output import own_stdout
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.settings import SettingsFile
 from gatepost.model.verdict import Action
 from gatepost.printable import printable
 
@@ -96,16 +96,12 @@ def _write(file: Path, explanation: "Explanation") -> None:
     messages = explanation.leaving
     if not messages:
         why = "; ".join(f"{end.address}: {_words(end)}" for end in explanation.recipients)
-        _fail(f"{file} is not written: the message would not leave ({why})")
+        fail(printable(f"{file} is not written: the message would not leave ({why})", mark="?"))
     if len({message.content for message in messages}) > 1:
         groups = " and ".join(", ".join(message.recipients) for message in messages)
-        _fail(f"{file} is not written: {groups} would get different messages, choose one with --recipient")
+        what = f"{groups} would get different messages, choose one with --recipient"
+        fail(printable(f"{file} is not written: {what}", mark="?"))
     file.write_bytes(messages[0].content)
-
-
-def _fail(words: str) -> NoReturn:
-    print(f"gatepost: {printable(words, mark='?')}", file=sys.stderr)
-    raise typer.Exit(FAILED)
 
 
 def _transaction(
@@ -124,8 +120,7 @@ def _transaction(
     try:
         address = ip_address(client)
     except ValueError:
-        print(f"gatepost: --client {client!r}: expected an IP address", file=sys.stderr)
-        raise typer.Exit(USAGE) from None
+        fail(f"--client {client!r}: expected an IP address", USAGE)
     now = datetime.now(UTC)
     session = Session(
         id=new_id(),

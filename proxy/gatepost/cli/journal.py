@@ -1,15 +1,15 @@
 """``gatepost journal``: what happened to messages."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from gatepost.cli.errors import FAILED, cli_errors
-from gatepost.cli.listing import clock, moment, print_fields, print_json, readable
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.criteria import Newest, Recipient, Sender, Since, Until, moment
+from gatepost.cli.errors import cli_errors, fail
+from gatepost.cli.listing import clock, print_fields, print_json, readable
+from gatepost.cli.settings import SettingsFile
 from gatepost.model.record import Disposition, Record
 
 if TYPE_CHECKING:
@@ -32,16 +32,8 @@ def journal(
     client: Annotated[
         str | None, typer.Option(help="From this client address; * matches any characters.", metavar="IP")
     ] = None,
-    sender: Annotated[
-        str | None,
-        typer.Option(
-            help="From this reverse-path (MAIL FROM); * for any characters, '' for <>.", metavar="ADDRESS"
-        ),
-    ] = None,
-    recipient: Annotated[
-        str | None,
-        typer.Option(help="For this forward-path (RCPT TO); * for any characters.", metavar="ADDRESS"),
-    ] = None,
+    sender: Sender = None,
+    recipient: Recipient = None,
     user: Annotated[
         str | None,
         typer.Option(help="Authenticated as this user (AUTH); * for any characters.", metavar="USER"),
@@ -62,12 +54,9 @@ def journal(
         Disposition | None,
         typer.Option(help="With this result for at least one recipient, or at connect, EHLO or MAIL."),
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="Not older than this: 1h, 7d, 2026-11-30, 2026-11-30T08:00.", metavar="TIME"),
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Older than this.", metavar="TIME")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many, the newest.", min=1)] = 50,
+    since: Since = None,
+    until: Until = None,
+    limit: Newest = 50,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on each line; times are UTC.")
     ] = False,
@@ -91,8 +80,8 @@ def journal(
         message_id=message_id,
         rule=rule,
         disposition=disposition,
-        since=moment(since, "--since") if since is not None else None,
-        until=moment(until, "--until") if until is not None else None,
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
     )
     with cli_errors():
         loaded = load(config)
@@ -104,7 +93,7 @@ def journal(
             of_id = KeptQuery(id=records[0].id if records else some_id, state=None)
             kept = archive.kept(of_id, limit=_KEPT_LIMIT)
     if not records:
-        _fail(some_id, kept)
+        _fail_without(some_id, kept)
     elif as_json:
         short = [{"id": one.id, "box": one.box, "state": one.state} for one in kept]
         _print_record(records[0], kept=short)
@@ -112,15 +101,14 @@ def journal(
         _show(records[0], kept)
 
 
-def _fail(some_id: str, kept: list["KeptSummary"]) -> NoReturn:
+def _fail_without(some_id: str, kept: list["KeptSummary"]) -> NoReturn:
     problem = f"no transaction, session or stored message has the ID {some_id!r}"
     if kept:
         problem = (
             f"the journal has no transaction {some_id!r} any more, but its message {kept[0].id} is stored"
         )
         problem += "; see gatepost quarantine show or the web desk"
-    print(f"gatepost: {problem}", file=sys.stderr)
-    raise typer.Exit(FAILED)
+    fail(problem)
 
 
 def _print_record(record: Record, **more: Any) -> None:

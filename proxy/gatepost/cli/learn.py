@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gatepost.cli.errors import FAILED, USAGE, cli_errors
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.errors import FAILED, USAGE, cli_errors, fail
+from gatepost.cli.settings import SettingsFile
 from gatepost.printable import printable
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def learn(
     with cli_errors():
         loaded = load(config)
         if not any(rule.learn for rule in loaded.config.rules):
-            print(f"gatepost: no rule in {config} has `learn: true`", file=sys.stderr)
-            raise typer.Exit(USAGE)
+            fail(f"no rule in {config} has `learn: true`", USAGE)
         with open_archive(loaded.config.store, loaded.base) as archive:
             for some_id in messages:
                 kept = _stored(archive, some_id)

@@ -9,29 +9,9 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import Any
 
-import typer
-
 from gatepost.printable import printable
 
-__all__ = [
-    "clock",
-    "moment",
-    "print_fields",
-    "print_json",
-    "readable",
-]
-
-
-def moment(text: str, option: str) -> datetime:
-    """Of an option: how long ago (``90m``, ``1h``, ``7d``), or local date and time. Raises BadParameter."""
-    from gatepost.store.query import past_moment  # noqa: PLC0415 - the store is slow to import
-
-    try:
-        return past_moment(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r}, expected a time like 1h, 30m, 7d, 2026-11-30 or 2026-11-30T08:00", param_hint=option
-        ) from None
+__all__ = ["clock", "print_fields", "print_json", "readable"]
 
 
 def clock(when: datetime) -> str:

@@ -3,11 +3,11 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatepost.cli.errors import USAGE, cli_errors
+from gatepost.cli.errors import USAGE, cli_errors, fail
 
 if TYPE_CHECKING:
     from gatepost.config.store import StoreSettings
@@ -53,9 +53,10 @@ def migrate(
 
     here, there = _settings(source, "SOURCE", password_file), _settings(target, "TARGET", password_file)
     if here.url.startswith("sqlite:") == there.url.startswith("sqlite:"):
-        _refuse(
+        fail(
             "SOURCE and TARGET are stores of the same kind, expected a file and a server;"
-            " copy a file with `gatepost backup`, a database with pg_dump"
+            " copy a file with `gatepost backup`, a database with pg_dump",
+            USAGE,
         )
     line = _Line()
     try:
@@ -77,12 +78,7 @@ def _settings(url: str, name: str, password_file: Path | None) -> "StoreSettings
         return StoreSettings.model_validate(given, context={"base": Path.cwd()})
     except ValidationError as error:
         what = str(error.errors()[0].get("ctx", {}).get("error", error.errors()[0]["msg"]))
-        _refuse(f"{name}: {what.replace('password_file', '--password-file')}")
-
-
-def _refuse(what: str) -> NoReturn:
-    print(f"gatepost: {what}", file=sys.stderr)
-    raise typer.Exit(USAGE)
+        fail(f"{name}: {what.replace('password_file', '--password-file')}", USAGE)
 
 
 class _Line:

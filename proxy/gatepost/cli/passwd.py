@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gatepost.cli.errors import FAILED, USAGE, cli_errors
+from gatepost.cli.errors import USAGE, cli_errors, fail
 from gatepost.cli.settings import gateway_group
 from gatepost.file_changes import only_one, replace_text
 from gatepost.printable import printable
@@ -56,8 +56,7 @@ def passwd(
             text = path.read_bytes().decode() if path.exists() else ""
             changed, is_new = with_user(text, name, hashed, file)
         except ValueError as error:
-            print(f"gatepost: {error}", file=sys.stderr)
-            raise typer.Exit(FAILED) from None
+            fail(str(error))
         replace_text(path, changed, group=_group_beside(path))
     done = "added {} to {}" if is_new else "changed the password of {} in {}"
     print(done.format(printable(name), file))
@@ -80,9 +79,7 @@ def _password(name: str) -> str:
     else:
         password = getpass.getpass(f"New password of {printable(name)}: ")
         if password != getpass.getpass("The same again: "):
-            print("gatepost: the two passwords are different; nothing was changed", file=sys.stderr)
-            raise typer.Exit(FAILED)
+            fail("the two passwords are different; nothing was changed")
     if not password or _NOT_IN_A_PASSWORD.search(password):
-        print("gatepost: no password, expected a line of text", file=sys.stderr)
-        raise typer.Exit(USAGE)
+        fail("no password, expected a line of text", USAGE)
     return password

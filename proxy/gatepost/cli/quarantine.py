@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatepost.cli.errors import FAILED, USAGE, cli_errors
-from gatepost.cli.listing import clock, moment, print_fields, print_json, readable
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.criteria import Newest, Recipient, Sender, Since, Until, moment
+from gatepost.cli.errors import FAILED, USAGE, cli_errors, fail
+from gatepost.cli.listing import clock, print_fields, print_json, readable
+from gatepost.cli.settings import SettingsFile
 from gatepost.model.mail import Message
 from gatepost.printable import printable
 
@@ -35,24 +36,13 @@ AsJson = Annotated[
 @app.command("list")
 def list_messages(
     config: SettingsFile = Path("rules.yaml"),
-    sender: Annotated[
-        str | None,
-        typer.Option(
-            help="From this reverse-path (MAIL FROM); * for any characters, '' for <>.", metavar="ADDRESS"
-        ),
-    ] = None,
-    recipient: Annotated[
-        str | None,
-        typer.Option(help="For this forward-path (RCPT TO); * for any characters.", metavar="ADDRESS"),
-    ] = None,
+    sender: Sender = None,
+    recipient: Recipient = None,
     rule: Annotated[str | None, typer.Option(help="Quarantined by this rule.", metavar="RULE")] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="Not older than this: 1h, 7d, 2026-11-30, 2026-11-30T08:00.", metavar="TIME"),
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Older than this.", metavar="TIME")] = None,
+    since: Since = None,
+    until: Until = None,
     all_states: Annotated[bool, typer.Option("--all", help="Include released and deleted messages.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many, the newest.", min=1)] = 50,
+    limit: Newest = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the messages in quarantine, newest first. Times are local."""
@@ -64,8 +54,8 @@ def list_messages(
         mail_from=sender,
         recipient=recipient,
         rule=rule,
-        since=moment(since, "--since") if since is not None else None,
-        until=moment(until, "--until") if until is not None else None,
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
     )
     with _quarantine(config) as (_, archive):
         found = archive.kept(query, limit=limit)
@@ -177,7 +167,7 @@ def release(
         kept = _message(archive, message)
         _require_content(kept)
         if kept.state is State.RELEASED and not again:
-            _fail(f"{_story(kept)}; use --again to release it again")
+            fail(f"{_story(kept)}; use --again to release it again")
         recipients = tuple(to) if to else None
         reply = release_once(
             archive,
@@ -187,7 +177,7 @@ def release(
             actor=getpass.getuser(),
         )
         if not reply.positive:
-            _fail(f"{kept.id} was refused and stays in quarantine: {printable(str(reply))}")
+            fail(f"{kept.id} was refused and stays in quarantine: {printable(str(reply))}")
     print(f"released {kept.id}: {printable(str(reply))}")
 
 
@@ -203,16 +193,11 @@ def _quarantine(config: Path) -> Iterator[tuple["LoadedConfig", "Archive"]]:
             yield loaded, archive
 
 
-def _fail(text: str) -> NoReturn:
-    print(f"gatepost: {text}", file=sys.stderr)
-    raise typer.Exit(FAILED)
-
-
 def _message(archive: "Archive", some_id: str) -> "KeptMessage":
     found = _find(archive, some_id)
     kept = archive.kept_message(found.id) if found else None
     if kept is None:
-        _fail(f"there is no message {some_id!r} in quarantine")
+        fail(f"there is no message {some_id!r} in quarantine")
     return kept
 
 
@@ -229,7 +214,7 @@ def _find(archive: "Archive", some_id: str) -> "KeptSummary | None":
         each = "".join(
             f"\n  {kept.id} for {printable(_addresses(kept.recipients))} ({kept.state})" for kept in found
         )
-        _fail(f"{some_id!r} has {len(found)} messages in quarantine, name one of them:{each}")
+        fail(f"{some_id!r} has {len(found)} messages in quarantine, name one of them:{each}")
     return found[0] if found else None
 
 
@@ -241,13 +226,12 @@ def _is_here(kept: "KeptSummary") -> bool:
 
 def _require_content(kept: "KeptMessage") -> None:
     if not _is_here(kept):
-        _fail(_story(kept))
+        fail(_story(kept))
 
 
 def _confirm(number: int) -> None:
     if not sys.stdin.isatty():
-        print("gatepost: nothing was deleted; without a terminal to confirm, use --yes", file=sys.stderr)
-        raise typer.Exit(USAGE)
+        fail("nothing was deleted; without a terminal to confirm, use --yes", USAGE)
     typer.confirm(f"Delete {number} message{'' if number == 1 else 's'} permanently?", abort=True)
 
 

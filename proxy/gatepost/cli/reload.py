@@ -3,16 +3,15 @@
 import grp
 import os
 import pwd
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gatepost.cli.check import examined, print_found
-from gatepost.cli.errors import FAILED, USAGE, cli_errors
+from gatepost.cli.errors import USAGE, cli_errors, fail
 from gatepost.cli.output import own_stdout
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.settings import SettingsFile
 from gatepost.process.privileges import drop_privileges
 
 if TYPE_CHECKING:
@@ -49,12 +48,12 @@ def reload(
         path = pid_file_of(load(config))
         process = running_process(path)
         if process is None:
-            _fail(
+            fail(
                 f"no gateway runs with the PID file {path}; after a change of store.url or pid_file, restart"
             )
         theirs = settings_of(path)
         if theirs and not _is_same(config, theirs):
-            _fail(
+            fail(
                 f"the gateway that runs with the PID file {path} has the settings {theirs}, not {config}; "
                 "nothing was reloaded, expected a pid_file for each gateway"
             )
@@ -68,9 +67,9 @@ def reload(
         try:
             outcome = request(path, process, operation, patience_seconds=_PATIENCE_SECONDS)
         except NoAnswerError as error:
-            _fail(str(error))
+            fail(str(error))
     if not outcome.succeeded:
-        _fail(outcome.message)
+        fail(outcome.message)
     print(outcome.message)
 
 
@@ -89,10 +88,5 @@ def become_owner_of(path: Path) -> None:
         try:
             user, group = pwd.getpwuid(owner.st_uid).pw_name, grp.getgrgid(owner.st_gid).gr_name
         except KeyError:
-            _fail(f"the owner of {path} has no name on this machine: run this as the user {owner.st_uid}")
+            fail(f"the owner of {path} has no name on this machine: run this as the user {owner.st_uid}")
         drop_privileges(user, group)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"gatepost: {message}", file=sys.stderr)
-    raise typer.Exit(FAILED)

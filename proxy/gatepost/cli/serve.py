@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatepost.cli.errors import cli_errors
+from gatepost.cli.settings import SettingsFile
 
 if TYPE_CHECKING:
     from gatepost.process.service import Addresses
 
-__all__ = ["SettingsFile", "serve", "shown"]
-
-SettingsFile = Annotated[
-    Path, typer.Option("--config", "-c", help="The settings file, or a folder of them.", metavar="FILE")
-]
+__all__ = ["serve", "shown"]
 
 
 def serve(

@@ -1,11 +1,11 @@
-"""Settings that options of a command set, checked as in rules.yaml."""
+"""The settings of a command: the option that names their file, and those that options set themselves."""
 
 import grp
 import os
 import pwd
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from gatepost.config import LoadedConfig
     from gatepost.config.section import Settings
 
-__all__ = ["gateway_group", "validated"]
+__all__ = ["SettingsFile", "gateway_group", "validated"]
 
 S = TypeVar("S", bound="Settings")
+SettingsFile = Annotated[
+    Path, typer.Option("--config", "-c", help="The settings file, or a folder of them.", metavar="FILE")
+]
 
 
 def validated(model: type[S], value: Any, options: Mapping[str, str]) -> S:

@@ -1,18 +1,17 @@
 """``gatepost state``: what filters remember, to look at it and to delete it."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatepost.cli.errors import FAILED, cli_errors
+from gatepost.cli.errors import cli_errors, fail
 from gatepost.cli.listing import clock
 from gatepost.cli.reload import become_owner_of
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.settings import SettingsFile
 from gatepost.printable import printable
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def forget(filter_name: FilterName, pattern: Pattern, config: SettingsFile = Pat
         keys = list(dict.fromkeys(entry.key for entry in _matching(database, filter_name, pattern)))
         if not keys:
             others = ", ".join(database.spaces()) or "none"
-            _fail(f"{filter_name} remembers nothing like {pattern!r}; others do: {others}")
+            fail(printable(f"{filter_name} remembers nothing like {pattern!r}; others do: {others}"))
         database.forget(filter_name, keys)
     for key in keys:
         print(f"forgotten: {printable(key)}")
@@ -109,11 +108,6 @@ def _file(loaded: "LoadedConfig") -> "Database":
 
     path = state_file(loaded)
     if not path.exists():
-        _fail(f"{path} does not exist: no filter has remembered anything")
+        fail(f"{printable(str(path))} does not exist: no filter has remembered anything")
     become_owner_of(path)
     return Database(path, max_entries=loaded.config.state.max_entries)
-
-
-def _fail(text: str) -> NoReturn:
-    print(f"gatepost: {printable(text)}", file=sys.stderr)
-    raise typer.Exit(FAILED)

@@ -1,16 +1,14 @@
 """``gatepost token``: what programs send to the web desk instead of a password."""
 
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatepost.cli.errors import FAILED, cli_errors
+from gatepost.cli.errors import cli_errors, fail
 from gatepost.cli.listing import clock
-from gatepost.cli.serve import SettingsFile
-from gatepost.cli.settings import gateway_group
+from gatepost.cli.settings import SettingsFile, gateway_group
 from gatepost.file_changes import only_one, replace_text
 from gatepost.model.user import Role
 from gatepost.printable import printable
@@ -65,7 +63,7 @@ def new(
 
     def added(tokens: "Tokens") -> "Tokens":
         if name in tokens:
-            _fail(f"there is a token {name!r} already; revoke it first: gatepost token revoke {name}")
+            fail(f"there is a token {name!r} already; revoke it first: gatepost token revoke {name}")
         return {**tokens, name: token}
 
     _change(config, added)
@@ -81,7 +79,7 @@ def list_tokens(config: SettingsFile = Path("rules.yaml")) -> None:
         try:
             tokens = read_tokens(_file(config))
         except ValueError as error:
-            _fail(str(error))
+            fail(str(error))
     now = datetime.now(UTC)
     for name, token in tokens.items():
         domains = f" of {', '.join(token.domains)}" if token.domains else ""
@@ -96,7 +94,7 @@ def revoke(name: Name, config: SettingsFile = Path("rules.yaml")) -> None:
 
     def without(tokens: "Tokens") -> "Tokens":
         if name not in tokens:
-            _fail(f"there is no token {name!r}; there are: {', '.join(tokens) or 'none'}")
+            fail(f"there is no token {name!r}; there are: {', '.join(tokens) or 'none'}")
         return {other: token for other, token in tokens.items() if other != name}
 
     _change(config, without)
@@ -112,7 +110,7 @@ def _change(config: Path, change: "Callable[[Tokens], Tokens]") -> None:
             try:
                 changed = change(read_tokens(path))
             except ValueError as error:
-                _fail(str(error))
+                fail(str(error))
             replace_text(path, tokens_text(changed), group=gateway_group(loaded))
 
 
@@ -130,10 +128,5 @@ def _file(config: Path) -> Path:
 def _file_of(loaded: "LoadedConfig", config: Path) -> Path:
     web = loaded.config.web
     if web is None or web.tokens_file is None:
-        _fail(f"{config} names no file of tokens, expected for example  web: {{tokens_file: tokens.yaml}}")
+        fail(f"{config} names no file of tokens, expected for example  web: {{tokens_file: tokens.yaml}}")
     return web.tokens_file
-
-
-def _fail(text: str) -> NoReturn:
-    print(f"gatepost: {text}", file=sys.stderr)
-    raise typer.Exit(FAILED)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gatepost.cli.criteria import Until, moment
 from gatepost.cli.errors import cli_errors
-from gatepost.cli.listing import clock, moment
-from gatepost.cli.serve import SettingsFile
+from gatepost.cli.listing import clock
+from gatepost.cli.settings import SettingsFile
 
 if TYPE_CHECKING:
     from gatepost.store import Counted, Top
@@ -29,7 +30,7 @@ def top(
             show_default="1h",
         ),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Older than this.", metavar="TIME")] = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many of each.", min=1)] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; times are UTC.")] = False,
 ) -> None:
@@ -40,8 +41,8 @@ def top(
     from gatepost.config import load  # noqa: PLC0415 - imported by the commands that need it
     from gatepost.store import Top, open_archive  # noqa: PLC0415
 
-    start = moment(since, "--since") if since is not None else datetime.now(UTC) - _SINCE
-    end = moment(until, "--until") if until is not None else None
+    start = moment(since, "--since") or datetime.now(UTC) - _SINCE
+    end = moment(until, "--until")
     with cli_errors():
         loaded = load(config)
         with open_archive(loaded.config.store, loaded.base) as archive:

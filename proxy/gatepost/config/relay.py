@@ -124,6 +124,11 @@ class Route(Settings):
     ]
     """The embedded store's inbox, nowhere, or servers that are tried in order."""
 
+    @property
+    def servers(self) -> tuple[UpstreamServer, ...]:
+        """The servers it leads to; none if it leads to the inbox or nowhere."""
+        return () if isinstance(self.to, str) else self.to
+
     @cached_property
     def _matcher(self) -> RouteMatcher:
         return RouteMatcher(self.recipients, self.clients)

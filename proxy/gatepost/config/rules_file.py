@@ -155,7 +155,7 @@ def _repeated(document: Document) -> Iterator[Problem]:
 
 def _contradictions(config: Config, document: Document) -> Iterator[Problem]:
     """Settings that are valid alone, but not together."""
-    relays = any(not isinstance(route.to, str) for route in config.relay)
+    relays = any(route.servers for route in config.relay)
     if config.group and not config.user:
         yield document.problem(("group",), f"the group {shown(config.group)} without a user", "user too")
     taken: set[str] = set()

@@ -1,7 +1,7 @@
 """The settings: every key of rules.yaml, section by section."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from gatepost.config.dns import DnsSettings
+from gatepost.config.document import Location
 from gatepost.config.fields import (
     Bool,
     at_base,
@@ -28,7 +29,7 @@ from gatepost.config.fields import (
 from gatepost.config.limits import Limits
 from gatepost.config.listen import ListenerSettings
 from gatepost.config.log import LogSettings
-from gatepost.config.relay import Route
+from gatepost.config.relay import Route, UpstreamServer
 from gatepost.config.rules import RuleSettings
 from gatepost.config.section import Settings
 from gatepost.config.state import StateSettings
@@ -103,6 +104,15 @@ class Config(Settings):
         config = self.model_copy(update=kept)
         config.model_fields_set.difference_update(kept.keys() - started.model_fields_set)
         return config
+
+    def upstream_servers(self) -> Iterator[tuple[Location, UpstreamServer]]:
+        """The servers of routes, then that of ``web.forward``, each with its place in the settings."""
+        for number, route in enumerate(self.relay):
+            for place, server in enumerate(route.servers):
+                yield ("relay", number, "to", place), server
+        if self.web and self.web.forward:
+            for place, server in enumerate(self.web.forward.to):
+                yield ("web", "forward", "to", place), server
 
     def route(self, session: Session, recipient: Recipient) -> Route | None:
         """The first route that matches; None: the recipient is refused."""

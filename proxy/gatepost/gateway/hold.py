@@ -16,6 +16,7 @@ from gatepost.model import replies
 from gatepost.model.mail import Envelope, Message, Recipient, Session, Stage, Transaction, new_id
 from gatepost.model.record import Disposition, RecipientRecord
 from gatepost.model.verdict import (
+    ACTIONS_ON_ERROR,
     Action,
     Decision,
     Evaluation,
@@ -204,7 +205,7 @@ def _note(end: HoldEnd, stage: Stage, seconds: float, recipients: tuple[str, ...
         result, said = Result.ERROR, end.why
     elif answer is None:
         result = Result.TIMEOUT if end.deadline else Result.ERROR
-        action = {"defer": Action.DEFER, "quarantine": Action.QUARANTINE, "skip": None}[end.on_error]
+        action = ACTIONS_ON_ERROR[end.on_error]
         said = end.why
     else:
         result, reply = Result.HIT, answer.reply
@@ -301,7 +302,7 @@ def _fault_of_message(content: bytes | None, config: Config) -> str:
 
 def _received(content: bytes, config: Config) -> tuple[bytes, Reply | None]:
     """A message as the server takes it from a client, and the reply if it would refuse it."""
-    relays = any(isinstance(route.to, tuple) for route in config.relay)
+    relays = any(route.servers for route in config.relay)
     how = "keep" if config.bare_newline == "accept" and not relays else config.bare_newline
     reading = Content(config.limits, MemoryBudget(2 * config.limits.message_size), how)
     reading.add(content if content.endswith(b"\r\n") else content + b"\r\n")

@@ -45,7 +45,7 @@ class OpenTransaction:
 
     def note_refused(self, recipient: Recipient, reply: Reply, outcome: Outcome | None = None) -> None:
         """Record a recipient that was refused at RCPT."""
-        if len(self.refused) < _REFUSED_LIMIT:
+        if not self.has_refused_enough:
             self.refused.append(refused_recipient(recipient, reply, outcome))
 
     def record(

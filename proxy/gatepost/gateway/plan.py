@@ -36,9 +36,7 @@ def make_plan(
     """
     mail_from, recipients = envelope.mail_from, envelope.recipients
     match outcomes:
-        case (outcome,) if (
-            outcome.changes is None
-        ):  # one recipient, the usual case: nothing to reconcile or to group
+        case (outcome,) if outcome.changes is None:  # the usual case: nothing to reconcile or to group
             (recipient,) = recipients
             alone = RecipientOutcome(recipient=recipient, outcome=outcome)
             parcel = _parcel(mail_from, (alone,), outcome, target)

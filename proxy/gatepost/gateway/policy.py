@@ -24,7 +24,6 @@ class Policy:
     """True if a route leads to the inbox or discards."""
 
     def __post_init__(self) -> None:
-        destinations = [route.to for route in self.config.relay]
-        servers = tuple(to for to in destinations if isinstance(to, tuple))
-        object.__setattr__(self, "servers", servers)
-        object.__setattr__(self, "has_local_routes", len(servers) < len(destinations))
+        routes = self.config.relay
+        object.__setattr__(self, "servers", tuple(route.servers for route in routes if route.servers))
+        object.__setattr__(self, "has_local_routes", not all(route.servers for route in routes))

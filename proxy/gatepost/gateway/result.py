@@ -12,7 +12,7 @@ from gatepost.model.record import Disposition
 from gatepost.model.verdict import Action, Outcome, Reply
 from gatepost.relay import Delivered
 from gatepost.store import Kept, StoreError, StoreFull, StoreUnavailable
-from gatepost.throttle import Throttle
+from gatepost.throttle import Throttle, and_more
 from gatepost.values import value
 
 __all__ = [
@@ -108,7 +108,7 @@ def reply_to_failure(error: Exception, transaction_id: str, *, outages: Throttle
         may_end = isinstance(error, StoreUnavailable | StoreFull)
         left_out = outages.admit(type(error).__name__) if may_end else 0
         if left_out is not None:
-            more = f" ({left_out} more since the last such line)" if left_out else ""
+            more = and_more(left_out)
             log.error("transaction %s deferred, the store failed: %s%s", transaction_id, error, more)
         return replies.STORE_FULL if isinstance(error, StoreFull) else replies.TEMPORARY_FAILURE
     log.error("transaction %s failed", transaction_id, exc_info=error)

@@ -22,6 +22,7 @@ from gatepost.printable import without_controls
 from gatepost.values import value
 
 __all__ = [
+    "ACTIONS_ON_ERROR",
     "Action",
     "Decision",
     "Evaluation",
@@ -394,6 +395,12 @@ def total_score(evaluations: Iterable[Evaluation], address: str) -> float:
 
 OnError = Literal["defer", "skip", "quarantine"]
 """What is done if nobody answers: a filter, or a person for a session that is held."""
+ACTIONS_ON_ERROR: Mapping[OnError, Action | None] = {
+    "defer": Action.DEFER,
+    "skip": None,
+    "quarantine": Action.QUARANTINE,
+}
+"""The action of each; None: later rules go on."""
 
 
 @value

@@ -8,7 +8,7 @@ from typing import Any
 
 from gatepost.hookspecs import UnreachableError
 from gatepost.model.mail import Stage
-from gatepost.model.verdict import Action, Evaluation, Passed, PerRecipient, Result, Verdict
+from gatepost.model.verdict import ACTIONS_ON_ERROR, Evaluation, Passed, PerRecipient, Result, Verdict
 from gatepost.pipeline.ask import (
     FilterAnswer,
     FilterFailedError,
@@ -168,7 +168,7 @@ class Pipeline:
         if several:
             return several
         if result in (Result.ERROR, Result.TIMEOUT):
-            action = {"defer": Action.DEFER, "quarantine": Action.QUARANTINE, "skip": None}[rule.on_error]
+            action = ACTIONS_ON_ERROR[rule.on_error]
         evaluation = Evaluation(
             rule=rule.name,
             stage=stage,

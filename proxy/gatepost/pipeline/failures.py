@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gatepost.logline import LogLine
-from gatepost.throttle import Throttle
+from gatepost.throttle import Throttle, and_more
 
 __all__ = ["REPORT", "Asked", "Failures"]
 
@@ -70,7 +70,7 @@ class Failures:
         if isinstance(cause, OSError):
             self._out_of_service(asked, text)
         elif (left_out := self._throttle.admit((asked.rule, type(cause), _origin(cause)))) is not None:
-            log.warning(_line(asked, text + _more(left_out)), exc_info=cause)
+            log.warning(_line(asked, text + and_more(left_out)), exc_info=cause)
 
     def not_asked(self, rule: str) -> None:
         """A rule was not asked, because of the failures before."""
@@ -88,13 +88,13 @@ class Failures:
             "an async def must not block, use a plain def"
         )
         if (left_out := self._throttle.admit((asked.rule, "blocked"))) is not None:
-            log.warning(_line(asked, text + _more(left_out), blocked_seconds=round(seconds, 3)))
+            log.warning(_line(asked, text + and_more(left_out), blocked_seconds=round(seconds, 3)))
 
     def skipped(self, asked: Asked) -> None:
         """A report was not made, because too many are running."""
         text = f"rule {asked.rule} is too slow, report of {asked.subject} skipped"
         if (left_out := self._throttle.admit((asked.rule, "skipped"))) is not None:
-            log.warning(_line(asked, text + _more(left_out)))
+            log.warning(_line(asked, text + and_more(left_out)))
 
     def answered(self, rule: str) -> None:
         """A rule has answered; says so if it was reported as failing."""
@@ -106,7 +106,7 @@ class Failures:
     def _out_of_service(self, asked: Asked, text: str) -> None:
         is_report = asked.stage == REPORT
         if (left_out := self._throttle.admit((asked.rule, "out of service", is_report))) is not None:
-            log.warning(_line(asked, text + _more(left_out)))
+            log.warning(_line(asked, text + and_more(left_out)))
             if not is_report:
                 self.outages.setdefault(asked.rule, _Outage(self._clock()))
         if not is_report and (outage := self.outages.get(asked.rule)):
@@ -122,10 +122,6 @@ def _line(asked: Asked, text: str, **fields: object) -> LogLine:
         transaction=asked.transaction_id or None,
         **fields,
     )
-
-
-def _more(left_out: int) -> str:
-    return f" ({left_out} more since the last such line)" if left_out else ""
 
 
 def _origin(error: BaseException | None) -> tuple[str, int] | None:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from gatepost.config import ConfigError, LoadedConfig, load
 from gatepost.config.list_changes import ListChange, add_entry, list_for, remove_entry, used
+from gatepost.config.web import WebSettings
 from gatepost.gateway.imports import import_messages
 from gatepost.gateway.release import forward, release
 from gatepost.logline import LogLine
@@ -26,7 +27,9 @@ from gatepost.process.service import with_new_rules
 from gatepost.relay.reach import Reach
 from gatepost.store import KeptMessage, StoreError
 from gatepost.web.accounts import Accounts
-from gatepost.web.lists import ChangedList, ListRequest, NotReloadedError
+from gatepost.web.actions import Actions, Forwarder
+from gatepost.web.learning import Learning
+from gatepost.web.lists import ChangedList, ListRequest, Lists, NotReloadedError
 
 __all__ = ["DeskSettings"]
 
@@ -65,6 +68,18 @@ class DeskSettings:
         except (OSError, ValueError) as error:
             log.error("the web desk keeps its users: %s", error)  # noqa: TRY400 - its text says it all
         self._loaded = with_new_rules(self._loaded, loaded)
+
+    def actions(self, web: WebSettings, *, relays: bool) -> Actions:
+        """What a desk with these settings does; one that does not relay has neither routes nor rules."""
+        forward = Forwarder(settings=web.forward, send=self.forward) if web.forward else None
+        if not relays:
+            return Actions(forward=forward, imports=self.imports)
+        return Actions(
+            release=self.release,
+            forward=forward,
+            lists=Lists(used=self.used_lists, change=self.change_list),
+            learning=Learning(rules=self.learners, learn=self.learn),
+        )
 
     def release(self, kept: KeptMessage, to: Sequence[str] | None) -> Reply:
         """Deliver a message from the store; see `gatepost.gateway.release`."""
@@ -141,7 +156,6 @@ class DeskSettings:
 
     async def unreachable(self) -> str:
         """Empty if each route has a server that can be used now, else which has none, and why."""
-        routes = [route.to for route in self._loaded.config.relay if not isinstance(route.to, str)]
-        distinct = tuple(dict.fromkeys(routes))
+        distinct = tuple(dict.fromkeys(route.servers for route in self._loaded.config.relay if route.servers))
         found = await asyncio.gather(*(self._reach.unreachable(to, _REACH_SECONDS) for to in distinct))
         return "; ".join(why for why in found if why)

@@ -90,15 +90,19 @@ def certificate_warnings(loaded: LoadedConfig, now: datetime | None = None) -> l
 
 def _files(loaded: LoadedConfig) -> Iterator[tuple[Location, Path, bool]]:
     """The place of each file of certificates, the file, and whether all certificates in it are needed."""
-    for number, listener in enumerate(loaded.config.listen):
+    config, web = loaded.config, loaded.config.web
+    for number, listener in enumerate(config.listen):
         if listener.tls:
             yield ("listen", number, "tls", "certificate"), listener.tls.certificate, True
-    if loaded.config.web and loaded.config.web.tls:
-        yield ("web", "tls", "certificate"), loaded.config.web.tls.certificate, True
-    for number, route in enumerate(loaded.config.relay):
-        for place, server in enumerate(() if isinstance(route.to, str) else route.to):
-            if server.ca:
-                yield ("relay", number, "to", place, "ca"), server.ca, False
+    if web and web.tls:
+        yield ("web", "tls", "certificate"), web.tls.certificate, True
+    for place, server in config.upstream_servers():
+        if server.ca:
+            yield (*place, "ca"), server.ca, False
+    if web and web.oidc and web.oidc.ca:
+        yield ("web", "oidc", "ca"), web.oidc.ca, False
+    if config.state.ca:
+        yield ("state", "ca"), config.state.ca, False
 
 
 def _certificates(file: Path) -> "list[Certificate]":

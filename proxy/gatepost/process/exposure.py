@@ -35,10 +35,6 @@ def _secrets(loaded: LoadedConfig) -> Iterator[tuple[Location, Path]]:
             yield ("listen", number, "tls", "key"), listener.tls.key
         if listener.auth and listener.auth.users != "any":
             yield ("listen", number, "auth", "users"), listener.auth.users
-    for number, route in enumerate(config.relay):
-        for place, server in enumerate(() if isinstance(route.to, str) else route.to):
-            if server.auth:
-                yield ("relay", number, "to", place, "auth", "password_file"), server.auth.password_file
     for section, settings in (("store", config.store), ("state", config.state)):
         if settings.password_file:
             yield (section, "password_file"), settings.password_file
@@ -46,11 +42,9 @@ def _secrets(loaded: LoadedConfig) -> Iterator[tuple[Location, Path]]:
         names = (*_OF_FILTERS, "file") if rule.filter in _WITH_KEYS else _OF_FILTERS
         for location, name in _named(rule.with_, names):
             yield ("rules", number, "with", *location), loaded.base / name
-    if config.web and config.web.forward:
-        for place, server in enumerate(config.web.forward.to):
-            if server.auth:
-                at = ("web", "forward", "to", place, "auth", "password_file")
-                yield at, server.auth.password_file
+    for place, server in config.upstream_servers():
+        if server.auth:
+            yield (*place, "auth", "password_file"), server.auth.password_file
     if config.web and config.web.tls:
         yield ("web", "tls", "key"), config.web.tls.key
     if config.web and config.web.password_file:

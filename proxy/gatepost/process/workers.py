@@ -38,7 +38,7 @@ from gatepost.process.report import Report
 from gatepost.process.service import Addresses, Service, Supervision
 from gatepost.process.service import serve as run_service
 from gatepost.process.supervisor import Supervisor
-from gatepost.server import check_listeners, tls_context
+from gatepost.server import check_named_files, tls_context
 from gatepost.store import RunningNode, import_backend
 from gatepost.traffic import feed
 from gatepost.traffic.watching import Tap, Watch, Watchers, fan_out
@@ -87,7 +87,7 @@ def _log_as(config: Config, started: Config) -> None:
 def _read(path: Path) -> LoadedConfig:
     """The settings, with the files that listeners need; raises ConfigError."""
     loaded = load(path)
-    check_listeners(loaded)
+    check_named_files(loaded)
     return loaded
 
 
@@ -238,7 +238,7 @@ class _Processes:
 
         Raises ConfigError: a certificate was replaced by an invalid one.
         """
-        check_listeners(loaded)
+        check_named_files(loaded)
         _log_as(loaded.config, self._started)  # for this process, and for those that it starts
         _log_warnings(loaded)
         config, started = loaded.config, self._started
@@ -314,7 +314,7 @@ class _Processes:
         # Imported only here, so that a process that accepts mail does not load them.
         from gatepost.gateway.expected import expected_dispositions  # noqa: PLC0415
         from gatepost.process.desk_settings import DeskSettings  # noqa: PLC0415
-        from gatepost.web import Accounts, Forwarder, Learning, Lists, run  # noqa: PLC0415
+        from gatepost.web import Accounts, run  # noqa: PLC0415
 
         config = child.loaded.config
         accounts = Accounts.of(web, self._password_of(web, child.loaded))
@@ -333,11 +333,7 @@ class _Processes:
             mode="gateway" if self._relays else "complaints",
             node=self._started.node,
             expected=frozenset(Disposition) if self._relays else expected_dispositions(config),
-            release=settings.release if self._relays else None,
-            forward=Forwarder(settings=web.forward, send=settings.forward) if web.forward else None,
-            imports=None if self._relays else settings.imports,
-            lists=Lists(used=settings.used_lists, change=settings.change_list) if self._relays else None,
-            learning=Learning(rules=settings.learners, learn=settings.learn) if self._relays else None,
+            actions=settings.actions(web, relays=self._relays),
             upstreams=settings.unreachable if self._relays else None,
             reload=settings.reload if self._reload_from else None,
             tls=partial(tls_context, web.tls) if web.tls else None,

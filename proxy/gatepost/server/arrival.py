@@ -6,9 +6,10 @@ from time import time_ns
 
 from gatepost.logline import LogLine
 from gatepost.model.mail import Session, new_id
-from gatepost.server.endpoint import IPAddress, ip_address
+from gatepost.server.clients import IPAddress, ip_address
 from gatepost.server.replies import SessionEnd
 from gatepost.server.wire import Wire
+from gatepost.throttle import and_more
 from gatepost.traffic.events import SessionOpened
 
 __all__ = ["accept_client", "warn_of_header"]
@@ -67,7 +68,7 @@ def warn_of_header(wire: Wire, source: IPAddress) -> None:
         return
     left_out = endpoint.headers_missing.admit("from a source that is not listed")
     if left_out is not None:
-        more = f" ({left_out} more connections since the last such line)" if left_out else ""
+        more = and_more(left_out, "more connections")
         text = (
             f"listener {endpoint.name}: a PROXY header from {source}, which is not in proxy_protocol_from, "
             f"is not read. If it is your load balancer, add it{more}"

@@ -11,7 +11,7 @@ from typing import Final
 from gatepost.model import replies
 from gatepost.model.mail import Session
 from gatepost.printable import printable
-from gatepost.server.endpoint import IPAddress, ip_address
+from gatepost.server.clients import IPAddress, ip_address
 from gatepost.server.replies import Refusal
 
 __all__ = ["XCLIENT", "XFORWARD", "Facts", "forwarded", "parse_facts", "replaced"]

@@ -11,7 +11,7 @@ from typing import Final
 from gatepost.model import replies
 from gatepost.model.mail import Envelope, Session
 from gatepost.model.verdict import Reply, ReplyTiming
-from gatepost.server.endpoint import IPAddress
+from gatepost.server.clients import IPAddress
 from gatepost.server.forwarded import XCLIENT, XFORWARD, Facts, forwarded, parse_facts, replaced
 from gatepost.server.replies import Refusal, SessionEnd
 from gatepost.server.state import SessionState

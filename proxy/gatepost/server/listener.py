@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.config.limits import Limits
 from gatepost.config.listen import ListenerSettings
+from gatepost.server.clients import ConnectionLimits
 from gatepost.server.contract import Gateway
 from gatepost.server.data import BareNewline, MemoryBudget
-from gatepost.server.endpoint import ConnectionLimits, Endpoint, Tolerance
+from gatepost.server.endpoint import Endpoint, Tolerance
 from gatepost.server.session import SmtpSession
 from gatepost.server.wire import Wire
 from gatepost.traffic.watching import Tap
@@ -36,9 +37,9 @@ class Server:
 
     ``bare_newline`` says what is done with CR or LF alone in a message, ``tolerance`` how commands may be
     spelt. Clients that do not wait for the greeting are refused unless ``accepts_early_talkers``, or
-    everything is tolerated. ``tap`` is called with each event of the sessions. ``counts``
-    are those of clients on all nodes; None: this process counts its own. ``sockets`` are bound already,
-    one for each listener; without them the server binds its own.
+    everything is tolerated. ``tap`` is called with each event of the sessions. ``counts`` are those of
+    clients on all nodes; None: this process counts its own. ``sockets`` are bound already, one for each
+    listener; without them the server binds its own.
     """
 
     def __init__(

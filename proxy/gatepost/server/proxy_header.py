@@ -12,9 +12,10 @@ from aiosmtpd.proxy_protocol import PROTO, V2_CMD, get_proxy
 
 from gatepost.logline import LogLine
 from gatepost.model import replies
-from gatepost.server.endpoint import IPAddress, ip_address
+from gatepost.server.clients import IPAddress, ip_address
 from gatepost.server.replies import SessionEnd
 from gatepost.server.wire import Wire
+from gatepost.throttle import and_more
 
 __all__ = ["read_client"]
 
@@ -87,7 +88,7 @@ def _warn(wire: Wire, what: str) -> None:
     left_out = wire.endpoint.headers_missing.admit(source)
     if left_out is None:
         return
-    more = f" ({left_out} more connections since the last such line)" if left_out else ""
+    more = and_more(left_out, "more connections")
     text = (
         f"listener {wire.endpoint.name}: {what} from {source}; its connections are closed. Let it send "
         f"one, or take it out of proxy_protocol_from{more}"

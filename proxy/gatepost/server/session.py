@@ -24,7 +24,7 @@ from gatepost.traffic.events import Closed, Odd
 from gatepost.traffic.oddity import Oddity
 
 if TYPE_CHECKING:
-    from gatepost.server.endpoint import IPAddress
+    from gatepost.server.clients import IPAddress
 
 __all__ = ["SmtpSession"]
 
@@ -236,9 +236,9 @@ class SmtpSession:
             self.wire.oddities += (Oddity.HELLO,)
         await self._mail.give_up()
         self._state.offered = frozenset()
-        session = _greeted(self._state.session, argument, extended=extended)
+        session = _with_helo(self._state.session, argument, extended=extended)
         if self._state.session.helo or self._state.session.extended:
-            self._state.session = _greeted(session, "", extended=False)
+            self._state.session = _with_helo(session, "", extended=False)
         if (forwarder := self._mail.forwarder) is not None:
             session, answer = await forwarder.helo(session)
         else:
@@ -339,7 +339,7 @@ class SmtpSession:
         self._open_sessions.discard(self)
 
 
-def _greeted(session: Session, helo: str, *, extended: bool) -> Session:
+def _with_helo(session: Session, helo: str, *, extended: bool) -> Session:
     return Session(  # replace() takes ten times as long
         id=session.id,
         client=session.client,

@@ -4,9 +4,6 @@ It runs in a process of its own. Only this package imports Starlette, uvicorn, J
 """
 
 from gatepost.web.accounts import Accounts
-from gatepost.web.desk import Forwarder
-from gatepost.web.learning import Learning
-from gatepost.web.lists import Lists
 from gatepost.web.server import run
 
-__all__ = ["Accounts", "Forwarder", "Learning", "Lists", "run"]
+__all__ = ["Accounts", "run"]

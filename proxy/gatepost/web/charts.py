@@ -130,7 +130,7 @@ def _columns(series: Sequence[Series], columns: Sequence[Column], top: int) -> I
         yield Markup("</g>")
         if column.tick:
             yield Markup(
-                '<text class="chart-label chart-tick" x="{x:.3f}%" y="{y}" text-anchor="middle">{tick}</text>'
+                '<text class="chart-label" x="{x:.3f}%" y="{y}" text-anchor="middle">{tick}</text>'
             ).format(x=left + width / 2, y=_HEIGHT - 7, tick=column.tick)
 
 
@@ -174,7 +174,7 @@ def _description(series: Sequence[Series], columns: Sequence[Column]) -> str:
 def _legend(series: Sequence[Series], columns: Sequence[Column]) -> Markup:
     items = [
         Markup(
-            '<li><svg class="chart-key" width="10" height="10" aria-hidden="true">'
+            '<li><svg width="10" height="10" aria-hidden="true">'
             '<rect class="chart-{name}" width="10" height="10" rx="2"/></svg> {label} <b>{total}</b></li>'
         ).format(name=one.name, label=one.label, total=f"{total:,}")
         for one, total in zip(series, _totals(series, columns), strict=True)
@@ -208,7 +208,7 @@ def _bar(bar: Bar, longest: float) -> Markup:
     )
     detail = Markup(' <span class="bars-detail">{}</span>').format(bar.detail) if bar.detail else Markup()
     return Markup(
-        '<tr><th scope="row">{label}{detail}</th><td class="bars-plot">'
+        '<tr><th scope="row">{label}{detail}</th><td>'
         '<svg width="100%" height="10" aria-hidden="true">'
         '<rect class="chart-bar" width="{width:.2f}%" height="10" rx="2"/></svg></td>'
         '<td class="bars-value">{shown}</td></tr>'

@@ -6,13 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Literal, ParamSpec, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from gatepost.config.forward import ForwardSettings
 from gatepost.config.store import StoreSettings
 from gatepost.holding import HeldSessions
 from gatepost.model.addresses import mailbox as mailbox_of
@@ -39,33 +37,18 @@ from gatepost.store import (
     open_mailbox,
     release_once,
 )
-from gatepost.values import value
+from gatepost.web.actions import Actions, Client
 from gatepost.web.domains import DomainMailbox
 from gatepost.web.events import Changes, OwnChanges
-from gatepost.web.learning import Kind, Learning
-from gatepost.web.lists import ChangedList, ListRequest, Lists
+from gatepost.web.learning import Kind
+from gatepost.web.lists import ChangedList, ListRequest
 from gatepost.web.trash import Trash
 from gatepost.web.view import MessageView, view_message
 from gatepost.web.waiting import Waiting
 
-__all__ = ["Desk", "Forwarder", "Import", "Mode", "Release"]
+__all__ = ["Desk", "Mode"]
 
 Mode = Literal["gateway", "complaints"]
-Client = IPv4Address | IPv6Address
-Import = Callable[[Iterable[SavedMessage], Client], list[str | StoreError]]
-"""Store saved messages; returns an id or an error for each, as `gatepost.gateway.imports` does; blocks."""
-Release = Callable[[KeptMessage, Sequence[str] | None], Reply]
-"""Deliver a kept message, to these recipients instead of its own; blocks. Raises StoreError."""
-
-
-@value
-class Forwarder:
-    """The server to which any message of the desk can be forwarded."""
-
-    settings: ForwardSettings
-    send: Callable[[KeptMessage, Sequence[str] | None], Record]
-    """Send a kept message, to these recipients instead of its own; blocks. Raises StoreError."""
-
 
 _THREADS = 4
 """Threads for the store and for parsing mail; the store has five connections."""
@@ -73,6 +56,8 @@ _RELEASES = 2
 """Releases at a time: each may take a minute and must not delay readers."""
 _VIEWS = 8
 """Number of parsed messages in the cache, each at most some MiB."""
+
+_NO_ACTIONS = Actions()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,11 +74,7 @@ class Desk:
         conversations: Conversations | None,
         mode: Mode = "gateway",
         expected: frozenset[Disposition] = frozenset(Disposition),
-        release: Release | None = None,
-        forward: Forwarder | None = None,
-        imports: Import | None = None,
-        lists: Lists | None = None,
-        learning: Learning | None = None,
+        actions: Actions = _NO_ACTIONS,
         smtp: tuple[str, ...] = (),
         held: HeldSessions | None = None,
         store_required: bool = True,
@@ -107,13 +88,13 @@ class Desk:
         self.mode: Mode = mode
         self.expected = expected
         """The dispositions that can be chosen although none was seen yet."""
-        self.release = release
-        self.forward = forward
-        self.imports = imports
+        self.release = actions.release
+        self.forward = actions.forward
+        self.imports = actions.imports
         """None: this desk imports nothing."""
-        self.lists = lists
+        self.lists = actions.lists
         """None: there are no rules whose lists could be changed."""
-        self.learning = learning
+        self.learning = actions.learning
         """None: there are no rules that could learn."""
         self.smtp = smtp
         self.held = held
@@ -144,11 +125,7 @@ class Desk:
         *,
         mode: Mode,
         expected: frozenset[Disposition] = frozenset(Disposition),
-        release: Release | None = None,
-        forward: Forwarder | None = None,
-        imports: Import | None = None,
-        lists: Lists | None = None,
-        learning: Learning | None = None,
+        actions: Actions = _NO_ACTIONS,
         smtp: tuple[str, ...] = (),
         held: HeldSessions | None = None,
     ) -> Iterator[Self]:
@@ -165,11 +142,7 @@ class Desk:
                 conversations=conversations,
                 mode=mode,
                 expected=expected,
-                release=release,
-                forward=forward,
-                imports=imports,
-                lists=lists,
-                learning=learning,
+                actions=actions,
                 smtp=smtp,
                 held=held,
                 store_required=store.required,
@@ -192,8 +165,7 @@ class Desk:
                 archive=mailbox.archive,
                 conversations=None,
                 mode=self.mode,
-                release=self.release,
-                forward=self.forward,
+                actions=Actions(release=self.release, forward=self.forward),
                 smtp=self.smtp,
             )
             desk.domains = domains

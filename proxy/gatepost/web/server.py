@@ -25,10 +25,9 @@ from gatepost.model.mail import Stage
 from gatepost.model.record import Disposition
 from gatepost.store import open_desk_sessions, open_exchange
 from gatepost.web.accounts import Accounts
+from gatepost.web.actions import Actions
 from gatepost.web.app import create_app
-from gatepost.web.desk import Desk, Forwarder, Import, Mode, Release
-from gatepost.web.learning import Learning
-from gatepost.web.lists import Lists
+from gatepost.web.desk import Desk, Mode
 from gatepost.web.readiness import Check
 from gatepost.web.sessions import UNUSED_SECONDS, Sessions
 from gatepost.web.webhook import Webhook
@@ -61,11 +60,7 @@ def run(
     mode: Mode,
     node: str = "",
     expected: frozenset[Disposition] = frozenset(Disposition),
-    release: Release | None,
-    forward: Forwarder | None = None,
-    imports: Import | None = None,
-    lists: Lists | None = None,
-    learning: Learning | None = None,
+    actions: Actions,
     smtp: Sequence[str] = (),
     counters: SharedCounters | None = None,
     upstreams: Check | None = None,
@@ -91,11 +86,7 @@ def run(
         mode: gateway or complaints.
         node: the name of this node.
         expected: the dispositions that pages offer to choose from although none was seen yet.
-        release: sends a stored message over its route; None: this desk has no routes.
-        forward: sends a stored message to one server; None: there is no such server.
-        imports: stores saved messages; None: this desk imports nothing.
-        lists: changes the lists of the rules; None: there are no rules.
-        learning: has rules learn a stored message; None: there are no rules.
+        actions: what the desk does beside reading and deleting.
         smtp: the address of the SMTP server, ``host:port``, to show.
         counters: the workers' counters; None: no ``/metrics``.
         upstreams: checks that each route has a server that can be used; None: ``/readyz`` does not.
@@ -118,11 +109,7 @@ def run(
         base,
         mode=mode,
         expected=expected,
-        release=release,
-        forward=forward,
-        imports=imports,
-        lists=lists,
-        learning=learning,
+        actions=actions,
         smtp=tuple(smtp),
         held=held,
     ) as desk:

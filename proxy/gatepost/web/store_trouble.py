@@ -5,7 +5,7 @@ import logging
 
 from starlette.requests import Request
 
-from gatepost.throttle import Throttle
+from gatepost.throttle import Throttle, and_more
 from gatepost.web.readiness import Readiness
 
 __all__ = ["StoreTrouble", "trouble_of"]
@@ -35,8 +35,7 @@ class StoreTrouble:
     async def _look(self, what: str, error: Exception) -> None:
         if (await self._readiness.passed_again())["store"]:
             if (left_out := self._throttle.admit(type(error).__name__)) is not None:
-                more = f" ({left_out} more since the last such line)" if left_out else ""
-                log.error("%s: %s%s", what, error, more)
+                log.error("%s: %s%s", what, error, and_more(left_out))
             return
         works = False
         while not works:

@@ -13,8 +13,9 @@ from gatepost.model.record import Disposition
 from gatepost.model.verdict import Action, Evaluation, Match, Reply, Result
 from gatepost.store import Box, ConversationPart, Kept, SessionSummary, open_store
 from gatepost.testing import make_message, make_record, make_transaction
+from gatepost.web.actions import Actions, Forwarder
 from gatepost.web.app import create_app
-from gatepost.web.desk import Desk, Forwarder
+from gatepost.web.desk import Desk
 from gatepost.web.learning import Learning
 
 SETTINGS = StoreSettings(url="sqlite:///gatepost.db", conversations=True)
@@ -122,8 +123,9 @@ def desk(store, tmp_path):
 
     relayed = replace(make_record(make_transaction(), disposition=Disposition.RELAYED), upstream="mx:25")
     forward = Forwarder(settings=ForwardSettings.model_validate("smtp://mx"), send=lambda *_: relayed)
+    actions = Actions(release=release, forward=forward)
     smtp = ("127.0.0.1:2525",)
-    with Desk.open(SETTINGS, tmp_path, mode="gateway", release=release, forward=forward, smtp=smtp) as opened:
+    with Desk.open(SETTINGS, tmp_path, mode="gateway", actions=actions, smtp=smtp) as opened:
         opened.released = released
         opened.answer = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
         yield opened

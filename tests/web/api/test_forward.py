@@ -8,7 +8,7 @@ from gatepost.config.forward import ForwardSettings
 from gatepost.gateway.release import forward
 from gatepost.store import Box, State
 from gatepost.testing.upstream import Close, FakeUpstream, Then
-from gatepost.web.desk import Forwarder
+from gatepost.web.actions import Forwarder
 
 API = "/api/v1"
 

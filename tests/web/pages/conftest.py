@@ -23,6 +23,7 @@ from gatepost.model.verdict import Action, Evaluation, Match, Reply, Result
 from gatepost.store import Box, Kept, KeptQuery, open_desk_sessions, open_store
 from gatepost.testing import make_message, make_record, make_transaction
 from gatepost.web.accounts import Accounts
+from gatepost.web.actions import Actions
 from gatepost.web.api import OPERATIONS
 from gatepost.web.app import create_app
 from gatepost.web.desk import Desk
@@ -44,7 +45,9 @@ from gatepost.config.web import WebSettings
 from gatepost.model.verdict import Reply
 from gatepost.config import load
 from gatepost.process.desk_settings import DeskSettings
-from gatepost.web import Accounts, Lists, run, trash
+from gatepost.web import Accounts, run, trash
+from gatepost.web.actions import Actions
+from gatepost.web.lists import Lists
 from gatepost.web.pages import messages
 
 trash.UNDO_SECONDS = messages.UNDO_SECONDS = options.get("undo_seconds", trash.UNDO_SECONDS)
@@ -83,8 +86,7 @@ run(
     feed=None,
     lifeline=lifeline.fileno(),
     mode=options.get("mode", "gateway"),
-    release=release,
-    lists=lists() if options.get("lists") else None,
+    actions=Actions(release=release, lists=lists() if options.get("lists") else None),
     smtp=("127.0.0.1:2599",),
     started_at=datetime.now(UTC),
     shutdown_seconds=1,
@@ -173,7 +175,8 @@ def desk(store, tmp_path):
         noted.released.append((message.id, to))
         return Reply.parse(noted.answer)
 
-    with Desk.open(SETTINGS, tmp_path, mode="gateway", release=release, smtp=("127.0.0.1:2599",)) as opened:
+    actions = Actions(release=release)
+    with Desk.open(SETTINGS, tmp_path, mode="gateway", actions=actions, smtp=("127.0.0.1:2599",)) as opened:
         opened.noted = noted
         yield opened
 

@@ -13,8 +13,8 @@ from gatepost.model.learnt import Learnt
 from gatepost.model.user import Need
 from gatepost.store import Box, StoreError
 from gatepost.testing.upstream import FakeUpstream
+from gatepost.web.actions import Forwarder
 from gatepost.web.app import create_app
-from gatepost.web.desk import Forwarder
 from gatepost.web.learning import Learning
 from gatepost.web.pages import journal
 from gatepost.web.pages.conversation import Said

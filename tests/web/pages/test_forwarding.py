@@ -10,7 +10,7 @@ from gatepost.config.forward import ForwardSettings
 from gatepost.gateway.release import forward
 from gatepost.store import Box, State
 from gatepost.testing.upstream import Close, FakeUpstream, Then
-from gatepost.web.desk import Forwarder
+from gatepost.web.actions import Forwarder
 
 HX = {"hx-request": "true"}
 QUEUED = "250 2.0.0 Queued as 4711"

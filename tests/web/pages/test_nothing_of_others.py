@@ -14,10 +14,12 @@ from gatepost.model.user import Role, User
 from gatepost.model.verdict import Reply
 from gatepost.store import Box, State, open_store, parse_query
 from gatepost.web.accounts import Accounts
+from gatepost.web.actions import Actions
 from gatepost.web.app import create_app
 from gatepost.web.desk import Desk
 
 STORE = StoreSettings(url="sqlite:///gatepost.db")
+OK = Reply.parse("250 2.0.0 Ok")
 NAME = "administrator"
 DOMAINS = frozenset({"example.net", "xn--bcher-kva.example"})
 LOGIN = {"name": NAME, "password": f"{NAME}'s secret"}
@@ -120,7 +122,7 @@ async def both(message, hashes, tmp_path):
                 record, kept = mail[one]
                 await opened.commit(record, (kept,))
             desk = stack.enter_context(
-                Desk.open(STORE, folder, mode="gateway", release=lambda *_: Reply.parse("250 2.0.0 Ok"))
+                Desk.open(STORE, folder, mode="gateway", actions=Actions(release=lambda *_: OK))
             )
             if mail is not own:
                 desk.mailbox.mark([others["seen"][1].id], seen=True)

@@ -258,11 +258,11 @@ class Writer:
         """Write all that is queued; what fails now is lost."""
         while self.backlog:
             if not self._write(self._next_group(None)) and self._journal:
-                self._lose_queued("the store is closed")
+                self._lose_queued()
 
-    def _lose_queued(self, why: str) -> None:
+    def _lose_queued(self) -> None:
         lost = _records(self._journal)
-        _log.error("%s; records lost: %d", why, lost)
+        _log.error("the store is closed; records lost: %d", lost)
         self.lost += lost
         self._unwritten.numbers[SETTLED] += lost
         self._settled += len(self._journal)
