@@ -40,6 +40,8 @@ LOCK_SECONDS = 5.0
 """To wait for a lock that another transaction holds."""
 _SESSION = """
 SET synchronous_commit = on;
+SET default_transaction_isolation = 'read committed';
+SET idle_session_timeout = 0;
 SET lock_timeout = '{lock:.0f}ms';
 SET idle_in_transaction_session_timeout = '60s';
 SET tcp_keepalives_idle = 2;
@@ -50,6 +52,10 @@ SET standard_conforming_strings = on;
 SELECT set_config('random_page_cost', least(current_setting('random_page_cost')::float8, 1.1)::text, false);
 """
 """Whatever the server has: a commit is on its disk, and on a synchronous standby's, before the answer.
+
+A transaction that has waited for a `Lock` sees what the one before it has committed. With `repeatable read`
+it would see the state before it waited: a message that is just being released would be deleted, and one whose
+COMMIT was not answered would not be found. No connection ends because it is idle: locks may be held by it.
 
 The server notices after four seconds that a machine is gone or cut off, before others give up to wait for a
 lock of it. Else it would wait for the rest of a transaction that was half sent, for hours. A client that is
