@@ -24,6 +24,7 @@ from gatepost.cli.forwarding import (
     ForwardVerify,
     forward_settings,
 )
+from gatepost.cli.listing import MOST
 from gatepost.cli.serve import shown
 from gatepost.cli.webhook import WebhookSecretFile, WebhookTo, webhook_settings
 
@@ -184,7 +185,7 @@ def complaints(
         ),
     ] = None,
     keep: Annotated[
-        int, typer.Option(help="Messages to keep; older ones are deleted.", min=1, metavar="N")
+        int, typer.Option(help="Messages to keep; older ones are deleted.", min=1, max=MOST, metavar="N")
     ] = 10_000,
     keep_for: Annotated[
         str | None,

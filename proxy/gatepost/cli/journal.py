@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gatepost.cli.errors import FAILED, cli_errors
-from gatepost.cli.listing import clock, moment, print_fields, print_json, readable
+from gatepost.cli.listing import MOST, clock, moment, print_fields, print_json, readable
 from gatepost.cli.serve import SettingsFile
 from gatepost.model.record import Disposition, Record
 
@@ -67,7 +67,9 @@ def journal(
         typer.Option(help="Not older than this: 1h, 7d, 2026-11-30, 2026-11-30T08:00.", metavar="TIME"),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Older than this.", metavar="TIME")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many, the newest.", min=1)] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", help="At most this many, the newest.", min=1, max=MOST)
+    ] = 50,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on each line; times are UTC.")
     ] = False,

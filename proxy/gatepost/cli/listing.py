@@ -7,19 +7,23 @@ from collections.abc import Iterable
 from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from gatepost.printable import printable
 
 __all__ = [
+    "MOST",
     "clock",
     "moment",
     "print_fields",
     "print_json",
     "readable",
 ]
+
+MOST: Final = 10**18 - 1
+"""The largest number of rows to ask for: a store calculates with 64 bits, and settings have 18 digits."""
 
 
 def moment(text: str, option: str) -> datetime:

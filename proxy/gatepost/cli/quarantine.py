@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gatepost.cli.errors import FAILED, USAGE, cli_errors
-from gatepost.cli.listing import clock, moment, print_fields, print_json, readable
+from gatepost.cli.listing import MOST, clock, moment, print_fields, print_json, readable
 from gatepost.cli.serve import SettingsFile
 from gatepost.model.mail import Message
 from gatepost.printable import printable
@@ -52,7 +52,9 @@ def list_messages(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Older than this.", metavar="TIME")] = None,
     all_states: Annotated[bool, typer.Option("--all", help="Include released and deleted messages.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many, the newest.", min=1)] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", help="At most this many, the newest.", min=1, max=MOST)
+    ] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the messages in quarantine, newest first. Times are local."""

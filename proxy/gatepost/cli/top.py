@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatepost.cli.errors import cli_errors
-from gatepost.cli.listing import clock, moment
+from gatepost.cli.listing import MOST, clock, moment
 from gatepost.cli.serve import SettingsFile
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def top(
         ),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Older than this.", metavar="TIME")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many of each.", min=1)] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", help="At most this many of each.", min=1, max=MOST)
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; times are UTC.")] = False,
 ) -> None:
     """Show the senders, recipients, clients, rules and users with most transactions over a time.
