@@ -28,6 +28,7 @@ __all__ = [
     "error_for",
     "lock",
     "session_lock",
+    "session_try_lock",
     "session_unlock",
     "try_lock",
     "waits_for_standby",
@@ -97,6 +98,8 @@ class Lock:
     """Also held as long as a store is copied, by the connection that reads it."""
     OPEN = 5
     """Shared, and held by each connection until its end: so it is known whether a store is in use."""
+    WEBHOOK = 6
+    """Held by the desk that reports new messages."""
 
 
 _KEY = "hashtext('gatepost ' || current_schema())"
@@ -110,6 +113,11 @@ def lock(number: int) -> str:
 def session_lock(number: int) -> str:
     """SQL that waits for a `Lock`, which is held until the connection ends."""
     return f"SELECT pg_advisory_lock({_KEY}, {number})"
+
+
+def session_try_lock(number: int) -> str:
+    """SQL that takes a `Lock`, if it is free, until the connection ends, and says so."""
+    return f"SELECT pg_try_advisory_lock({_KEY}, {number})"
 
 
 def session_unlock(number: int) -> str:
