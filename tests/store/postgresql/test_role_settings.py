@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -90,3 +91,13 @@ async def test_a_store_that_is_copied_stays_closed_to_nodes_however_long_nobody_
         monkeypatch.setattr(driver, "LOCK_SECONDS", 0.2)
         with pytest.raises(StoreUnavailable, match="lock timeout"):
             await open_store(settings, tmp_path).close()
+
+
+@pytest.mark.parametrize("settings", ["read committed"], indirect=True)
+async def test_a_time_is_the_one_that_was_stored_to_its_last_digit(settings, store, make_record):
+    """Else a copy would differ from its source."""
+    record = make_record(seconds=2 / 3)
+    await store.commit(record)
+    rounding = with_default(settings, "extra_float_digits", "0")
+    with open_archive(rounding, Path()) as archive:
+        assert archive.record(record.id).seconds == 2 / 3

@@ -50,6 +50,7 @@ SET tcp_keepalives_interval = 1;
 SET tcp_keepalives_count = 2;
 SET tcp_user_timeout = '4s';
 SET standard_conforming_strings = on;
+SET extra_float_digits = 1;
 SELECT set_config('random_page_cost', least(current_setting('random_page_cost')::float8, 1.1)::text, false);
 """
 """Whatever the server has: a commit is on its disk, and on a synchronous standby's, before the answer.
