@@ -173,13 +173,15 @@ async def test_a_replica_that_takes_no_changes(make_server, on_server):
     assert await state.get("key") is None
 
 
-@pytest.fixture
-def failover(make_server, tmp_path):
+@pytest.fixture(params=["stale", "nothing"])
+def failover(request, make_server, tmp_path):
     """The URL of a server, and a function after which it leads to another one; the first is its replica.
 
     So do names and addresses that a failover moves: connections that are open stay where they are.
     """
     one, other = make_server(), make_server()
+    if request.param == "nothing":  # it answers while its own connection is down
+        one.client.config_set("replica-serve-stale-data", "no")
     place = tmp_path / "redis"
     place.symlink_to(one.socket)
 
@@ -188,16 +190,21 @@ def failover(make_server, tmp_path):
         place.symlink_to(other.socket)
         one.client.replicaof("127.0.0.1", "1")
 
-    return f"unix://{place}", fail_over
+    return f"unix://{place}", fail_over, request.param
 
 
 async def test_after_a_failover_the_new_server_is_asked(failover, on_server):
-    url, fail_over = failover
+    url, fail_over, answers = failover
     state = on_server(url)
     await asyncio.gather(*(state.set(f"{number}", 1, seconds=60) for number in range(9)))
     fail_over()
-    with pytest.raises(StateError, match=r"refused a command: .*read only replica"):
-        await state.set("key", 1, seconds=60)
+    if answers == "stale":
+        with pytest.raises(StateError, match=r"refused a command: .*read only replica"):
+            await state.set("key", 1, seconds=60)
+    else:
+        with pytest.raises(StateError, match=r"refused a command: .*Link with MASTER is down"):
+            await state.get("key")
+    assert await state.get("key") is None
     assert await works(state, 2)
     assert (await state.add(one()))[0].total == 1
 

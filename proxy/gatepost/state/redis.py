@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import MasterDownError
 from redis.retry import Retry
 
 from gatepost.state.contract import Amount, Counted, Entry, StateError, Value
@@ -178,15 +179,16 @@ async def _close_after(client: redis.asyncio.Redis, running: set[asyncio.Task[An
     await client.aclose()
 
 
+_OF_CONNECTIONS = (redis.ReadOnlyError, MasterDownError, redis.AuthenticationError)
+
+
 def _is_of_connections(error: Exception) -> bool:
     """True for errors that new connections may not have.
 
     A server that became a replica keeps its connections, though its name or address may lead to the new one
     by now. The password in the file may be another one by now.
     """
-    return isinstance(error, redis.ReadOnlyError | redis.AuthenticationError) or isinstance(
-        error.__cause__, redis.AuthenticationError
-    )
+    return isinstance(error, _OF_CONNECTIONS) or isinstance(error.__cause__, redis.AuthenticationError)
 
 
 class RedisState:
