@@ -12,6 +12,10 @@ WHERE = "Invalid value for "
     ("typed", "told"),
     [
         ("complaints --keep 0", "'--keep': '0', expected at least 1"),
+        (f"complaints --keep {10**18}", f"'--keep': '{10**18}', expected at most {10**18 - 1}"),
+        (f"journal -n {10**18}", f"'--limit' / '-n': '{10**18}', expected at most {10**18 - 1}"),
+        (f"quarantine list -n {10**19}", f"'--limit' / '-n': '{10**19}', expected at most {10**18 - 1}"),
+        (f"top -n {10**18}", f"'--limit' / '-n': '{10**18}', expected at most {10**18 - 1}"),
         ("complaints --keep ten", "'--keep': 'ten', expected a whole number"),
         ("complaints --lines -1", "'--lines': '-1', expected at least 0"),
         ("complaints --hold data", "'--hold': 'data' is not one of 'connect', 'helo', 'mail', 'rcpt'"),

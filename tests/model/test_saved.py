@@ -134,6 +134,16 @@ def test_the_envelope_of_many_addresses_is_bounded():
     assert recipients[0] == "a0@example.com"
 
 
+@pytest.mark.parametrize(("length", "is_read"), [(988, True), (989, False)])
+@pytest.mark.parametrize("letter", ["a", "é", "発"])
+def test_an_address_has_a_length_that_the_index_of_every_store_takes(letter, length, is_read):
+    """Counted in bytes: PostgreSQL takes 2,704 of them, of text that cannot be compressed."""
+    octets = len(letter.encode())
+    local_part = letter * (length // octets) + "a" * (length % octets)
+    recipients = envelope(f"To: {local_part}@example.com\r\n".encode())[1]
+    assert recipients == ((f"{local_part}@example.com",) if is_read else (NOBODY,))
+
+
 def test_an_mbox_has_its_messages_with_their_envelopes():
     data = FROM + HEADERS.replace(b"\r\n", b"\n") + b"\none\n\n" + FROM + b"Subject: two\n\n>From x\n"
     first, second = read_saved_mbox(data)

@@ -222,6 +222,20 @@ async def test_a_server_that_is_not_there_at_the_start(make_server, node):
     assert await node(server.url, limit=2).enter(HERE) is False, "both are counted"
 
 
+async def test_after_a_failover_they_are_counted_on_the_new_server(make_server, node, tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "_RETRY_SECONDS", 0.02)
+    old, new = make_server(), make_server()
+    (place := tmp_path / "redis").symlink_to(old.socket)
+    counts = node(f"unix://{place}", limit=2)
+    assert await counts.enter(HERE)
+    place.unlink()
+    place.symlink_to(new.socket)
+    old.client.replicaof("127.0.0.1", "1")
+    assert await counts.enter(HERE) is None, "nobody knows"
+    await until(counts_again(counts))
+    assert await node(new.url, limit=2).enter(HERE) is False, "both are counted"
+
+
 async def test_a_server_that_hangs_makes_nobody_wait_for_long(make_server, node):
     server = make_server()
     one = node(server.url, seconds=0.5)

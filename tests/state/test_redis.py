@@ -173,6 +173,65 @@ async def test_a_replica_that_takes_no_changes(make_server, on_server):
     assert await state.get("key") is None
 
 
+@pytest.fixture(params=["stale", "nothing"])
+def failover(request, make_server, tmp_path):
+    """The URL of a server, and a function after which it leads to another one; the first is its replica.
+
+    So do names and addresses that a failover moves: connections that are open stay where they are.
+    """
+    one, other = make_server(), make_server()
+    if request.param == "nothing":  # it answers while its own connection is down
+        one.client.config_set("replica-serve-stale-data", "no")
+    place = tmp_path / "redis"
+    place.symlink_to(one.socket)
+
+    def fail_over():
+        place.unlink()
+        place.symlink_to(other.socket)
+        one.client.replicaof("127.0.0.1", "1")
+
+    return f"unix://{place}", fail_over, request.param
+
+
+async def test_after_a_failover_the_new_server_is_asked(failover, on_server):
+    url, fail_over, answers = failover
+    state = on_server(url)
+    await asyncio.gather(*(state.set(f"{number}", 1, seconds=60) for number in range(9)))
+    fail_over()
+    if answers == "stale":
+        with pytest.raises(StateError, match=r"refused a command: .*read only replica"):
+            await state.set("key", 1, seconds=60)
+    else:
+        with pytest.raises(StateError, match=r"refused a command: .*Link with MASTER is down"):
+            await state.get("key")
+    assert await state.get("key") is None
+    assert await works(state, 2)
+    assert (await state.add(one()))[0].total == 1
+
+
+async def test_a_password_that_was_changed_is_read_again(make_server, on_server, tmp_path):
+    server = make_server("--requirepass", "old")
+    file = tmp_path / "password"
+    file.write_text("old")
+    state = on_server(server.url, password=file.read_text)
+    assert await works(state, 1)
+    administrator = server.client.__class__.from_url(server.url, password="old")
+    administrator.config_set("requirepass", "new")
+    file.write_text("new")
+    assert await works(state, 2), "its connections are known"
+    administrator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    administrator.close()
+    errors = []
+    while len(errors) < 20:  # the first one may be that of a connection that has ended
+        try:
+            assert await works(state, 3)
+            break
+        except StateError as error:
+            errors.append(str(error))
+    assert "refused the password" in errors[-1]
+    assert len(errors) < 20
+
+
 @pytest.mark.parametrize("password", [None, "wrong"])
 async def test_a_wrong_password(make_server, on_server, password, tmp_path):
     server = make_server("--requirepass", "right")

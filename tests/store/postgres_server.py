@@ -15,7 +15,8 @@ from gatepost.store.postgresql.database import Database
 
 EMPTY = (
     "DELETE FROM transactions; DELETE FROM kept; DELETE FROM sessions; DELETE FROM live_batches;"
-    " DELETE FROM live_watchers; DELETE FROM desk_sessions; ALTER SEQUENCE kept_number_seq RESTART"
+    " DELETE FROM live_watchers; DELETE FROM desk_sessions; DELETE FROM positions;"
+    " ALTER SEQUENCE kept_number_seq RESTART"
 )
 
 

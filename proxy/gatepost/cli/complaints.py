@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gatepost.cli.criteria import MOST
 from gatepost.cli.errors import cli_errors
 from gatepost.cli.forwarding import (
     ForwardCa,
@@ -184,7 +185,7 @@ def complaints(
         ),
     ] = None,
     keep: Annotated[
-        int, typer.Option(help="Messages to keep; older ones are deleted.", min=1, metavar="N")
+        int, typer.Option(help="Messages to keep; older ones are deleted.", min=1, max=MOST, metavar="N")
     ] = 10_000,
     keep_for: Annotated[
         str | None,

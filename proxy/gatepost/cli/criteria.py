@@ -1,11 +1,14 @@
 """The options by which several commands choose records and messages: from whom, for whom, since when."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-__all__ = ["Newest", "Recipient", "Sender", "Since", "Until", "moment"]
+__all__ = ["MOST", "Newest", "Recipient", "Sender", "Since", "Until", "moment"]
+
+MOST: Final = 10**18 - 1
+"""The largest number of rows to ask for: a store calculates with 64 bits, and settings have 18 digits."""
 
 Sender = Annotated[
     str | None,
@@ -22,7 +25,7 @@ Since = Annotated[
     typer.Option(help="Not older than this: 1h, 7d, 2026-11-30, 2026-11-30T08:00.", metavar="TIME"),
 ]
 Until = Annotated[str | None, typer.Option(help="Older than this.", metavar="TIME")]
-Newest = Annotated[int, typer.Option("--limit", "-n", help="At most this many, the newest.", min=1)]
+Newest = Annotated[int, typer.Option("--limit", "-n", help="At most this many, the newest.", min=1, max=MOST)]
 
 
 def moment(text: str | None, option: str) -> datetime | None:

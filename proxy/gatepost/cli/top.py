@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatepost.cli.criteria import Until, moment
+from gatepost.cli.criteria import MOST, Until, moment
 from gatepost.cli.errors import cli_errors
 from gatepost.cli.listing import clock
 from gatepost.cli.settings import SettingsFile
@@ -31,7 +31,9 @@ def top(
         ),
     ] = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many of each.", min=1)] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", help="At most this many of each.", min=1, max=MOST)
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; times are UTC.")] = False,
 ) -> None:
     """Show the senders, recipients, clients, rules and users with most transactions over a time.

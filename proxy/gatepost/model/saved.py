@@ -51,7 +51,7 @@ _FIELD_OCTETS = 256 << 10
 """Of a field that is read for the envelope."""
 _RECIPIENTS_LIMIT = 10_000
 _ADDRESS_LIMIT = 1000
-"""Characters."""
+"""Bytes; an index of the store has them as a whole."""
 _SHOWN = 60
 _LOOK_OCTETS = 4096
 
@@ -167,7 +167,7 @@ def _recipients(fields: FieldFinder) -> list[str]:
 def _addresses(raw: bytes) -> Iterator[str]:
     """The addresses with a domain, without brackets."""
     for one in read_addresses(raw[:_FIELD_OCTETS]) if raw else ():
-        if "@" in one.address and len(one.address) <= _ADDRESS_LIMIT:
+        if "@" in one.address and len(one.address.encode("utf-8", "replace")) <= _ADDRESS_LIMIT:
             yield one.address
 
 

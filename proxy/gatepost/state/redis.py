@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import MasterDownError
 from redis.retry import Retry
 
 from gatepost.state.contract import Amount, Counted, Entry, StateError, Value
@@ -75,7 +76,8 @@ def no_password() -> None:
 class RedisClient:
     """A client of a server; it connects with the first operation, and again after what went wrong.
 
-    An operation is never repeated: it may have been done, though there was no answer.
+    An operation is never repeated: it may have been done, though there was no answer. After some errors the
+    next one has new connections: see `_is_of_connections`.
     """
 
     def __init__(
@@ -112,7 +114,8 @@ class RedisClient:
         with _errors(self.url, seconds):
             if self._client is None or self._loop is not loop:
                 self._loop, self._client = loop, self._connected(seconds)
-            task = loop.create_task(asked(self._client))
+            client = self._client
+            task = loop.create_task(asked(client))
             self._running.add(task)
             task.add_done_callback(self._ended)
             try:
@@ -121,7 +124,12 @@ class RedisClient:
                 task.cancel()  # without waiting for it: redis-py may go on for a while when it is cancelled
             if not task.done():
                 raise TimeoutError
-            return task.result()
+            try:
+                return task.result()
+            except Exception as error:
+                if _is_of_connections(error):
+                    self._leave(client)
+                raise
 
     async def run_script(self, script: str, names: Sequence[str], arguments: Sequence[str | int]) -> Any:
         """What a script in Lua returns; raises StateError."""
@@ -139,6 +147,15 @@ class RedisClient:
             await self._client.aclose()
         self._client = None
 
+    def _leave(self, client: redis.asyncio.Redis) -> None:
+        """Have the next operation connect anew; the connections are closed once nobody uses them."""
+        if self._client is not client:  # another operation has done so
+            return
+        self._client = None
+        closing = asyncio.create_task(_close_after(client, {*self._running}))
+        self._running.add(closing)
+        closing.add_done_callback(self._ended)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
@@ -154,6 +171,24 @@ class RedisClient:
                 **_options(self._password, self._ca, seconds),
             )
         )
+
+
+async def _close_after(client: redis.asyncio.Redis, running: set[asyncio.Task[Any]]) -> None:
+    if running:
+        await asyncio.wait(running, timeout=_SECONDS)
+    await client.aclose()
+
+
+_OF_CONNECTIONS = (redis.ReadOnlyError, MasterDownError, redis.AuthenticationError)
+
+
+def _is_of_connections(error: Exception) -> bool:
+    """True for errors that new connections may not have.
+
+    A server that became a replica keeps its connections, though its name or address may lead to the new one
+    by now. The password in the file may be another one by now.
+    """
+    return isinstance(error, _OF_CONNECTIONS) or isinstance(error.__cause__, redis.AuthenticationError)
 
 
 class RedisState:

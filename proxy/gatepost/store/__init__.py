@@ -10,6 +10,7 @@ from gatepost.store.contract import (
     DeskSessions,
     Exchange,
     Mailbox,
+    Reporting,
     Statistics,
     Store,
 )
@@ -51,6 +52,7 @@ from gatepost.store.opening import (
     open_desk_sessions,
     open_exchange,
     open_mailbox,
+    open_reporting,
     open_store,
     restore,
 )
@@ -93,6 +95,7 @@ __all__ = [
     "Query",
     "QueryError",
     "Removed",
+    "Reporting",
     "Restored",
     "RuleTally",
     "RunningNode",
@@ -121,6 +124,7 @@ __all__ = [
     "open_desk_sessions",
     "open_exchange",
     "open_mailbox",
+    "open_reporting",
     "open_store",
     "parse_query",
     "release_once",

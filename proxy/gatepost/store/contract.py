@@ -44,6 +44,7 @@ __all__ = [
     "DeskSessions",
     "Exchange",
     "Mailbox",
+    "Reporting",
     "Statistics",
     "Store",
 ]
@@ -269,6 +270,25 @@ class Exchange(Protocol):
         """Let go of the store; the next turn opens it again."""
 
 
+class Reporting(Protocol):
+    """Which of the desks of all nodes reports new messages to the webhook; blocks, for one thread at a time.
+
+    One at a time does, until it lets go or the store loses its connection. Raises StoreError.
+    """
+
+    def is_ours(self) -> bool:
+        """True if this desk reports now: it takes the turn if no other desk has it."""
+
+    def reached(self) -> int | None:
+        """The `Position.number` that was noted last, by whichever desk; None: none ever was."""
+
+    def reach(self, number: int) -> None:
+        """Note the number to which new messages were looked at."""
+
+    def close(self) -> None:
+        """Let another desk take the turn; the next call opens the store again."""
+
+
 class DeskSessions(Protocol):
     """Log-ins to the web desk that are valid on all nodes; blocks. Raises StoreError.
 
@@ -345,6 +365,9 @@ class Backend(Protocol):
 
     def open_exchange(self, settings: StoreSettings, *, desk: str) -> Exchange | None:
         """To pass lines on as the desk of that name; None if no other node can have this store."""
+
+    def open_reporting(self, settings: StoreSettings) -> Reporting | None:
+        """For desks with a webhook; None if no other node can have this store."""
 
     def open_desk_sessions(self, settings: StoreSettings, *, unused_seconds: float) -> DeskSessions | None:
         """For sessions that end after that time without use; None if no other node can have this store."""

@@ -14,6 +14,7 @@ from gatepost.store.contract import (
     DeskSessions,
     Exchange,
     Mailbox,
+    Reporting,
     Store,
 )
 from gatepost.store.errors import StoreError
@@ -30,6 +31,7 @@ __all__ = [
     "open_desk_sessions",
     "open_exchange",
     "open_mailbox",
+    "open_reporting",
     "open_store",
     "restore",
 ]
@@ -85,6 +87,11 @@ def open_conversations(settings: StoreSettings, base: Path) -> Conversations:
 def open_exchange(settings: StoreSettings, *, desk: str) -> Exchange | None:
     """Where desks of several nodes pass lines to each other, or None; raises StoreError."""
     return _backend(settings).open_exchange(settings, desk=desk)
+
+
+def open_reporting(settings: StoreSettings) -> Reporting | None:
+    """Which of several desks reports to the webhook, or None; raises StoreError."""
+    return _backend(settings).open_reporting(settings)
 
 
 def open_desk_sessions(settings: StoreSettings, *, unused_seconds: float) -> DeskSessions | None:

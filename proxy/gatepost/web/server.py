@@ -23,7 +23,7 @@ from gatepost.holding import Channel, HeldSessions
 from gatepost.metrics import SharedCounters
 from gatepost.model.mail import Stage
 from gatepost.model.record import Disposition
-from gatepost.store import open_desk_sessions, open_exchange
+from gatepost.store import open_desk_sessions, open_exchange, open_reporting
 from gatepost.web.accounts import Accounts
 from gatepost.web.actions import Actions
 from gatepost.web.app import create_app
@@ -121,6 +121,7 @@ def run(
                 counters,
                 started_at=started_at,
                 shutdown_seconds=shutdown_seconds,
+                reporting=open_reporting(store),
             )
         app = create_app(
             desk,

@@ -1,19 +1,20 @@
 """The webhook: each new message of the store is reported to a server, beside everything else.
 
 The store is the source: no worker knows of the webhook, and what a server does can neither delay nor lose
-mail. One desk looks at the store for all workers, so that each message is reported once.
+mail. One desk looks at the store for all workers, and of the nodes with the same store one at a time, so that
+each message is reported once.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from typing import Final
 
 from gatepost.metrics import SharedCounters
-from gatepost.store import Position, StoreError
+from gatepost.store import Position, Reporting, StoreError
 from gatepost.throttle import Throttle
 from gatepost.web.api.messages import summary
 from gatepost.web.desk import Desk
@@ -26,6 +27,8 @@ log = logging.getLogger("gatepost")
 _LOOK_SECONDS: Final = 0.1
 """Between two looks at the store, each of which takes microseconds if nothing has changed."""
 _TROUBLE_SECONDS: Final = 5.0
+_TURN_SECONDS: Final = 1.0
+"""Between two looks at whether this desk is the one that reports."""
 _MESSAGES: Final = 100
 """Read in one look."""
 _QUEUE_BYTES: Final = 16 << 20
@@ -58,6 +61,7 @@ class Webhook:
         *,
         started_at: datetime,
         shutdown_seconds: float,
+        reporting: Reporting | None = None,
     ) -> None:
         """Report to a server.
 
@@ -67,12 +71,17 @@ class Webhook:
             counters: the desk's slot has the numbers and the position, so that its successor goes on there.
             started_at: messages received before that are not new; the start of the supervisor.
             shutdown_seconds: the time for the workers' open transactions at the end.
+            reporting: which of the desks of all nodes reports, and how far they are; closed at the end. None:
+                there are no other nodes, and the counters have the position.
         """
         self._desk = desk
         self._server = server
         self._counters = counters
         self._started_at = started_at
         self._shutdown_seconds = shutdown_seconds
+        self._reporting = reporting
+        self._is_ours = reporting is None
+        self._ours_until = 0.0
         self._position: Position | None = None
         self._changes: int | None = None
         self._counts = {_DELIVERED: 0.0, _GIVEN_UP: 0.0, **counters.desks()}
@@ -93,7 +102,17 @@ class Webhook:
                 await asyncio.sleep(_TROUBLE_SECONDS)
 
     async def finish(self) -> None:
-        """Try once more to report what waits, and what the workers still store if all processes end."""
+        """Try once more to report what waits, and what the workers still store if all processes end.
+
+        Then the desk of another node may report.
+        """
+        try:
+            await self._finish()
+        finally:
+            if self._reporting:
+                self._reporting.close()
+
+    async def _finish(self) -> None:
         with suppress(StoreError):
             await self._catch_up()
         self._stopping.set()
@@ -109,7 +128,7 @@ class Webhook:
         deadline = loop.time() + self._shutdown_seconds + _WORKERS_SECONDS
         while self._counters.stopping and loop.time() < deadline:
             workers = self._counters.workers
-            if not await self._look() and not workers and await self._has_all():
+            if not await self._look() and (not self._is_ours or (not workers and await self._has_all())):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -130,12 +149,10 @@ class Webhook:
     async def _look(self) -> bool:
         """Queue what has arrived since the last look; True if there may be more."""
         mailbox = self._desk.mailbox
+        if self._reporting and not await self._take_turn(self._reporting):
+            return False
         if self._position is None:
-            self._position = (
-                Position(number=int(self._counts[_POSITION]))
-                if _POSITION in self._counts
-                else await self._desk.call(mailbox.position_before, self._started_at)
-            )
+            self._position, self._changes = await self._begin_at(), None
         changes = await self._desk.call(mailbox.changes)
         if changes == self._changes:
             return False
@@ -147,7 +164,33 @@ class Webhook:
         if not moved:
             self._changes = changes
         self._publish()
+        if moved and self._reporting:
+            await self._desk.call(self._reporting.reach, self._position.number)
         return moved
+
+    async def _take_turn(self, reporting: Reporting) -> bool:
+        """True if this desk reports; it looks for that once a second. Raises StoreError."""
+        now = asyncio.get_running_loop().time()
+        if now < self._ours_until:
+            return self._is_ours
+        was_ours, self._is_ours = self._is_ours, False
+        self._is_ours = await self._desk.call(reporting.is_ours)
+        if not (was_ours and self._is_ours):
+            self._position = None
+        self._ours_until = now + _TURN_SECONDS
+        return self._is_ours
+
+    async def _begin_at(self) -> Position:
+        """Where the desk before this one has come to, but what would be given up by now is left out."""
+        mailbox = self._desk.mailbox
+        if self._reporting is None and _POSITION in self._counts:
+            return Position(number=int(self._counts[_POSITION]))
+        reached = await self._desk.call(self._reporting.reached) if self._reporting else None
+        if reached is None:
+            return await self._desk.call(mailbox.position_before, self._started_at)
+        oldest = datetime.now(UTC) - timedelta(seconds=_GIVE_UP_SECONDS)
+        too_old = await self._desk.call(mailbox.position_before, oldest)
+        return Position(number=max(reached, too_old.number))
 
     def _queue(self, message_id: str, body: bytes) -> None:
         if self._waiting_bytes + len(body) > _QUEUE_BYTES:

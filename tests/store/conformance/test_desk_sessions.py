@@ -69,3 +69,13 @@ async def test_one_that_ends_later_is_there(open_sessions, lasts):
     key = new_key()
     desk.put(key, b"sealed", owner=OWNER, lasts_seconds=lasts)
     assert desk.get(key, uses=True) == b"sealed"
+
+
+async def test_desks_take_turns_to_report_where_several_nodes_may_have_the_store(
+    backend, backend_name, settings, store
+):
+    reporting = backend.open_reporting(settings)
+    assert (reporting is not None) == (backend_name in SHARED)
+    if reporting:
+        assert reporting.is_ours()
+        reporting.close()

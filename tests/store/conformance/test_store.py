@@ -4,8 +4,11 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from gatepost.config.store import Keep
 from gatepost.model.edits import AddHeader, PrefixSubject, RemoveHeader, apply
 from gatepost.store import JournalQuery, KeptQuery, StoreError, StoreUnavailable
+from gatepost.store.sql import writer
+from gatepost.store.sql.retention import Retention
 
 
 async def test_what_was_committed_comes_back_as_it_was(store, make_record, make_kept):
@@ -24,6 +27,23 @@ async def test_what_was_committed_comes_back_as_it_was(store, make_record, make_
         record.id,
         record.client,
     )
+
+
+async def test_the_largest_numbers_that_the_settings_allow_delete_nothing_and_stop_nothing(
+    backend, backend_name, settings, tmp_path, make_record, make_kept, monkeypatch, until, caplog
+):
+    monkeypatch.setattr(writer, "_SWEEP_SECONDS", 0.02)
+    sweep, swept = Retention.sweep, []
+    monkeypatch.setattr(Retention, "sweep", lambda *given: (sweep(*given), swept.append(1)))
+    most = Keep(messages=10**18 - 1, days=100_000, journal=10**18 - 1)
+    opened = backend.open_store(settings.model_copy(update={"keep": most}), tmp_path)
+    await opened.commit(record := make_record(), (make_kept(),))
+    await until(lambda: len(swept) > 1 or backend_name == "memory")
+    await opened.commit(make_record(), (make_kept(),))
+    assert record.id in {one.id for one in opened.archive.records(JournalQuery(), limit=9)}
+    assert len(opened.archive.kept(KeptQuery(), limit=9)) == 2
+    await opened.close()
+    assert "retention postponed" not in caplog.text
 
 
 EDITS = (

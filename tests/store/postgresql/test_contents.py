@@ -1,8 +1,11 @@
 """Messages of any size: the beginning in the row, the rest in pieces, and nothing of a deleted one left."""
 
+import asyncio
+import threading
+
 import pytest
-from gatepost.store import parse_query
-from gatepost.store.postgresql import open_mailbox
+from gatepost.store import StoreUnavailable, parse_query
+from gatepost.store.postgresql import driver, open_mailbox, reader
 from gatepost.store.postgresql.schema import PIECE
 
 LEFT = (
@@ -65,3 +68,34 @@ async def test_words_behind_the_first_piece_are_found(
     with open_mailbox(settings, tmp_path) as mailbox:
         await until(lambda: mailbox.count(parse_query('"late words"')) == 1)
         assert mailbox.count(parse_query("early")) == 0
+
+
+@pytest.mark.parametrize(("size", "largest_batch"), [(10, 10), (300_000, 3), (700_000, 1), (5 << 20, 1)])
+async def test_while_large_messages_are_read_others_can_be_deleted(
+    store, settings, tmp_path, make_record, make_kept, until, monkeypatch, size, largest_batch
+):
+    """What is being read is locked for as long as that takes, and holds up all who change messages."""
+    kept = [make_kept(content=b"x" * size) for _ in range(20)]
+    for one in kept:
+        await store.commit(make_record(), [one])
+    began, go_on = threading.Event(), threading.Event()
+    read = reader.excerpt_of
+
+    def read_slowly(row, content):
+        began.set()
+        go_on.wait(60)
+        return read(row, content)
+
+    monkeypatch.setattr(reader, "excerpt_of", read_slowly)
+    monkeypatch.setattr(driver, "LOCK_SECONDS", 0.5)
+    with open_mailbox(settings, tmp_path) as mailbox:
+        try:
+            assert await asyncio.to_thread(began.wait, 60)
+            behind = kept[largest_batch].id
+            assert await asyncio.to_thread(mailbox.delete, [behind], actor="ann") == [behind]
+            with pytest.raises(StoreUnavailable, match="lock timeout"):
+                await asyncio.to_thread(mailbox.delete, [kept[largest_batch - 1].id], actor="ann")
+        finally:
+            go_on.set()
+        await until(lambda: mailbox.count(parse_query("is:unread")) == 19)
+        await until(lambda: mailbox.facets(parse_query("")).messages == 19)

@@ -4,6 +4,7 @@ import asyncio
 
 import psycopg
 import pytest
+from gatepost.config.store import StoreSettings
 from gatepost.store import JournalQuery, KeptQuery, StoreUnavailable
 from gatepost.store.postgresql import driver, groups, open_store
 from gatepost.store.postgresql.schema import PIECE
@@ -180,3 +181,30 @@ async def test_mail_that_is_only_journalled_waits_for_no_other_process(
         assert not keeping.done()
     await keeping
     assert len(store.archive.kept(KeptQuery(), limit=9)) == 1
+
+
+async def test_a_commit_whose_wait_for_the_standby_is_cancelled_waits_for_it_all_the_same(
+    make_postgresql, tmp_path, make_record, make_kept, everything, until, caplog
+):
+    """The server answers then as if it had succeeded, with a warning."""
+    server = make_postgresql()
+    store = open_store(StoreSettings(url=server.url()), tmp_path)
+    set_standbys(server, "SET synchronous_standby_names = 'nobody'")
+    record, kept = make_record(), make_kept()
+    committing = asyncio.create_task(store.commit(record, [kept]))
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    for _ in range(2):  # of the COMMIT, and of that which has looked for it
+        await until(lambda: server.execute(waits))
+        server.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+    await until(lambda: server.execute(waits))
+    assert not committing.done()
+    set_standbys(server, "RESET synchronous_standby_names")
+    await committing
+    assert everything(store) == ({record.id}, {kept.id})
+    assert caplog.text.count("the wait of a COMMIT for the standby was cancelled") == 1
+    await store.close()
+
+
+def set_standbys(server, what):
+    server.execute(f"ALTER SYSTEM {what}")
+    server.execute("SELECT pg_reload_conf()")

@@ -157,7 +157,7 @@ def test_of_many_nodes_that_start_at_once_one_makes_the_tables(postgresql, datab
 def as_version_9(postgresql, database):
     """Take from a database what later versions add."""
     for statement in (
-        "DROP TABLE desk_sessions",
+        "DROP TABLE desk_sessions, positions",
         "DROP TABLE transaction_rules",
         "DROP FUNCTION note_rules_asked, note_rule_that_decided CASCADE",
         "DROP INDEX kept_texts_tags, kept_texts_rules, kept_texts_user",
@@ -385,7 +385,7 @@ async def test_records_that_older_nodes_write_are_found_by_their_rules(
     assert of_rules() == ["acbd", "acbd", ""]
 
     postgresql.execute("DELETE FROM transaction_rules WHERE transaction_id > 'a'", database=database)
-    postgresql.execute("DROP TABLE desk_sessions", database=database)
+    postgresql.execute("DROP TABLE desk_sessions, positions", database=database)
     postgresql.execute("UPDATE alembic_version SET version_num = '0011'", database=database)
     opened(settings.url)
     assert of_rules() == ["acbd", "acbd", ""]

@@ -49,7 +49,7 @@ class Case:
             f"UPDATE alembic_version SET version_num = '{version}'",
         )
         if version == "0012":
-            self.execute("DROP TABLE desk_sessions")
+            self.execute("DROP TABLE desk_sessions, positions")
 
     def found(self):
         """Everything that may be changed by what is refused."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
-from gatepost.store.contract import DeskSessions, Exchange
+from gatepost.store.contract import DeskSessions, Exchange, Reporting
 from gatepost.store.errors import StoreError
 from gatepost.store.memory.archive import MemoryArchive
 from gatepost.store.memory.conversations import MemoryConversations
@@ -55,6 +55,10 @@ class MemoryBackend:
         return MemoryConversations(self._existing())
 
     def open_exchange(self, _settings: StoreSettings, *, desk: str) -> Exchange | None:  # noqa: ARG002 - the contract's name
+        """None: memory is of one process."""
+        return None
+
+    def open_reporting(self, _settings: StoreSettings) -> Reporting | None:
         """None: memory is of one process."""
         return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
-from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Store
+from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Reporting, Store
 from gatepost.store.errors import StoreError, StoreForbidden, StoreUnavailable
 from gatepost.store.node import RunningNode
 from gatepost.store.postgresql import preparing
@@ -15,6 +15,7 @@ from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.desk_sessions import PostgresqlDeskSessions
 from gatepost.store.postgresql.driver import Place
 from gatepost.store.postgresql.exchange import DeskExchange
+from gatepost.store.postgresql.reporting import DeskReporting
 from gatepost.store.postgresql.search import TextSearch
 from gatepost.store.sql.archive import SqlArchive
 from gatepost.store.sql.conversations import SqlConversations
@@ -30,6 +31,7 @@ __all__ = [
     "open_desk_sessions",
     "open_exchange",
     "open_mailbox",
+    "open_reporting",
     "open_store",
     "restore",
 ]
@@ -80,6 +82,11 @@ def open_conversations(settings: StoreSettings, _base: Path) -> Conversations:
 def open_exchange(settings: StoreSettings, *, desk: str) -> Exchange | None:
     """See `gatepost.store.contract.Backend`."""
     return DeskExchange(settings, desk=desk)
+
+
+def open_reporting(settings: StoreSettings) -> Reporting | None:
+    """See `gatepost.store.contract.Backend`."""
+    return DeskReporting(settings)
 
 
 def open_desk_sessions(settings: StoreSettings, *, unused_seconds: float) -> DeskSessions | None:

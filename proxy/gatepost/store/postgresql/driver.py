@@ -28,6 +28,7 @@ __all__ = [
     "error_for",
     "lock",
     "session_lock",
+    "session_try_lock",
     "session_unlock",
     "try_lock",
     "waits_for_standby",
@@ -40,6 +41,8 @@ LOCK_SECONDS = 5.0
 """To wait for a lock that another transaction holds."""
 _SESSION = """
 SET synchronous_commit = on;
+SET default_transaction_isolation = 'read committed';
+SET idle_session_timeout = 0;
 SET lock_timeout = '{lock:.0f}ms';
 SET idle_in_transaction_session_timeout = '60s';
 SET tcp_keepalives_idle = 2;
@@ -47,9 +50,14 @@ SET tcp_keepalives_interval = 1;
 SET tcp_keepalives_count = 2;
 SET tcp_user_timeout = '4s';
 SET standard_conforming_strings = on;
+SET extra_float_digits = 1;
 SELECT set_config('random_page_cost', least(current_setting('random_page_cost')::float8, 1.1)::text, false);
 """
 """Whatever the server has: a commit is on its disk, and on a synchronous standby's, before the answer.
+
+A transaction that has waited for a `Lock` sees what the one before it has committed. With `repeatable read`
+it would see the state before it waited: a message that is just being released would be deleted, and one whose
+COMMIT was not answered would not be found. No connection ends because it is idle: locks may be held by it.
 
 The server notices after four seconds that a machine is gone or cut off, before others give up to wait for a
 lock of it. Else it would wait for the rest of a transaction that was half sent, for hours. A client that is
@@ -91,6 +99,8 @@ class Lock:
     """Also held as long as a store is copied, by the connection that reads it."""
     OPEN = 5
     """Shared, and held by each connection until its end: so it is known whether a store is in use."""
+    WEBHOOK = 6
+    """Held by the desk that reports new messages."""
 
 
 _KEY = "hashtext('gatepost ' || current_schema())"
@@ -104,6 +114,11 @@ def lock(number: int) -> str:
 def session_lock(number: int) -> str:
     """SQL that waits for a `Lock`, which is held until the connection ends."""
     return f"SELECT pg_advisory_lock({_KEY}, {number})"
+
+
+def session_try_lock(number: int) -> str:
+    """SQL that takes a `Lock`, if it is free, until the connection ends, and says so."""
+    return f"SELECT pg_try_advisory_lock({_KEY}, {number})"
 
 
 def session_unlock(number: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import psycopg
 from psycopg.adapt import Dumper
+from psycopg.errors import Diagnostic
 
 from gatepost.store.errors import StoreError, StoreUnavailable
 from gatepost.store.postgresql.contents import INSERT_PIECE, pieces_of
@@ -80,6 +81,8 @@ class GroupWriter:
         self._connection: psycopg.Connection | None = None
         self._used = 0.0
         """When the connection was, by the monotonic clock."""
+        self._warned = False
+        """Whether the server has sent a warning with the answer to a COMMIT."""
         self._doubtful: list[str] = []
         """Messages that were refused since it was not known whether they were stored: to be withdrawn."""
 
@@ -135,6 +138,7 @@ class GroupWriter:
             connection = self._place.connect(autocommit=True, any_text=False)  # rows are storable
             for kind in (int, float):
                 connection.adapters.register_dumper(kind, _Untyped)
+            connection.add_notice_handler(self._note_warning)
         self._connection, self._used = connection, time.monotonic()
         return connection
 
@@ -142,12 +146,27 @@ class GroupWriter:
         """Look for its messages, after the end of the lost transaction; without messages it is sent again."""
         if not rows.messages:
             return False
+        self._warned = False
         with connection.transaction():
             connection.execute(_LOCK)
             found = connection.execute(_FIND, ([message.kept[0] for message in rows.messages],))
+        self._require_standby(connection)
         return found.rowcount > 0
 
+    def _note_warning(self, notice: Diagnostic) -> None:
+        self._warned = self._warned or notice.severity_nonlocalized == "WARNING"
+
+    def _require_standby(self, connection: psycopg.Connection) -> None:
+        """Leave a COMMIT in doubt if the server has warned: its wait for a standby was cancelled.
+
+        Its answer is success all the same, and a failover would lose what was committed.
+        """
+        if self._warned:
+            connection.close()
+            raise psycopg.OperationalError("the wait of a COMMIT for the standby was cancelled")
+
     def _send(self, connection: psycopg.Connection, rows: GroupRows) -> None:
+        self._warned = False
         withdrawn = [*rows.withdrawn, *self._doubtful]
         with connection.pipeline(), connection.cursor() as cursor:
             cursor.execute("BEGIN")
@@ -173,6 +192,7 @@ class GroupWriter:
             if withdrawn:
                 cursor.execute(_WITHDRAW, (withdrawn,))
             cursor.execute("COMMIT")
+        self._require_standby(connection)
         self._doubtful.clear()
 
     def _told(self, error: psycopg.Error, connection: psycopg.Connection | None) -> StoreError:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, text
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, insert, select, text
 
 from gatepost.store.errors import StoreError, StoreForbidden, StoreFull, StoreUnavailable
 from gatepost.store.excerpt import CONTENT_LIMIT, SEEN, searched_text
@@ -31,7 +31,10 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.05
 _RETRY_SECONDS = 1.0
 _MESSAGES = 10
-"""Read in one transaction."""
+_OCTETS = 1 << 20
+"""Read in one transaction: so many messages, of so many bytes or only one.
+
+Deletions of these wait for it, and all mail that is to be kept waits for a deletion."""
 _LOCK = text(lock(Lock.TEXTS))
 _TRY = text(try_lock(Lock.TEXTS))
 _TO_READ = (
@@ -56,8 +59,24 @@ _TO_READ = (
 
 def _unread(after: int) -> Select[Any]:
     """The first messages behind a number that were not read; those before it are not looked at."""
+    return _TO_READ.where(*_are_unread(after))
+
+
+def _are_unread(after: int) -> tuple[ColumnElement[bool], ...]:
     read = select(kept_texts.c.number).where(kept_texts.c.number > after)
-    return _TO_READ.where(kept.c.number > after, kept.c.number.not_in(read))
+    return kept.c.number > after, kept.c.number.not_in(read)
+
+
+def _last_of_batch(connection: Connection, after: int) -> int | None:
+    """The last one to be read in one transaction; None if there is nothing to read. Locks nothing."""
+    sizes = select(kept.c.number, kept.c.size).where(kept.c.state != State.DELETED, *_are_unread(after))
+    last, octets = None, 0
+    for number, size in connection.execute(sizes.order_by(kept.c.number).limit(_MESSAGES)):
+        octets += min(size, CONTENT_LIMIT)
+        if last is not None and octets > _OCTETS:
+            break
+        last = int(number)
+    return last
 
 
 def _is_outage(error: Exception) -> bool:
@@ -118,12 +137,14 @@ class TextReader:
             if not connection.scalar(_TRY):
                 return False
             highest = connection.scalar(select(func.max(kept.c.number))) or 0
-            found = connection.execute(_unread(self._read_to)).mappings().all()
-            self._read(connection, found)
-        self._read_to = found[-1]["number"] if found else max(self._read_to, highest)
-        if not found:
+            last = _last_of_batch(connection, self._read_to)
+            if last is not None:
+                batch = _unread(self._read_to).where(kept.c.number <= last)
+                self._read(connection, connection.execute(batch).mappings().all())
+        self._read_to = max(self._read_to, highest) if last is None else last
+        if last is None:
             self._settled = changes
-        return bool(found)
+        return last is not None
 
     def _read(self, connection: Connection, found: Sequence[RowMapping]) -> None:
         addresses = forward_paths(connection, [row["id"] for row in found])

@@ -31,6 +31,7 @@ __all__ = [
     "live_batches",
     "live_watchers",
     "own_metadata",
+    "positions",
     "user_key",
 ]
 
@@ -126,3 +127,13 @@ desk_sessions = Table(
 
 ``owner`` is NULL in rows of nodes of version 0013.
 """
+
+positions = Table(
+    "positions",
+    own_metadata,
+    Column("name", STRING, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""How far the desks of all nodes have come with what one of them does.
+
+See `gatepost.store.contract.Reporting`."""

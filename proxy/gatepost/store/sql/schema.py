@@ -40,7 +40,7 @@ __all__ = [
     "version",
 ]
 
-VERSION = "0014"
+VERSION = "0015"
 """The newest migration's revision."""
 
 STRING = String().with_variant(String(collation="C"), "postgresql")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gatepost.config.store import StoreSettings
 from gatepost.store.contents import Contents, Restored
-from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Store
+from gatepost.store.contract import Archive, Conversations, DeskSessions, Exchange, Mailbox, Reporting, Store
 from gatepost.store.node import RunningNode
 from gatepost.store.sql.archive import SqlArchive
 from gatepost.store.sql.conversations import SqlConversations
@@ -26,6 +26,7 @@ __all__ = [
     "open_desk_sessions",
     "open_exchange",
     "open_mailbox",
+    "open_reporting",
     "open_store",
     "restore",
 ]
@@ -61,6 +62,11 @@ def open_conversations(settings: StoreSettings, base: Path) -> Conversations:
 
 
 def open_exchange(_settings: StoreSettings, *, desk: str) -> Exchange | None:  # noqa: ARG001 - the contract's name
+    """None: a file is of one node."""
+    return None
+
+
+def open_reporting(_settings: StoreSettings) -> Reporting | None:
     """None: a file is of one node."""
     return None
 
