@@ -64,7 +64,7 @@ _UNPACKED_LIMIT = 1 << 30
 _SECONDS = 5.0
 """Processor time for all archives of a message."""
 _CHILD_SECONDS = 20.0
-"""Time on the clock for one child; it ends earlier unless the machine is overloaded."""
+"""Time on the clock for one child; it ends earlier unless the machine is overloaded: no fault of the message."""
 _CHILDREN = threading.BoundedSemaphore(2)
 """Children at a time: each may take 768 MiB."""
 _NAME_LIMIT = 1000
@@ -307,6 +307,8 @@ class Walk:
             yield found
         if status == "too long":
             raise _ExhaustedError("takes too long to look through")
+        if status == "overloaded":
+            raise TimeoutError(f"an archive was not looked through in {_CHILD_SECONDS:g} s")
         self.end -= 1  # so that those that crash end soon
         raise UnreadableError(Why.DAMAGED, f"its reader crashed ({status})")
 
@@ -330,10 +332,10 @@ def _ask_child(request: bytes, seconds: int) -> tuple[list[bytes], str]:
         except subprocess.TimeoutExpired:
             child.kill()
             answer, _ = child.communicate()
-            return answer.splitlines(), "too long"
-    # A last line that was cut off is no answer.
-    lines = answer[: answer.rfind(b"\n") + 1].splitlines()
-    return lines, "too long" if child.returncode == -_SIGXCPU else f"status {child.returncode}"
+            status = "overloaded"
+        else:
+            status = "too long" if child.returncode == -_SIGXCPU else f"status {child.returncode}"
+    return answer[: answer.rfind(b"\n") + 1].splitlines(), status  # a last line that was cut off is no answer
 
 
 _CHILD = (

@@ -40,12 +40,22 @@ EXE = "evil.exe"
 MANY_ZEROS = gzip.compress(bytes(32 << 20), 1, mtime=0)
 
 
+@pytest.fixture(autouse=True)
+def patient_children(monkeypatch):
+    """A busy machine is slower."""
+    monkeypatch.setattr(gatepost_archives, "_CHILD_SECONDS", 120.0)
+
+
+def found_in(content, *names):
+    return Archives(seconds=60).look_into(content, names)  # as much on any machine
+
+
 def names_in(content, *names):
-    return {found.name for found in Archives().look_into(content, names) if not found.why}
+    return {found.name for found in found_in(content, *names) if not found.why}
 
 
 def problems_in(content, *names):
-    return [(found.why, found.detail) for found in Archives().look_into(content, names) if found.why]
+    return [(found.why, found.detail) for found in found_in(content, *names) if found.why]
 
 
 # Samples -------------------------------------------------------------------------------------------------
@@ -853,6 +863,15 @@ def test_a_reader_that_hangs_or_crashes_is_ended_alone(code, problem, monkeypatc
     found = list(Archives(seconds=1).look_into(content, ("a.tar",)))
     assert time.monotonic() - start < 60
     assert [(one.why, one.detail) for one in found if one.why] == [problem]
+
+
+@pytest.mark.parametrize("options", [{"encrypted": True}, {"extensions": ["js"], "inside_archives": True}])
+async def test_an_overloaded_machine_is_a_failure_and_no_hit(options, monkeypatch):
+    monkeypatch.setattr(gatepost_archives, "_CHILD_SECONDS", 0.5)
+    reads_with("iter(__import__('time').sleep(60) or ())", monkeypatch)
+    transaction = make_transaction(attachments={"a.tar": tarred("a")})
+    with pytest.raises(TimeoutError, match=r"an archive was not looked through in 0\.5 s"):
+        await Attachments(**options).filter_message(transaction)
 
 
 def test_what_was_found_before_the_crash_counts(monkeypatch):
