@@ -64,7 +64,7 @@ _UNPACKED_LIMIT = 1 << 30
 _SECONDS = 5.0
 """Processor time for all archives of a message."""
 _CHILD_SECONDS = 20.0
-"""Time on the clock for one child; it ends earlier unless the machine is overloaded: no fault of the message."""
+"""Time on the clock for one child; it ends earlier unless the machine is overloaded: no mail is at fault."""
 _CHILDREN = threading.BoundedSemaphore(2)
 """Children at a time: each may take 768 MiB."""
 _NAME_LIMIT = 1000
