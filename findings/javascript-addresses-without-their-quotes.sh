@@ -1,10 +1,10 @@
 #!/bin/sh
 # email-addresses 5.0.0, address-rfc2822 2.2.4 (Haraka's) and isemail 3.2.0 (npm).
-# A local part may be in quotes, with a blank, two dots or nothing in it (RFC 5322 section 3.4.1): they are needed where it is
-# written. email-addresses, and address-rfc2822 which is built on it, return the address without them: what comes out
+# A local part may be in quotes, with a blank, two dots or nothing in it (RFC 5322 section 3.4.1): they belong to the address
+# wherever it is written. email-addresses, and address-rfc2822 which is built on it, return it without them: what comes out
 # is no address any more ("ann lee@example.org", "@example.org"). format() of address-rfc2822 writes that into a field, and
-# the library itself cannot read it again. Of a list with an empty entry (section 4.4, "a@b.example,, c@d.example", which readers
-# must accept) both return nothing: all recipients are lost. isemail, by the RFCs as it says, refuses a blank in quotes.
+# the library itself cannot read it again. Of a list with an empty entry (section 4.4, "a@b.example,, c@d.example", which
+# readers must accept) both return nothing: all recipients are lost. isemail, by the RFCs as it says, refuses a blank.
 # Output: "ann lee"@example.org: ann lee@example.org, written ann lee@example.org, read again: no, isemail false /
 #  "ann..lee"@example.org: ann..lee@example.org, written ann..lee@example.org, read again: no, isemail true /
 #  ""@example.org: @example.org, written @example.org, read again: no, isemail true / two with an empty entry: null
