@@ -42,6 +42,37 @@ def test_every_folder_of_several_modules_has_layers_of_its_own():
         assert contract(f"gatepost.{folder.name}")["exhaustive"]
 
 
+def test_what_a_module_imports_of_another_is_what_that_one_exports():
+    trees = {
+        name_of(path): ast.parse(path.read_text()) for path in (*SOURCE.rglob("*.py"), *PLUGINS.rglob("*.py"))
+    }
+    exported = {name: names for name, tree in trees.items() if (names := exports(tree)) is not None}
+    assert len(exported) > 400
+    hidden = [
+        f"{name} imports {one.name} of {node.module}"
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in exported
+        for one in node.names
+        if one.name not in exported[node.module] and f"{node.module}.{one.name}" not in trees
+    ]
+    assert not hidden
+
+
+def name_of(path):
+    """How it is imported."""
+    place = path.relative_to(PLUGINS if path.is_relative_to(PLUGINS) else SOURCE.parent).with_suffix("")
+    return ".".join(place.parts).removesuffix(".__init__")
+
+
+def exports(tree):
+    """Its ``__all__``; None without one."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and "__all__" in (getattr(one, "id", "") for one in node.targets):
+            return ast.literal_eval(node.value)
+    return None
+
+
 @pytest.mark.parametrize("folder", ["proxy/gatepost", "plugins", "docs", "tests", "deploy", "benchmarks"])
 def test_every_file_that_the_page_names_is_there(folder):
     named = re.findall(rf"`({folder}/[\w./-]+)`", PAGE.read_text().partition(TITLE)[0])

@@ -19,7 +19,7 @@ from gatepost_authentication.dkim import (
 from gatepost_authentication.signed import Body, aside, domain_key, names_of, sign_input, signs_from
 from gatepost_authentication.tags import TagListError, decode_base64, parse_tags
 
-__all__ = ["SETS_LIMIT", "ArcSet", "Chain", "read_sets", "validate"]
+__all__ = ["SETS_LIMIT", "ArcSet", "Chain", "read_sets", "seal_input", "validate"]
 
 SETS_LIMIT = 50
 """RFC 8617 section 4.2.1."""

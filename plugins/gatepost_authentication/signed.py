@@ -19,9 +19,11 @@ __all__ = [
     "canonicalization",
     "covered_fields",
     "domain_key",
+    "encode",
     "is_within",
     "names_of",
     "parts_of",
+    "same_digest",
     "sign_input",
     "signs_from",
 ]

@@ -16,7 +16,7 @@ import yaml
 from gatepost.config.problems import ConfigError, Mark, Problem, shown
 from gatepost.values import value
 
-__all__ = ["Document", "Location", "as_document", "node_mark", "read_root", "read_text", "root_of"]
+__all__ = ["Document", "Expand", "Location", "as_document", "node_mark", "read_root", "read_text", "root_of"]
 
 Location = tuple[str | int, ...]
 """Keys and list positions from the top of the document to a value."""

@@ -10,7 +10,7 @@ from gatepost.holding.held import Answer, Held
 from gatepost.model.verdict import OnError
 from gatepost.values import value
 
-__all__ = ["HoldEnd", "Holder"]
+__all__ = ["Check", "HoldEnd", "Holder", "Left"]
 
 _DESK_SECONDS: Final = 5.0
 """For the desk to take the session; it answers in milliseconds if it runs."""

@@ -8,8 +8,6 @@ from typing import Final
 
 from gatepost.model.verdict import Reply, ReplyTiming
 
-__all__ = ["stored"]
-
 # At any time ----------------------------------------------------------------------------------------------
 
 TEMPORARY_FAILURE: Final = Reply.parse("451 4.3.0 Temporary failure, try again later")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 __all__ = ["Framed", "in_chunks", "in_lines"]
 
-END_OF_DATA = b".\r\n"
+_END_OF_DATA = b".\r\n"
 _LINE_END = b"\r\n"
 
 
@@ -37,7 +37,7 @@ def in_lines(pieces: Sequence[bytes]) -> Framed:
             parts.append(b"." + part if part.startswith(b".") else part)
     if parts and not parts[-1].endswith(_LINE_END):
         parts.append(_LINE_END)
-    return Framed(b"DATA\r\n", 354, parts, END_OF_DATA)
+    return Framed(b"DATA\r\n", 354, parts, _END_OF_DATA)
 
 
 def in_chunks(pieces: Sequence[bytes], *, at_once: bool) -> Framed:

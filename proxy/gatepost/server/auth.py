@@ -16,7 +16,18 @@ from gatepost.model import replies
 from gatepost.server.replies import Refusal
 from gatepost.server.users_file import read_users
 
-__all__ = ["MECHANISMS", "Users", "authenticate", "hash_password"]
+__all__ = [
+    "BLANKED",
+    "CHALLENGES",
+    "EMPTY_CHALLENGE",
+    "MAX_RESPONSE",
+    "MECHANISMS",
+    "Ask",
+    "Users",
+    "authenticate",
+    "hash_password",
+    "without_secrets",
+]
 
 MECHANISMS: Final = "PLAIN LOGIN"
 MAX_RESPONSE: Final = 12_288 + len("\r\n")

@@ -17,15 +17,15 @@ from gatepost.server.replies import Refusal
 
 __all__ = ["NEED_NO_OFFER", "is_mailbox", "parse_mail", "parse_rcpt"]
 
-MAX_DOMAIN: Final = 255
+_MAX_DOMAIN: Final = 255
 """Octets (RFC 5321 section 4.5.3.1.2)."""
-MAX_PATH: Final = 256
+_MAX_PATH: Final = 256
 """Octets with the angle brackets (section 4.5.3.1.3).
 
 The local part has no limit of its own: the return addresses of mailing lists (VERP) are longer than
 the 64 octets of section 4.5.3.1.1, and section 4.5.3.1 asks not to enforce what need not be.
 """
-MAX_PARAMETERS: Final = 20
+_MAX_PARAMETERS: Final = 20
 
 # Sets of characters are written as what is not in them: `re` is slow to compile great ranges, such as
 # UTF8-non-ascii (RFC 6531 section 3.3), which is in all of them without the C1 control characters.
@@ -118,7 +118,7 @@ def _split(argument: str, keyword: str, bad_command: Reply, bad_path: Reply) -> 
 
 
 def _check_mailbox(address: str, bad_path: Reply, *, smtputf8: bool) -> None:
-    if len(address) > MAX_PATH or not is_mailbox(address):
+    if len(address) > _MAX_PATH or not is_mailbox(address):
         raise Refusal(bad_path)
     if not smtputf8 and not address.isascii():
         raise Refusal(replies.NEEDS_SMTPUTF8)
@@ -131,7 +131,7 @@ def is_mailbox(address: str) -> bool:
     if not found:
         return False
     domain = found[2]
-    if len(domain.encode()) > MAX_DOMAIN or len(address.encode()) + len("<>") > MAX_PATH:
+    if len(domain.encode()) > _MAX_DOMAIN or len(address.encode()) + len("<>") > _MAX_PATH:
         return False
     return domain[0] != "[" or _is_address(domain[1:-1])
 
@@ -157,7 +157,7 @@ def _parameters(
     if text is None:
         return (), ()
     parameters = text.split(" ")
-    if len(parameters) > MAX_PARAMETERS:
+    if len(parameters) > _MAX_PARAMETERS:
         raise Refusal(replies.BAD_PARAMETER)
     keywords, left_out = set(), set()
     for parameter in parameters:

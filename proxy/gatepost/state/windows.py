@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from gatepost.state.contract import Amount, Counted
 
-__all__ = ["SLICES", "fitted"]
+__all__ = ["SLICES", "Slices", "fitted"]
 
 SLICES = 12
 """A window has so many slices; with the current one, that is not over, there is one more."""

@@ -23,7 +23,7 @@ from gatepost.store import Archive, Box, JournalQuery, KeptMessage, KeptQuery
 from gatepost.testing.samples import make_transaction
 from gatepost.testing.sending import believing_listener, send
 
-__all__ = ["RunningGateway", "running_gateway"]
+__all__ = ["RunningGateway", "Upstream", "running_gateway"]
 
 _PATIENCE_SECONDS = 30.0
 """Time limit for each wait of a test: longer than any healthy gateway takes."""

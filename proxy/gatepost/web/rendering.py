@@ -23,7 +23,7 @@ from gatepost.web.desk import Desk
 from gatepost.web.view.removed import Removed
 from gatepost.web.view.text import joins, visible_line
 
-__all__ = ["STATIC", "desk_of", "is_fragment", "render", "templates"]
+__all__ = ["STATIC", "decoded", "desk_of", "is_fragment", "milliseconds", "plural", "render", "templates"]
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"

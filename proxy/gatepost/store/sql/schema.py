@@ -25,6 +25,9 @@ from sqlalchemy import (
 from gatepost.store.sql.triggers import make_triggers
 
 __all__ = [
+    "NUMBER",
+    "STRING",
+    "TEXT",
     "VERSION",
     "conversation_parts",
     "kept",

@@ -35,6 +35,7 @@ __all__ = [
     "Report",
     "ReportedRecipient",
     "Waited",
+    "fields_of",
 ]
 
 _REASON = f"The rule's reason, for a person; or `{IMPORTED}`."

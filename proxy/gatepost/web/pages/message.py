@@ -39,7 +39,7 @@ from gatepost.web.view.links import words_of
 from gatepost.web.view.text import visible
 from gatepost.web.view.urls import link_urls
 
-__all__ = ["routes"]
+__all__ = ["kept_message", "routes"]
 
 log = logging.getLogger(__name__)
 
