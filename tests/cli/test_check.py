@@ -250,3 +250,16 @@ def test_a_secret_in_a_url_is_not_printed(check, webhook, printed):
     status, stdout, _ = check(f"web: {{address: '127.0.0.1:0', webhook: {webhook}}}\n", "--print")
     assert status == 0
     assert yaml.safe_load(stdout)["web"]["webhook"] == printed
+
+
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        ("sslmode=require", "sslmode=require"),
+        ("sslkey=k.pem&sslpassword=hunter2&port=1", "sslkey=k.pem&sslpassword=(not shown)&port=1"),
+        ("sslpassw%6Frd=hunter2", "sslpassw%6Frd=(not shown)"),
+    ],
+)
+def test_the_password_of_a_clients_key_in_the_url_of_a_store_is_not_printed(check, options, printed):
+    _, stdout, _ = check(f"store: {{url: 'postgresql://127.0.0.1/mail?{options}'}}\n", "--print")
+    assert yaml.safe_load(stdout)["store"]["url"] == f"postgresql://127.0.0.1/mail?{printed}"

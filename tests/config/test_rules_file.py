@@ -124,6 +124,7 @@ ROUTE = "relay:\n  - to: inbox\n"
         ("store: {url: 'mysql://root:secret@x/y'}\n", [f"1:14: not a store URL, {STORE_URL}"]),
         ("store: {url: 'postgresql://u:secret@h/n'}\n", ["1:14: a password in the URL, expected it in password_file"]),
         ("store: {url: 'postgresql://h/n?user=a&password=secret'}\n", ["1:14: a password in the URL, expected it in password_file"]),
+        ("store: {url: 'postgresql://h/n?passw%6Frd=secret'}\n", ["1:14: a password in the URL, expected it in password_file"]),
         ("store: {url: 'postgresql://'}\n", [f"1:14: not a store URL, {STORE_URL}"]),
         ("store: {url: 'postgresql://h /n'}\n", [f"1:14: not a store URL, {STORE_URL}"]),
         ("store: {password_file: rules.yaml}\n", ["1:8: password_file without a server, expected url: postgresql://USER@HOST/DATABASE"]),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -165,7 +166,7 @@ def check_authorities(value: Path, info: ValidationInfo) -> Path:
 
 
 _SERVER_URL = re.compile(r"(?:postgresql|postgres)://[^\s]+")
-_URL_PASSWORD = re.compile(r"//[^/@]*:[^/@]*@|[?&]password=")  # as libpq finds it
+_URL_PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")  # as libpq finds it
 _BESIDE_RULES = Path("gatepost.db")
 
 
@@ -189,7 +190,8 @@ def store_url(value: str, info: ValidationInfo) -> str:
     """A relative path is relative to rules.yaml."""
     file = store_file(value)
     if file is _BESIDE_RULES:
-        if _URL_PASSWORD.search(value):
+        options = {unquote(one.partition("=")[0]) for one in value.partition("?")[2].split("&")}
+        if _URL_PASSWORD.search(value) or "password" in options:
             raise ValueError("a password in the URL, expected it in password_file")
         if info.context and importlib.util.find_spec("psycopg") is None:
             raise ValueError("psycopg is not installed, expected: pip install 'gatepost[postgres]'")

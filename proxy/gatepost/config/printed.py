@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
@@ -13,6 +14,9 @@ _SECRET = re.compile(r"(.*_)?(password|hash|secret|token|api_?key)", re.IGNORECA
 """Keys whose values are secrets, as filters may have them; keys of files have other names."""
 _URL = re.compile(r"(https?://)(?:[^/?#]*@)?([^/?#@]*)(.*)", re.IGNORECASE | re.DOTALL)
 """A user with a password, the query and the path of a webhook's URL can be secrets too."""
+_SERVER = re.compile(r"postgres(?:ql)?://")
+_SECRET_OPTION = re.compile(r"password|secret|scram_")
+"""Options of libpq in the URL of a store: that of a client's key may be there."""
 _WEBHOOK = "webhook"
 _NOT_SHOWN = "(not shown)"
 
@@ -40,5 +44,13 @@ def _shown(value: Any, section: str = "") -> Any:
             if section == _WEBHOOK and path not in ("", "/"):
                 return f"{scheme}{host}/{_NOT_SHOWN}"
             return f"{scheme}{host}{path}{f'?{_NOT_SHOWN}' if query else ''}"
+        case str() if _SERVER.match(value):
+            place, mark, options = value.partition("?")
+            return f"{place}{mark}{'&'.join(map(_shown_option, options.split('&')))}"
         case _:
             return value
+
+
+def _shown_option(option: str) -> str:
+    name, _, _ = option.partition("=")
+    return f"{name}={_NOT_SHOWN}" if _SECRET_OPTION.search(unquote(name)) else option
