@@ -1,11 +1,11 @@
 #!/bin/sh
 # yagmail 0.16.0 (PyPI).
-# Each message must have a Message-ID of its own (RFC 5322 section 3.6.4). yagmail makes it of From, To and Subject, so that
-# mail programs show messages of one subject together: the alarm of today has the identifier of yesterday's. Servers and
-# programs that keep one of several copies, as after a delivery to a person and to a list, drop it, and an archive has one of
-# both. With names, as its manual shows them, To has the names alone: "Lee, Bob" without an address, to which nobody
-# can answer. An address beyond ASCII is written as an encoded word, where none may be (RFC 2047 section 5). The plain text
-# has "<br>" for each end of a line.
+# Each message must have a Message-ID of its own (RFC 5322 section 3.6.4). yagmail makes it of From, To and Subject, unless
+# send() is given group_messages=False, which its manual does not name: the alarm of today has the identifier of
+# yesterday's. Servers and programs that keep one of several copies, as after a delivery to a person and to a list, drop it,
+# and an archive has one of both. With names, as its manual shows them, To has the names alone: "Lee, Bob" without an
+# address, to which nobody can answer. An address beyond ASCII is written as an encoded word, where none may be (RFC 2047
+# section 5). The plain text has "<br>" for each end of a line.
 # Output: identifiers of two messages: the same / To of a name: Lee, Bob / To of jörg@example.net: =?utf-8?b?...?= /
 #  plain text: Disk full<br>on mail1
 set -eu
