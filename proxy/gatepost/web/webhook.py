@@ -173,12 +173,15 @@ class Webhook:
         now = asyncio.get_running_loop().time()
         if now < self._ours_until:
             return self._is_ours
-        was_ours, self._is_ours = self._is_ours, False
-        self._is_ours = await self._desk.call(reporting.is_ours)
-        if not (was_ours and self._is_ours):
+        try:
+            is_ours = await self._desk.call(reporting.is_ours)
+        except StoreError:
+            self._is_ours, self._position = False, None
+            raise
+        if not (self._is_ours and is_ours):
             self._position = None
-        self._ours_until = now + _TURN_SECONDS
-        return self._is_ours
+        self._is_ours, self._ours_until = is_ours, now + _TURN_SECONDS
+        return is_ours
 
     async def _begin_at(self) -> Position:
         """Where the desk before this one has come to, but what would be given up by now is left out."""
