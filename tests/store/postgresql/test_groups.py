@@ -205,6 +205,22 @@ async def test_a_commit_whose_wait_for_the_standby_is_cancelled_waits_for_it_all
     await store.close()
 
 
+async def test_other_warnings_of_the_server_hold_up_no_mail(
+    settings, store, tmp_path, make_record, make_kept, everything
+):
+    """As each transaction has one when old ones must be cleared away soon."""
+    warning = (
+        "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN RAISE WARNING 'clear away soon'; RETURN NULL; END$$; "
+        "CREATE TRIGGER warns AFTER INSERT OR UPDATE ON kept EXECUTE FUNCTION warn()"
+    )
+    with psycopg.connect(settings.url) as connection:
+        connection.execute(warning)
+    record, kept = make_record(), make_kept()
+    await store.commit(record, [kept])
+    assert everything(store) == ({record.id}, {kept.id})
+
+
 def set_standbys(server, what):
     server.execute(f"ALTER SYSTEM {what}")
     server.execute("SELECT pg_reload_conf()")

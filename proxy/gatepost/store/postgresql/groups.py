@@ -56,6 +56,8 @@ _FIND = "UPDATE kept SET id = id WHERE id = ANY(%s)"
 A server that is restarted while a commit waits for the standby shows that commit without it.
 """
 _WITHDRAW = "DELETE FROM kept WHERE id = ANY(%s)"
+_WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
+"""The function of PostgreSQL (seen with 15) that warns when its wait is cancelled; the text is translated."""
 
 
 def _log_error(error: StoreError) -> None:
@@ -81,8 +83,8 @@ class GroupWriter:
         self._connection: psycopg.Connection | None = None
         self._used = 0.0
         """When the connection was, by the monotonic clock."""
-        self._warned = False
-        """Whether the server has sent a warning with the answer to a COMMIT."""
+        self._is_on_one_disk = False
+        """Whether the server has warned that a COMMIT did not wait for the standby."""
         self._doubtful: list[str] = []
         """Messages that were refused since it was not known whether they were stored: to be withdrawn."""
 
@@ -138,7 +140,7 @@ class GroupWriter:
             connection = self._place.connect(autocommit=True, any_text=False)  # rows are storable
             for kind in (int, float):
                 connection.adapters.register_dumper(kind, _Untyped)
-            connection.add_notice_handler(self._note_warning)
+            connection.add_notice_handler(self._note)
         self._connection, self._used = connection, time.monotonic()
         return connection
 
@@ -146,27 +148,28 @@ class GroupWriter:
         """Look for its messages, after the end of the lost transaction; without messages it is sent again."""
         if not rows.messages:
             return False
-        self._warned = False
+        self._is_on_one_disk = False
         with connection.transaction():
             connection.execute(_LOCK)
             found = connection.execute(_FIND, ([message.kept[0] for message in rows.messages],))
         self._require_standby(connection)
         return found.rowcount > 0
 
-    def _note_warning(self, notice: Diagnostic) -> None:
-        self._warned = self._warned or notice.severity_nonlocalized == "WARNING"
+    def _note(self, notice: Diagnostic) -> None:
+        """Notice the warning that matters, by the function of the server that sends it: it has no code."""
+        self._is_on_one_disk = self._is_on_one_disk or notice.source_function == _WAIT_FOR_STANDBY
 
     def _require_standby(self, connection: psycopg.Connection) -> None:
-        """Leave a COMMIT in doubt if the server has warned: its wait for a standby was cancelled.
+        """Leave a COMMIT in doubt if its wait for a standby was cancelled.
 
         Its answer is success all the same, and a failover would lose what was committed.
         """
-        if self._warned:
+        if self._is_on_one_disk:
             connection.close()
             raise psycopg.OperationalError("the wait of a COMMIT for the standby was cancelled")
 
     def _send(self, connection: psycopg.Connection, rows: GroupRows) -> None:
-        self._warned = False
+        self._is_on_one_disk = False
         withdrawn = [*rows.withdrawn, *self._doubtful]
         with connection.pipeline(), connection.cursor() as cursor:
             cursor.execute("BEGIN")
