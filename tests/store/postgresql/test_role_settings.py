@@ -4,14 +4,18 @@ import asyncio
 import time
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
 from gatepost.config.store import StoreSettings
 from gatepost.store import StoreUnavailable, open_archive, open_store
-from gatepost.store.postgresql import driver
-from gatepost.store.postgresql.copying import ServerSource
+from gatepost.store.postgresql import driver, preparing
+from gatepost.store.postgresql.copying import ServerSource, open_target
+from gatepost.store.postgresql.database import Database
 from gatepost.store.postgresql.driver import Lock, lock
+from gatepost.store.sql.versions import migrate
+from sqlalchemy import text
 
 ISOLATION = ["read committed", "repeatable read", "serializable"]
 WAITS = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
@@ -101,3 +105,54 @@ async def test_a_time_is_the_one_that_was_stored_to_its_last_digit(settings, sto
     rounding = with_default(settings, "extra_float_digits", "0")
     with open_archive(rounding, Path()) as archive:
         assert archive.record(record.id).seconds == 2 / 3
+
+
+@pytest.mark.parametrize("settings", ["read committed"], indirect=True)
+async def test_a_limit_for_what_people_wait_for_ends_no_copy(settings, store, tmp_path):
+    await store.close()
+    impatient = with_default(settings, "statement_timeout", "1s")
+    with closing(ServerSource(impatient)) as source, source.snapshot() as reading:
+        reading.execute(text("SELECT pg_sleep(2)"))
+    with closing(open_target(impatient, tmp_path, None)) as target, target.write() as writing:
+        writing.execute(text("SELECT pg_sleep(2)"))
+
+
+@pytest.mark.parametrize("settings", ["read committed"], indirect=True)
+async def test_nor_a_migration_but_what_comes_after_it(settings, store, postgresql, tmp_path, monkeypatch):
+    await store.close()
+    with postgresql.connect(settings.url) as connection:
+        connection.execute("DROP TABLE positions; UPDATE alembic_version SET version_num = '0014'")
+    monkeypatch.setattr(preparing, "migrate", slow := Mock(side_effect=sleep_and_migrate))
+    monkeypatch.setattr(preparing, "_index_texts", Mock(side_effect=left_over))
+    await open_store(with_default(settings, "statement_timeout", "1s"), tmp_path).close()
+    slow.assert_called_once()
+
+
+def sleep_and_migrate(connection):
+    connection.execute(text("SELECT pg_sleep(2)"))
+    migrate(connection)
+
+
+def left_over(connection):
+    assert connection.scalar(text("SHOW statement_timeout")) == "1s"
+    return ""
+
+
+@pytest.mark.parametrize("settings", ["read committed"], indirect=True)
+async def test_nor_an_index(settings, store, postgresql):
+    await store.close()
+    slow = (
+        "DROP INDEX kept_texts_seen, kept_texts_fields;"
+        "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(2); END$$;"
+        "CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION slow()"
+    )
+    with postgresql.connect(settings.url) as connection:
+        connection.execute(slow)
+    try:
+        Database.create(with_default(settings, "statement_timeout", "1s")).close()
+        with postgresql.connect(settings.url) as connection:
+            found = connection.execute("SELECT to_regclass('kept_texts_seen') IS NOT NULL").fetchone()
+        assert found == (True,)
+    finally:
+        with postgresql.connect(settings.url) as connection:
+            connection.execute("DROP EVENT TRIGGER slow")

@@ -21,6 +21,7 @@ __all__ = [
     "AWAITED_STANDBYS",
     "LOCK_SECONDS",
     "OTHERS",
+    "PATIENT",
     "Lock",
     "LoginFailed",
     "LoginRefused",
@@ -103,6 +104,9 @@ class Lock:
     """Held by the desk that reports new messages."""
 
 
+PATIENT = "SET statement_timeout = 0"
+"""SQL for what takes as long as a store is large: a role may have a limit for what people wait for."""
+
 _KEY = "hashtext('gatepost ' || current_schema())"
 
 
@@ -161,7 +165,8 @@ class Place:
         """Raises StoreError for a URL that libpq does not understand, without showing it.
 
         ``password`` reads it for each connection; it may raise OSError and ValueError. ``counted``: the
-        connections are among the `OTHERS` of a copy. ``node``: it is seen as long as a connection is open.
+        connections are among the `OTHERS` of a copy; else they are of one, and `PATIENT`. ``node``: it is
+        seen as long as a connection is open.
         """
         try:
             given = conninfo_to_dict(url)
@@ -200,7 +205,9 @@ class Place:
         given = {**self._conninfo, "password": password} if password else self._conninfo
         connection = psycopg.connect(**given, autocommit=True)
         try:
-            connection.execute(_SESSION.format(lock=LOCK_SECONDS * 1000) + (_OPEN if self._counted else ""))
+            connection.execute(
+                _SESSION.format(lock=LOCK_SECONDS * 1000) + (_OPEN if self._counted else PATIENT)
+            )
             if self._node:
                 mark(connection, self._node)
             if any_text:

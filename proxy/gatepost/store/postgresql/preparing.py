@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from gatepost.store.errors import StoreError, StoreUnavailable, StoreUnusable
 from gatepost.store.postgresql import rights
 from gatepost.store.postgresql.clocks import require_alike
-from gatepost.store.postgresql.driver import Lock, lock, session_lock, session_unlock
+from gatepost.store.postgresql.driver import PATIENT, Lock, lock, session_lock, session_unlock
 from gatepost.store.postgresql.schema import own_metadata
 from gatepost.store.sql.schema import VERSION, metadata, version
 from gatepost.store.sql.versions import migrate, version_of
@@ -93,7 +93,9 @@ def _alone(connection: Connection) -> Iterator[None]:
     """Keep other nodes from preparing the store, also while a migration commits what it has done so far."""
     connection.execute(text(session_lock(Lock.SCHEMA)))
     try:
+        connection.execute(text(PATIENT))
         yield
+        connection.execute(text("RESET statement_timeout"))
         connection.execute(text(lock(Lock.SCHEMA)))  # until the commit
         connection.execute(text(session_unlock(Lock.SCHEMA)))
     except BaseException:
@@ -143,6 +145,7 @@ def _index_texts(connection: Connection) -> str:
         return ""
     try:
         with connection.begin_nested():
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {_TRIGRAMS}"))
             schema = connection.scalar(text(_TRIGRAMS_SCHEMA))
             for column in ("seen", "fields"):
