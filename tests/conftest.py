@@ -135,11 +135,11 @@ def pytest_runtest_protocol(item):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """Three for each processor, since tests wait, for processes and for times, for most of their time.
+    """Two for each processor: tests wait, for processes and for times, and three leave none of them idle.
 
     A file or a single test runs in this process, so that a debugger works.
     """
-    return 3 * len(os.sched_getaffinity(0)) if are_folders(config.args) else 0
+    return 2 * len(os.sched_getaffinity(0)) if are_folders(config.args) else 0
 
 
 def are_folders(args):
