@@ -3,7 +3,7 @@
 import pytest
 from gatepost.config import load
 from gatepost.process.desk_settings import DeskSettings
-from gatepost.store.sql import statistics
+from gatepost.store.sql.statistics import SqlStatistics
 from gatepost.web.lists import Lists
 
 RULES = """
@@ -22,7 +22,7 @@ rules:
 def patient_statistics():
     """Let the overview have all its columns at once, also on a busy machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "_BUDGET_SECONDS", 60.0)
+        patch.setitem(SqlStatistics.__init__.__kwdefaults__, "budget_seconds", 60.0)
         yield
 
 
