@@ -36,14 +36,13 @@ REQUESTS = 12
 """Of programs and people to the desk; it does not matter for the log how many there are."""
 
 
-def of_node(statement):
-    """As the administrator, and then end all sessions of the node."""
+def refuse_logins(server):
+    server.execute("ALTER ROLE node NOLOGIN")
+    end_sessions(server)
 
-    def change(server):
-        server.execute(statement)
-        end_sessions(server)
 
-    return change
+def accept_logins(server):
+    server.execute("ALTER ROLE node LOGIN")
 
 
 def end_sessions(server):
@@ -95,7 +94,7 @@ def with_room(server):
 OUTAGES = {
     "stopped": (stop(signal.SIGINT), lambda server: server.start(), 503),
     "killed": (stop(signal.SIGQUIT), lambda server: server.start(), 503),
-    "refuses the login": (of_node("ALTER ROLE node NOLOGIN"), of_node("ALTER ROLE node LOGIN"), 503),
+    "refuses the login": (refuse_logins, accept_logins, 503),
     "has no such database": (rename("mail", "gone"), rename("gone", "mail"), 503),
     "is read-only": (read_only("on"), read_only("off"), 200),
     "is full": (full("transactions"), with_room, None),
